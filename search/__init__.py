@@ -1,0 +1,105 @@
+"""The search service: studies that finish exactly the trials they were asked for.
+
+It knows Optuna, and nothing of images or networks: a problem is named in the study file.
+"""
+
+from typing import TYPE_CHECKING
+
+from search.errors import (
+    NoResult,
+    ProblemError,
+    SearchError,
+    SpecError,
+    StorageError,
+    StudyChanged,
+    StudyHalted,
+    StudyNotFound,
+)
+from search.problem import Diverged, Problem, Run, TrialPruned, TrialStopped
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from search.study import Study
+
+__all__ = [
+    "Diverged",
+    "NoResult",
+    "Problem",
+    "ProblemError",
+    "Run",
+    "SearchError",
+    "SpecError",
+    "StorageError",
+    "StudyChanged",
+    "StudyHalted",
+    "StudyNotFound",
+    "TrialPruned",
+    "TrialStopped",
+    "create",
+    "open",
+    "work",
+]
+
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
+
+
+def create(
+    spec: "Path | str", *, storage: str = DEFAULT_STORAGE, checkpoints: str | None = None
+) -> "Study":
+    """Create a study from a study file, or open the one created from the same content.
+
+    Args:
+        spec: a path, or the text of a study file.
+        storage: see `search.storage.open_storage`.
+        checkpoints: a directory or s3://bucket/prefix; default runs/NAME/checkpoints.
+
+    Raises:
+        SearchError: the file, the storage or the problem is wrong; StudyChanged when the study
+            was created from other content.
+    """
+    from pathlib import Path
+
+    from search.spec import parse_spec, read_spec
+    from search.storage import open_storage
+    from search.study import create_study, default_checkpoints
+
+    parsed = read_spec(spec) if isinstance(spec, Path) else parse_spec(spec, where="the spec")
+    place = checkpoints or default_checkpoints(parsed.name)
+    opened = open_storage(storage)
+    try:
+        return create_study(parsed, opened, checkpoints=place)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def open(name: str, *, storage: str = DEFAULT_STORAGE) -> "Study":
+    """Open a study that exists.
+
+    Raises:
+        StudyNotFound: there is none of that name.
+    """
+    from search.storage import open_storage
+    from search.study import open_study
+
+    opened = open_storage(storage)
+    try:
+        return open_study(name, opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def work(study: "Study") -> None:
+    """Run trials in this process until the study has ended; other processes may do so as well.
+
+    Raises:
+        StudyHalted: the same error ended several trials in a row.
+    """
+    import threading
+
+    from search.launch import worker_name
+    from search.worker import work as run_worker
+
+    run_worker(study, name=worker_name(), stop=threading.Event(), say=lambda line: None)

@@ -1,0 +1,38 @@
+"""What an application adds to the generic verbs of the command line."""
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from search.study import Study
+
+__all__ = ["DEFAULT_STORAGE", "PASSWORD_VARIABLE", "Application"]
+
+DEFAULT_STORAGE = "sqlite:///runs/studies.db"
+PASSWORD_VARIABLE = "FMNIST_HPO_PASSWORD"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Application:
+    """What an application adds to the generic verbs.
+
+    Attributes:
+        prog: the command's name, as it stands in examples.
+        studies: folder of the study files that ship with it.
+        prepare: called with the parsed arguments before a study is touched.
+        describe: (label, text) lines on data and device, shown before a run.
+        gpus: indices of the GPUs that workers may use.
+        finish: called when all trials have ended; returns the exit code.
+        add_options: called with a verb and its parser, to add options.
+    """
+
+    prog: str = "python -m search"
+    studies: Path | None = None
+    prepare: Callable[[argparse.Namespace], None] = lambda args: None
+    describe: Callable[["Study"], list[tuple[str, str]]] = lambda study: []
+    gpus: Callable[[], tuple[str, ...]] = lambda: ()
+    finish: Callable[["Study", argparse.Namespace], int] | None = None
+    add_options: Callable[[str, argparse.ArgumentParser], None] = lambda verb, parser: None

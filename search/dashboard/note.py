@@ -1,0 +1,82 @@
+"""What a study says about itself on its page: a short note and the name of its metric."""
+
+import warnings
+from collections import Counter
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+__all__ = ["annotate"]
+
+#: optuna-dashboard splits a longer note over several attributes, which two workers could mix.
+_NOTE_LENGTH = 2045
+_ROWS = 20  # parameters shown
+_CELL_LENGTH = 40  # characters of a parameter's name or value shown
+_MARK = "*Written by the search; a note of your own in its place is kept.*"
+
+
+def annotate(study: optuna.Study, *, metric: str) -> None:
+    """Name the study's metric and bring its note up to date; meant to follow each trial's end.
+
+    Writes only what differs from what is stored, and never over a note somebody else wrote.
+
+    Args:
+        study: with one objective.
+        metric: the metric's name, as in the study file.
+    """
+    from optuna_dashboard import save_note
+    from optuna_dashboard._note import get_note  # not in its public names as of 0.21
+
+    if study.metric_names != [metric]:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study.set_metric_names([metric])
+    note, stored = _summary(study, metric), get_note(study)
+    if stored != note and (not stored or stored.endswith(_MARK)):
+        save_note(study, note)
+
+
+def _summary(study: optuna.Study, metric: str) -> str:
+    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    states = ", ".join(
+        f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state]
+    )
+    page = f"/dashboard/studies/{study._study_id}"
+    lines = [f"**Trials:** {states or 'none yet'}"]
+    try:
+        best = study.best_trial
+    except ValueError:
+        lines.append("**Best:** no trial to choose yet")
+        rows = []
+    else:
+        lines.append(
+            f"**Best {_plain(metric)}:** {best.value:.6g} in "
+            f"[trial {best.number}]({page}/trials?numbers={best.number})"
+        )
+        rows = _rows(best)
+    lines.append(f"[Plots]({page}/analytics) · [All trials]({page}/trialTable)")
+    return _assembled(lines, rows)
+
+
+def _assembled(lines: list[str], rows: list[str]) -> str:
+    """The note, with as many rows of parameters as fit."""
+    head = ["| parameter | value |\n|---|---|"] if rows else []
+    while True:
+        table = ["\n".join(head + rows)] if rows else []
+        note = "\n\n".join([*lines, *table, _MARK])
+        if len(note) <= _NOTE_LENGTH or not rows:
+            return note
+        rows = rows[:-1]
+
+
+def _rows(trial: FrozenTrial) -> list[str]:
+    return [
+        f"| {_plain(name)} | {_plain(f'{value:.6g}' if isinstance(value, float) else str(value))} |"
+        for name, value in list(trial.params.items())[:_ROWS]
+    ]
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is: cut, on one line, as code without delimiters in it."""
+    cut = text if len(text) <= _CELL_LENGTH else text[: _CELL_LENGTH - 1] + "…"
+    return "`" + "".join("'" if c == "`" else " " if c in "|\r\n" else c for c in cut) + "`"

@@ -1,0 +1,130 @@
+"""Puts the dashboard on a port."""
+
+import signal
+import socket
+from typing import TYPE_CHECKING, Any, cast
+
+from optuna.storages import BaseStorage
+
+from search.dashboard.door import Door, is_loopback
+from search.dashboard.feasible import FeasibleStorage, drop_infeasible_best
+from search.dashboard.load import one_plot_at_a_time, thin_curves
+from search.errors import SearchError
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+    from optuna.artifacts._protocol import ArtifactStore
+
+__all__ = ["application", "serve"]
+
+_THREADS = 6  # a page asks for half a dozen things at once, and a plot may take seconds
+_READ_BODY_BYTES = 64 * 1024  # a read-only dashboard receives nothing but log-in forms
+_WRITE_BODY_BYTES = 64 * 1024**2  # an uploaded artifact, as base64
+_PASSWORD_LENGTH = 8  # with 30 guesses a minute, more than a lifetime
+
+
+def application(
+    storage: BaseStorage,
+    *,
+    password: str | None,
+    allow_writes: bool,
+    artifact_store: "ArtifactStore | None" = None,
+) -> "WSGIApplication":
+    """optuna-dashboard behind its door, as a WSGI application for the root of a host.
+
+    Args:
+        storage: best with Optuna's cache (`optuna.storages.get_storage`): the page asks for all
+            trials every few seconds.
+        password: None for none; serve it on loopback only then.
+        allow_writes: let a logged-in browser change notes, artifacts and studies.
+        artifact_store: where trials' artifacts are; None hides them.
+
+    Raises:
+        SearchError: the password is too short.
+    """
+    from optuna_dashboard import wsgi
+
+    if password is not None and len(password) < _PASSWORD_LENGTH:
+        raise SearchError(
+            f"the dashboard's password needs at least {_PASSWORD_LENGTH} characters, "
+            f"got {len(password)}; choose a longer one"
+        )
+    app: Any = wsgi(cast(BaseStorage, FeasibleStorage(storage)), artifact_store=artifact_store)
+    for plugin in (drop_infeasible_best, thin_curves, one_plot_at_a_time):
+        app.install(plugin)
+    return Door(app, password=password, allow_writes=allow_writes)
+
+
+def serve(
+    storage: BaseStorage,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    password: str | None,
+    allow_writes: bool,
+    artifact_store: "ArtifactStore | None" = None,
+) -> None:
+    """Serve the dashboard until Ctrl-C or SIGTERM; call it from the main thread.
+
+    It speaks http. On a network, put a proxy with TLS in front that passes `Host` on and sets
+    `X-Forwarded-Proto: https` (the cookie is then `Secure`). The limit on log-ins per address then
+    holds for everybody together, as all come from the proxy's address.
+
+    Args:
+        port: 0 takes a free one; the line printed names it.
+
+    Raises:
+        SearchError: a reachable address without a password, a password too short, or an address
+            or port that cannot be had.
+    """
+    import waitress
+
+    if password is None and not is_loopback(host):
+        raise SearchError(
+            "the dashboard needs a password on any address but loopback, got host "
+            f"{host!r} and none; set a password or use 127.0.0.1"
+        )
+    if not 0 <= port <= 65535:
+        raise SearchError(
+            f"the dashboard's port must be from 0 to 65535, got {port}; choose another port"
+        )
+    app = application(
+        storage, password=password, allow_writes=allow_writes, artifact_store=artifact_store
+    )
+    try:
+        listener = socket.create_server(
+            (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
+        )
+    except (OSError, UnicodeError) as error:
+        raise SearchError(
+            f"the dashboard cannot listen on host {host!r}, port {port}: {error}; "
+            "choose another host or port"
+        ) from error
+    server = waitress.create_server(
+        app,
+        sockets=[listener],
+        threads=_THREADS,
+        ident=None,
+        max_request_body_size=_WRITE_BODY_BYTES if allow_writes else _READ_BODY_BYTES,
+        # waitress would drop X-Forwarded-Proto; the door reads no other such header
+        clear_untrusted_proxy_headers=False,
+    )
+    studies = storage.get_all_studies()
+    if studies:  # the study most likely opened first; a cold read of 2,000 trials takes seconds
+        storage.get_all_trials(studies[-1]._study_id, deepcopy=False)
+    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGINT, _end)  # also where the shell that started us ignores it
+    shown = f"[{host}]" if ":" in host else host
+    mode = "changes allowed" if allow_writes else "read-only"
+    print(
+        f"Dashboard: http://{shown}:{listener.getsockname()[1]}/ ({mode}; Ctrl-C ends it)",
+        flush=True,
+    )
+    try:
+        server.run()  # returns on KeyboardInterrupt and SystemExit
+    finally:
+        server.close()
+
+
+def _end(signum: int, frame: Any) -> None:  # noqa: ARG001
+    raise SystemExit(0)

@@ -1,0 +1,163 @@
+"""Progress of a study: live on a terminal, plain lines elsewhere."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search.status import Status
+
+__all__ = ["Progress", "clock", "make_progress", "make_status", "show_params", "verdict"]
+
+
+class Progress(Protocol):
+    """Where the supervisor shows how a study goes."""
+
+    def __enter__(self) -> "Progress": ...
+    def __exit__(self, *exc: object) -> None: ...
+    def update(self, status: Status) -> None:
+        """Show the present state."""
+        ...
+
+    def say(self, line: str) -> None:
+        """Show one event that is worth keeping."""
+        ...
+
+
+def make_progress() -> Progress:
+    """A live display when the output is a terminal, plain lines otherwise."""
+    console = Console()
+    return _LiveProgress(console) if console.is_terminal else _PlainProgress()
+
+
+class _PlainProgress:
+    """One line whenever a trial has ended; nothing is overwritten, so a log file stays readable."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] | None = None
+
+    def __enter__(self) -> "_PlainProgress":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def update(self, status: Status) -> None:
+        ended = {trial.number: trial for trial in status.finished}
+        if self._seen is None:  # what an earlier command did is no news
+            self._seen = set(ended)
+        for number in sorted(ended.keys() - self._seen):
+            self.say(f"[{clock(status.elapsed_seconds)}] trial {number} {verdict(ended[number])}")
+        if ended.keys() - self._seen:
+            best = f", best {status.best.value:.4f}" if status.best else ""
+            self.say(
+                f"[{clock(status.elapsed_seconds)}] {status.ended}/{status.budget} ended{best}"
+            )
+        self._seen |= ended.keys()
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+
+class _LiveProgress:
+    """A bar, the counts, the best so far and the running trials, redrawn in place."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "_LiveProgress":
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def update(self, status: Status) -> None:
+        self._live.update(make_status(status))
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+
+
+def make_status(status: Status) -> Group:
+    """A bar, the counts, the best so far, and who works on what since when."""
+    head = Table.grid(padding=(0, 1))
+    remaining = status.remaining_seconds
+    head.add_row(
+        Text(status.name, style="bold"),
+        ProgressBar(total=status.budget, completed=status.ended, width=30),
+        f"{status.ended}/{status.budget}",
+        f"{clock(status.elapsed_seconds)} elapsed",
+        "" if remaining is None else f"about {clock(remaining)} left",
+    )
+    counts = Text(
+        f"complete {status.complete} · pruned {status.pruned} · failed {status.failed}"
+        f" · running {len(status.running)}"
+    )
+    for reason, count in sorted(status.reasons.items()):
+        counts.append(f" · {reason} {count}", style="yellow")
+    parts: list[Any] = [head, counts]
+    if status.halted is not None:
+        parts.append(Text(f"halted: {status.halted}", style="bold red"))
+    if status.best is not None:
+        best = Text(f"best {status.metric} ", style="green")
+        best.append(f"{status.best.value:.4f}", style="bold green")
+        best.append(f"  trial {status.best.number}  {show_params(status.best.params)}")
+        parts.append(best)
+    if status.running:
+        parts.append(_running(status))
+    return Group(*parts)
+
+
+def _running(status: Status) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    for heading in ("worker", "trial", "step", status.metric, "since", "last beat", "lost"):
+        table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
+    table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+    for busy in status.running:
+        table.add_row(
+            busy.worker,
+            str(busy.number),
+            str(busy.step),
+            "-" if busy.value is None else f"{busy.value:.4f}",
+            clock(busy.since_seconds),
+            f"{busy.beat_seconds:.0f} s",
+            str(busy.losses),
+            show_params(busy.params),
+        )
+    return table
+
+
+def verdict(trial: FrozenTrial) -> str:
+    """How a trial ended, in a few words."""
+    reason = trial.user_attrs.get("reason")
+    if trial.state is TrialState.COMPLETE:
+        return f"complete {trial.value:.4f}"
+    if reason is not None:
+        return str(reason)
+    if trial.state is TrialState.PRUNED and trial.intermediate_values:
+        last = max(trial.intermediate_values)
+        return f"pruned at step {last} with {trial.intermediate_values[last]:.4f}"
+    return trial.state.name.lower()
+
+
+def show_params(params: Mapping[str, Any]) -> str:
+    """Parameters on one line, floats to four significant digits."""
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
+    )
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    whole = round(seconds or 0)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

@@ -1,0 +1,102 @@
+"""What an application implements (`Problem`) and what it is handed for one trial (`Run`)."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+__all__ = ["Diverged", "Problem", "Run", "TrialPruned", "TrialStopped"]
+
+
+class Diverged(Exception):
+    """Raised by a problem when a trial's numbers are no longer finite."""
+
+
+class TrialPruned(Exception):
+    """Raised by `Run.report` when the pruner ends the trial; let it pass."""
+
+
+class TrialStopped(Exception):
+    """Raised by a problem, or by `Run.report`, when `Run.should_stop` is true; let it pass."""
+
+
+class Run(Protocol):
+    """One trial, as its problem sees it.
+
+    Steps count from 1 (an epoch, a fold). A retried trial is handed the reports and the checkpoint
+    of the attempt before it.
+    """
+
+    @property
+    def params(self) -> Mapping[str, Any]:
+        """Every parameter of the trial: `[fixed]` and sampled ones."""
+        ...
+
+    @property
+    def seed(self) -> int:
+        """0 <= seed < 2**63; the same for every attempt of a lineage."""
+        ...
+
+    @property
+    def should_stop(self) -> bool:
+        """True when the trial must end soon; cheap, meant to be asked after every batch.
+
+        The problem then saves a checkpoint and raises `TrialStopped`.
+        """
+        ...
+
+    def load_checkpoint(self) -> bytes | None:
+        """The last bytes saved in this lineage; None when there are none that can be trusted."""
+        ...
+
+    def save_checkpoint(self, data: bytes) -> None:
+        """Replace the lineage's checkpoint, whole or not at all.
+
+        Save a step before you report it, with the figures of all steps so far: a worker may die
+        between the two, and who resumes then reports what was saved but never reported.
+        """
+        ...
+
+    def report(self, step: int, value: float, **curves: float) -> None:
+        """Record the study's metric at a step, with further curves (losses, seconds) by name.
+
+        A step that is already recorded is passed over, so a resumed problem reports its whole
+        history again, from the checkpoint.
+
+        Raises:
+            TrialPruned: the pruner ends the trial.
+            TrialStopped: the trial was asked to stop, or is no longer ours.
+        """
+        ...
+
+
+class Problem(Protocol):
+    """What is searched. Built once per process from the study file, then run for many trials.
+
+    A problem is named in a study file as `module:Class`; the class is called with the file's
+    `[data]` table (empty when there is none) as its only argument, and raises `ProblemError` when
+    the table is wrong.
+    """
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Raise `ProblemError` when these parameters cannot be run. Cheap: no data, no training."""
+        ...
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """What the numbers depend on besides parameters and seed: hashes of data and of splits.
+
+        Stored with the study and with every trial; a worker whose fingerprint differs is refused.
+        """
+        ...
+
+    def environment(self) -> Mapping[str, str]:
+        """Where it runs: versions, processor, device, threads. Stored with every trial."""
+        ...
+
+    def run(self, run: Run) -> float:
+        """Carry one trial through and return the final value of the study's metric.
+
+        Raises:
+            Diverged: the numbers are no longer finite.
+            MemoryError: the device or the machine has no memory left.
+            TrialPruned, TrialStopped: passed through from `run`.
+        """
+        ...

@@ -1,0 +1,238 @@
+"""What the command line and Python users call: run a study, and run one of its trials again."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search.display import Progress
+from search.errors import NoResult, SearchError, StudyHalted
+from search.launch import STORAGE_VARIABLE, Fleet, worker_command
+from search.problem import Diverged, TrialPruned
+from search.status import Status
+from search.study import Study
+from search.trial_run import CURVES
+from search.worker import trial_seed
+
+__all__ = ["Epoch", "Interrupted", "Replay", "reproduce", "run"]
+
+LOOK_SECONDS = 1.0  # between two looks at the storage
+
+
+class Interrupted(SearchError):
+    """The user asked the study to stop; every trial was handed back."""
+
+
+def run(
+    study: Study,
+    *,
+    workers: int,
+    threads: int,
+    gpus: tuple[str, ...] = (),
+    logs: Path,
+    progress: Progress,
+) -> Status:
+    """Start workers and tend them until the budget is used up.
+
+    Args:
+        threads: of each worker, for its arithmetic.
+        gpus: indices dealt out to the workers in turn.
+        logs: directory for the workers' output.
+
+    Returns:
+        The study as it stands at the end.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM; the trials were handed back and go on with the next run.
+        StudyHalted: the same error ended several trials in a row.
+        SearchError: a worker refused, or workers died as soon as they had started.
+    """
+    study.ledger.resume()
+    fleet = Fleet(
+        worker_command(study.name, study.checkpoints.address),
+        environment={
+            STORAGE_VARIABLE: study.storage.address,
+            "OMP_NUM_THREADS": str(threads),
+        },
+        logs=logs,
+        gpus=gpus,
+        on_death=study.ledger.release_worker,
+        say=progress.say,
+    )
+    with _interrupts() as asked, progress:
+        try:
+            fleet.start(workers)
+            while True:
+                study.ledger.reap()
+                status = study.status()
+                progress.update(status)
+                if status.halted is not None:
+                    raise _halted(study, status)
+                if fleet.alive == 0 and (status.done or status.out_of_time):
+                    return status
+                fleet.tend((status.ended, sum(len(t.intermediate_values) for t in status.trials)))
+                asked.wait(LOOK_SECONDS)
+                if asked.is_set():
+                    progress.say("stopping: the workers hand their trials back")
+                    fleet.stop()
+                    raise Interrupted(f"study {study.name!r} was stopped")
+        finally:
+            fleet.stop()
+
+
+def _halted(study: Study, status: Status) -> StudyHalted:
+    """The error to raise, with the traceback of the cause as its note."""
+    error = StudyHalted(study.name, status.halted or "")
+    for trial in reversed(status.finished):
+        if trial.user_attrs.get("error") == status.halted and "traceback" in trial.user_attrs:
+            error.add_note(str(trial.user_attrs["traceback"]))
+            break
+    return error
+
+
+@contextmanager
+def _interrupts() -> Iterator[threading.Event]:
+    """Set on the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
+    asked = threading.Event()
+
+    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
+        if number == signal.SIGINT and asked.is_set():
+            os._exit(130)
+        asked.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One step of a reproduction: name -> (stored, new); None where one side lacks it."""
+
+    step: int
+    figures: Mapping[str, tuple[float | None, float | None]]
+
+    @property
+    def identical(self) -> bool:
+        """Whether both sides say the same, to the last bit."""
+        return all(stored == new for stored, new in self.figures.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """The outcome of a reproduction.
+
+    environment: what differs: key -> (stored, here).
+    """
+
+    trial: FrozenTrial
+    epochs: tuple[Epoch, ...]
+    value: tuple[float | None, float | None]
+    environment: Mapping[str, tuple[str, str]]
+
+    @property
+    def identical(self) -> bool:
+        """Whether every figure of every step, and the value, came out the same."""
+        return self.value[0] == self.value[1] and all(epoch.identical for epoch in self.epochs)
+
+
+#: Figures that tell how long something took, which no one promises to repeat.
+_TIMINGS = ("seconds", "images_per_second")
+
+
+def reproduce(
+    study: Study, number: int | None = None, on_epoch: Callable[[Epoch], None] = lambda epoch: None
+) -> Replay:
+    """Run a trial again from what is stored: parameters, seed, threads, data, split.
+
+    Call it before the problem's libraries are imported, as the number of threads is read then.
+
+    Args:
+        number: of the trial; None for the best.
+        on_epoch: called after each step.
+
+    Raises:
+        NoResult: the trial recorded no step that could be compared.
+        ProblemError: the data here are not those of the study.
+    """
+    trial = study.trial(number)
+    if not trial.intermediate_values:
+        raise NoResult(
+            f"trial {trial.number} of study {study.name!r} recorded no step, so there is nothing "
+            "to compare; choose another with --trial"
+        )
+    stored_environment = trial.user_attrs.get("environment", {})
+    os.environ["OMP_NUM_THREADS"] = stored_environment.get("threads", "1")
+    replay = _ReplayRun(study, trial, on_epoch)
+    value: float | None
+    try:
+        value = study.problem.run(replay)
+    except (TrialPruned, Diverged):
+        value = replay.last_value
+    here = study.problem.environment()
+    differs = {
+        key: (stored_environment.get(key, "none"), here.get(key, "none"))
+        for key in sorted(stored_environment.keys() | here.keys())
+        if stored_environment.get(key) != here.get(key)
+    }
+    return Replay(
+        trial=trial,
+        epochs=tuple(replay.epochs),
+        value=(trial.value, value),
+        environment=differs,
+    )
+
+
+class _ReplayRun:
+    """A `Run` that compares instead of recording, and ends where the stored trial ended."""
+
+    should_stop = False
+
+    def __init__(self, study: Study, trial: FrozenTrial, on_epoch: Callable[[Epoch], None]) -> None:
+        self.params: Mapping[str, Any] = study.params(trial)
+        self.seed = trial_seed(study.spec.seed, trial.user_attrs["lineage"])
+        self.epochs: list[Epoch] = []
+        self.last_value: float | None = None
+        self.checkpoint: bytes | None = None
+        self._trial = trial
+        self._metric = study.spec.metric
+        self._on_epoch = on_epoch
+        self._last = max(trial.intermediate_values)
+
+    def load_checkpoint(self) -> bytes | None:
+        return None
+
+    def save_checkpoint(self, data: bytes) -> None:
+        self.checkpoint = data
+
+    def report(self, step: int, value: float, **curves: float) -> None:
+        self.last_value = value
+        stored = self._stored(step)
+        figures = {self._metric: (self._trial.intermediate_values.get(step), value)}
+        for name, new in curves.items():
+            if name not in _TIMINGS and name != self._metric:
+                figures[name] = (stored.get(name), new)
+        epoch = Epoch(step=step, figures=figures)
+        self.epochs.append(epoch)
+        self._on_epoch(epoch)
+        if step == self._last and self._trial.state is not TrialState.COMPLETE:
+            raise TrialPruned
+
+    def _stored(self, step: int) -> dict[str, float | None]:
+        curves = self._trial.user_attrs.get(CURVES, {})
+        steps = curves.get("step", [])
+        if step not in steps:
+            return {}
+        return {name: column[steps.index(step)] for name, column in curves.items()}

@@ -1,0 +1,274 @@
+"""`StudySearchCV`: scikit-learn's RandomizedSearchCV with samplers, pruning, storage and resume."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.model_selection import RandomizedSearchCV
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval
+
+from search.errors import SpecError
+from search.sklearn.candidates import Candidates, MemoryCandidates
+from search.sklearn.distributions import Distributions, Point
+from search.sklearn.fingerprint import describe_random_state, fingerprint
+from search.sklearn.proposals import Proposals
+from search.sklearn.results import CANDIDATE, format_incomplete
+from search.sklearn.scheduling import Evaluate, Fits, Scheduler, run_in_rounds
+from search.strategies import PRUNERS, SAMPLERS, check_options, make_pruner
+
+__all__ = ["StudySearchCV"]
+
+Strategy = str | Mapping[str, Any] | None
+
+
+class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn has no types
+    """RandomizedSearchCV that can learn, stop poor candidates early, and go on after a crash.
+
+    Without any of the last five parameters it is scikit-learn's RandomizedSearchCV. See there for
+    all the others, for the attributes and for the methods.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        As in RandomizedSearchCV.
+
+    param_distributions : dict or list of dicts
+        As in RandomizedSearchCV. To the sampler a list is a choice; `uniform`, `loguniform` and
+        `randint` of scipy are ranges; any other scipy distribution is searched over its quantiles;
+        an object that has `rvs` and nothing else is drawn from at random.
+
+    n_iter : int, default=10
+    scoring : str, callable, list, tuple or dict, default=None
+        With several metrics sampler and pruner follow the one that `refit` names, else the first.
+    n_jobs : int, default=None
+        With a sampler other than "random", a pruner or a storage, as many candidates as there are
+        jobs are evaluated at a time, and all of them are told before the next ones are proposed.
+    refit : bool, str, or callable, default=True
+    cv : int, cross-validation generator or an iterable, default=None
+        With a storage, a splitter that shuffles needs a `random_state`.
+    verbose : int, default=0
+    pre_dispatch : int, or str, default='2*n_jobs'
+    random_state : int, RandomState instance or None, default=None
+        With a storage, the candidates or the sampler's seed are drawn once, when the study is
+        created.
+    error_score : 'raise' or numeric, default=np.nan
+    return_train_score : bool, default=False
+
+    sampler : str or dict, default="random"
+        "random" evaluates the candidates that RandomizedSearchCV draws for the same
+        `random_state`. "tpe", "gp", "cma-es" and "qmc" propose each candidate knowing the earlier
+        results; "grid" takes the points of lists in their order. A dict gives options, as in
+        ``{"name": "tpe", "n_startup_trials": 20}``. A finite space of at most `n_iter` points is
+        visited once per point, whatever the sampler.
+
+    pruner : str or dict, default=None
+        "median", "percentile", "successive-halving", "hyperband", "patience" or "threshold": the
+        folds of a candidate are run one after the other, and after each the mean so far decides
+        whether it goes on.
+
+    timeout : float, default=None
+        Seconds from the start of `fit` after which no further fit of a fold is begun, except for
+        the first candidate. The refit comes on top.
+
+    storage : str, default=None
+        URL of the database in which to keep every fold, as in ``sqlite:///search.db`` or
+        ``postgresql://...``. `fit` called again goes on after the last fold that was kept, and
+        several processes or machines that call `fit` share the candidates.
+
+    study_name : str, default=None
+        Name of the study in the storage.
+
+    Attributes
+    ----------
+    cv_results_ : dict of numpy (masked) ndarrays
+        As in RandomizedSearchCV. With `pruner`, `timeout` or `storage` there is one more column,
+        ``stopped_by``: "pruner", "timeout", "lost" (the processes that evaluated it died again
+        and again), or "" for a candidate with all its folds. The folds that a candidate lacks are
+        masked, its mean is that of the folds it has, and it shares the last rank. Candidates
+        without any fold are left out.
+
+    Examples
+    --------
+    >>> from scipy.stats import loguniform
+    >>> from sklearn.datasets import load_iris
+    >>> from sklearn.svm import SVC
+    >>> from search.sklearn import StudySearchCV
+    >>> X, y = load_iris(return_X_y=True)
+    >>> search = StudySearchCV(
+    ...     SVC(), {"C": loguniform(1e-2, 1e2)}, n_iter=20, random_state=0, sampler="tpe"
+    ... )
+    >>> search.fit(X, y).best_score_ > 0.97
+    np.True_
+    """
+
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
+        **RandomizedSearchCV._parameter_constraints,
+        "sampler": [str, dict],
+        "pruner": [str, dict, None],
+        "timeout": [Interval(Real, 0, None, closed="neither"), None],
+        "storage": [str, None],
+        "study_name": [str, None],
+    }
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        n_iter: int = 10,
+        scoring: Any = None,
+        n_jobs: int | None = None,
+        refit: Any = True,
+        cv: Any = None,
+        verbose: int = 0,
+        pre_dispatch: int | str = "2*n_jobs",
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        return_train_score: bool = False,
+        sampler: str | Mapping[str, Any] = "random",
+        pruner: Strategy = None,
+        timeout: float | None = None,
+        storage: str | None = None,
+        study_name: str | None = None,
+    ) -> None:
+        super().__init__(
+            estimator,
+            param_distributions,
+            n_iter=n_iter,
+            scoring=scoring,
+            n_jobs=n_jobs,
+            refit=refit,
+            cv=cv,
+            verbose=verbose,
+            pre_dispatch=pre_dispatch,
+            random_state=random_state,
+            error_score=error_score,
+            return_train_score=return_train_score,
+        )
+        self.sampler = sampler
+        self.pruner = pruner
+        self.timeout = timeout
+        self.storage = storage
+        self.study_name = study_name
+
+    def _run_search(self, evaluate_candidates: Evaluate, *, callback_ctx: Any = None) -> None:
+        sampler, _ = _named("sampler", SAMPLERS, self.sampler)
+        pruner, _ = _named("pruner", PRUNERS, self.pruner)
+        if (self.storage is None) != (self.study_name is None):
+            raise SpecError(
+                f"need storage and study_name together, got storage={self.storage!r}, "
+                f"study_name={self.study_name!r}; give both or none"
+            )
+        needs_study = pruner != "none" or self.timeout is not None or self.storage is not None
+
+        def evaluate(drawn: Sequence[Any], **more: Any) -> None:
+            """Instead of what ParameterSampler drew, evaluate what our sampler proposes."""
+            params: list[dict[str, Any]] = [{} for _ in range(len(drawn))]
+            stopped_by = [""] * len(params)
+            scheduler = Scheduler(
+                partial(self._open_candidates, n_candidates=len(params)),
+                params,
+                stopped_by,
+                n_splits=self.n_splits_,
+                n_jobs=self.n_jobs,
+                pre_dispatch=self.pre_dispatch,
+                prunes=pruner != "none",
+                timeout=self.timeout,
+            )
+            if needs_study:
+                more["more_results"] = {"stopped_by": stopped_by}
+            run_in_rounds(evaluate_candidates, scheduler)(params, **more)
+
+        plain = sampler == "random" and not needs_study
+        super()._run_search(evaluate_candidates if plain else evaluate, callback_ctx=callback_ctx)
+
+    def _open_candidates(self, fits: Fits, n_candidates: int) -> Candidates:
+        distributions = Distributions(self.param_distributions)
+        pruner = make_pruner(*_named("pruner", PRUNERS, self.pruner))
+        metric = self.refit if isinstance(self.refit, str) else None
+        if self.storage is None or self.study_name is None:
+            points = self._points(distributions, n_candidates, self.random_state)
+            return MemoryCandidates(distributions, points, n_candidates, pruner, metric)
+        from search.sklearn.stored import StoredCandidates, StoredSearch
+
+        search = StoredSearch(
+            self.storage,
+            self.study_name,
+            fingerprint=self._fingerprint(fits),
+            random_state=self._first_random_state(),
+            n_candidates=n_candidates,
+            metric=metric,
+        )
+        points = self._points(distributions, n_candidates, search.random_state)
+        return StoredCandidates(search, distributions, points, pruner, metric)
+
+    def _points(
+        self, distributions: Distributions, n_candidates: int, random_state: Any
+    ) -> list[Point] | Proposals:
+        name, options = _named("sampler", SAMPLERS, self.sampler)
+        if name == "random" or distributions.size <= self.n_iter:
+            return distributions.draw(self.n_iter, random_state)
+        if name == "grid":
+            return distributions.grid(n_candidates)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        return Proposals(distributions, name, options, seed)
+
+    def _first_random_state(self) -> Any:
+        """What a new study keeps, so that whoever goes on with it draws the same candidates."""
+        if self.random_state is None:
+            return int(check_random_state(None).randint(2**31 - 1))
+        return self.random_state
+
+    def _fingerprint(self, fits: Fits) -> dict[str, list[str]]:
+        """Everything that a fold's result depends upon."""
+        first = fits.of(0)
+        _, (_, X, y), kwargs = first[0]
+        return fingerprint(
+            arrays={
+                "data": (X, y),
+                "splits": [(np.asarray(k["train"]), np.asarray(k["test"])) for _, _, k in first],
+                "fit parameters": (kwargs["fit_params"], kwargs["score_params"]),
+            },
+            values={
+                "estimator": self.estimator,
+                "scoring": self.scoring,
+                "n_iter": self.n_iter,
+                "sampler": self.sampler,
+                "pruner": self.pruner,
+                "random_state": describe_random_state(self.random_state),
+                "error_score": self.error_score,
+                "return_train_score": self.return_train_score,
+                "refit metric": self.refit if isinstance(self.refit, str) else None,
+            },
+            param_distributions=self.param_distributions,
+        )
+
+    def _format_results(
+        self, candidate_params: Any, n_splits: int, out: Any, more_results: Any = None
+    ) -> dict[str, Any]:
+        if CANDIDATE not in out[0]:
+            return super()._format_results(candidate_params, n_splits, out, more_results)  # type: ignore[no-any-return]
+        return format_incomplete(
+            super()._format_results, candidate_params, n_splits, out, more_results
+        )
+
+
+def _named(
+    kind: str, known: Mapping[str, tuple[str, ...]], strategy: Strategy
+) -> tuple[str, dict[str, Any]]:
+    """Name and options of a sampler or pruner; None is the pruner "none".
+
+    Raises:
+        SpecError: the name or an option is unknown.
+    """
+    options = dict(strategy) if isinstance(strategy, Mapping) else {"name": strategy or "none"}
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise SpecError(
+            f'{kind} needs a name, as in {{"name": "{list(known)[1]}"}}, got {strategy!r}'
+        )
+    check_options(kind, known, name, options)
+    return name, options

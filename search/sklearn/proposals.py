@@ -1,0 +1,46 @@
+"""The points of a search: known from the start, or proposed one by one by a sampler."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.samplers import BaseSampler
+
+from search.sklearn.distributions import Distributions, Point
+from search.strategies import make_sampler
+
+__all__ = ["Proposals"]
+
+
+class Proposals:
+    """What a sampler of the service proposes for `param_distributions`.
+
+    Each candidate has a sampler with a seed of its own, so that the proposals do not depend on
+    which process makes them, and a search that goes on does not repeat its first random draws.
+    """
+
+    def __init__(
+        self, distributions: Distributions, sampler: str, options: Mapping[str, Any], seed: int
+    ) -> None:
+        self._distributions, self._space = distributions, distributions.space()
+        self._name, self._options, self._seed = sampler, options, seed
+
+    def sampler(self, index: int) -> BaseSampler:
+        """The sampler of one candidate."""
+        # A quasi-random sequence is one only when all its points come from one seed.
+        seed = self._seed if self._name == "qmc" else self._seed_of(index)
+        return make_sampler(
+            self._name, self._options, seed=seed, conditional=self._space.conditional
+        )
+
+    def point(self, trial: optuna.Trial, index: int) -> Point:
+        """Have the trial's study propose a point."""
+        return self._distributions.suggest(trial, self._space, self._seed_of(index))
+
+    def recall(self, suggested: Mapping[str, Any], index: int) -> Point:
+        """The point that was proposed for a candidate, from the parameters of its trial."""
+        return self._distributions.recall(suggested, self._seed_of(index))
+
+    def _seed_of(self, index: int) -> int:
+        return int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0])

@@ -1,0 +1,314 @@
+"""One study file, read, validated and hashed: `StudySpec`."""
+
+import difflib
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from search.errors import SpecError
+from search.space import Space, parse_space
+from search.strategies import PRUNERS, SAMPLERS, check_options
+
+__all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read_spec"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_TABLES = ("budget", "sampler", "pruner", "workers", "data", "fixed", "space", "trials")
+_KEYS = ("problem", "name", "seed", "metric", "direction", *_TABLES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """A sampler or a pruner by name, with its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """How the workers of a study behave."""
+
+    beat_seconds: float = 5.0  # between two proofs of life
+    max_retries: int = 3  # losses of a lineage that are made good
+    trial_timeout_seconds: float | None = None  # of one attempt
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedTrial:
+    """A trial that runs first, exactly as given."""
+
+    name: str
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySpec:
+    """A study, as its file declares it. Frozen with the study when that is created."""
+
+    name: str
+    problem: str
+    metric: str
+    direction: str
+    seed: int
+    trials: int  # lineages
+    hours: float | None
+    sampler: Strategy
+    pruner: Strategy
+    workers: Workers
+    data: Mapping[str, Any]
+    fixed: Mapping[str, Any]
+    space: Space
+    named: tuple[NamedTrial, ...]
+    text: str  # of the file, as it was read
+
+    @cached_property
+    def hash(self) -> str:
+        """SHA-256 of the content; comments, blank lines and the order of keys do not count."""
+        content = json.dumps(tomllib.loads(self.text), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    @cached_property
+    def _grid(self) -> list[dict[str, Any]]:
+        points = self.space.grid(self.fixed)
+        # Shuffled, so that a study that is stopped early has seen all regions.
+        key = {i: hashlib.sha256(f"{self.seed}:{i}".encode()).digest() for i in range(len(points))}
+        return [points[i] for i in sorted(key, key=key.__getitem__)]
+
+    def assigned(self, lineage: int) -> NamedTrial | None:
+        """The parameters a lineage was given in advance: by name, or as its point of the grid."""
+        if lineage < len(self.named):
+            return self.named[lineage]
+        if self.sampler.name == "grid":
+            index = lineage - len(self.named)
+            return NamedTrial(name=f"grid-{index}", params=self._grid[index])
+        return None
+
+    def distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
+        """Optuna's distribution for each of these parameters.
+
+        A parameter of a named trial that the space does not declare becomes a choice among all
+        the values that named trials give it, as Optuna wants one distribution per name.
+        """
+        found: dict[str, BaseDistribution] = {}
+        for name in params:
+            owner = self.space.owner(name)
+            if owner is not None:
+                found[name] = owner.distribution
+            else:
+                values = {
+                    repr(t.params[name]): t.params[name] for t in self.named if name in t.params
+                }
+                found[name] = CategoricalDistribution([values[key] for key in sorted(values)])
+        return found
+
+    def differences(self, other_text: str) -> list[str]:
+        """What another spec's text says differently, one line per key: `key: theirs -> ours`."""
+        theirs, ours = _flat(tomllib.loads(other_text)), _flat(tomllib.loads(self.text))
+        return [
+            f"{key}: {theirs.get(key, 'absent')} in the study, {ours.get(key, 'absent')} here"
+            for key in sorted(theirs.keys() | ours.keys())
+            if theirs.get(key) != ours.get(key)
+        ]
+
+
+def read_spec(path: Path) -> StudySpec:
+    """Read and validate a study file.
+
+    Raises:
+        SpecError: names the file, the key, the rule, the value received and what to do.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(f"cannot read the study file {path}: {reason}") from error
+    return parse_spec(text, where=str(path))
+
+
+def parse_spec(text: str, *, where: str) -> StudySpec:
+    """Validate the text of a study file; `where` names it in messages.
+
+    Raises:
+        SpecError: names the key, the rule, the value received and what to do.
+    """
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(f"{where} is not valid TOML: {error}") from error
+    _only(table, _KEYS, where, "key")
+    for key in _TABLES:
+        wanted = list if key == "trials" else dict
+        if not isinstance(table.get(key, wanted()), wanted):
+            shape = "[[trials]] tables" if key == "trials" else f"a table [{key}]"
+            raise SpecError(f"{where}: {key} must be {shape}, got {table[key]!r}")
+    name = _text(table, "name", where)
+    if not _NAME.fullmatch(name):
+        raise SpecError(
+            f"{where}: name may hold letters, digits, '.', '_' and '-', got {name!r}; rename it"
+        )
+    problem = _text(table, "problem", where)
+    if problem.count(":") != 1:
+        raise SpecError(f"{where}: problem must be 'module:Class', got {problem!r}")
+    direction = _text(table, "direction", where)
+    if direction not in ("maximize", "minimize"):
+        raise SpecError(f"{where}: direction must be maximize or minimize, got {direction!r}")
+    fixed = table.get("fixed", {})
+    space = parse_space(table.get("space", {}), fixed, where)
+    sampler = _strategy(table.get("sampler", {"name": "tpe"}), "sampler", SAMPLERS, where)
+    named = _named(table.get("trials", []), space, fixed, where)
+    return StudySpec(
+        name=name,
+        problem=problem,
+        metric=_text(table, "metric", where),
+        direction=direction,
+        seed=_number(table, "seed", where, default=0, whole=True, low=0),
+        trials=_budget(table.get("budget", {}), space, fixed, sampler, named, where),
+        hours=_number(table.get("budget", {}), "hours", f"{where}: budget", above=0.0),
+        sampler=sampler,
+        pruner=_strategy(table.get("pruner", {"name": "none"}), "pruner", PRUNERS, where),
+        workers=_workers(table.get("workers", {}), where),
+        data=table.get("data", {}),
+        fixed=fixed,
+        space=space,
+        named=named,
+        text=text,
+    )
+
+
+def _budget(
+    table: Mapping[str, Any],
+    space: Space,
+    fixed: Mapping[str, Any],
+    sampler: Strategy,
+    named: tuple[NamedTrial, ...],
+    where: str,
+) -> int:
+    """The number of lineages; where it can only be one number it need not be given."""
+    _only(table, ("trials", "hours"), f"{where}: budget", "key")
+    most: int | None = None
+    if not space.parameters:
+        most = len(named)
+    elif sampler.name == "grid":
+        try:
+            most = len(named) + len(space.grid(fixed))
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from error
+    trials = _number(table, "trials", f"{where}: budget", default=most, whole=True, low=1)
+    if trials is None:
+        raise SpecError(f"{where}: budget.trials is missing; say how many trials shall finish")
+    if most is not None and trials > most:
+        source = "named trials" if not space.parameters else "named trials and points of the grid"
+        raise SpecError(
+            f"{where}: there are {most} {source}, got budget.trials = {trials}; "
+            + (f"set it to {most} or leave it out" if most else "declare a [space] or [[trials]]")
+        )
+    if trials < len(named):
+        raise SpecError(
+            f"{where}: budget.trials = {trials} is below the {len(named)} named trials; raise it"
+        )
+    return int(trials)
+
+
+def _named(
+    tables: list[Any], space: Space, fixed: Mapping[str, Any], where: str
+) -> tuple[NamedTrial, ...]:
+    named: list[NamedTrial] = []
+    for index, table in enumerate(tables):
+        here = f"{where}: trials[{index}]"
+        _only(table, ("name", "params"), here, "key")
+        name = _text(table, "name", here)
+        if any(name == other.name for other in named):
+            raise SpecError(f"{here}: the name {name!r} is taken; give each trial its own")
+        params = table.get("params", {})
+        if not isinstance(params, dict):
+            raise SpecError(f"{here}: params must be a table, got {params!r}")
+        for key, value in params.items():
+            if not isinstance(value, bool | int | float | str):
+                raise SpecError(
+                    f"{here}: {key} must be a string, a number, true or false, got {value!r}"
+                )
+        space.check(params, fixed, f"{here} ({name})")
+        named.append(NamedTrial(name=name, params=params))
+    return tuple(named)
+
+
+def _strategy(
+    table: Mapping[str, Any], kind: str, known: Mapping[str, tuple[str, ...]], where: str
+) -> Strategy:
+    options = {key: value for key, value in table.items() if key != "name"}
+    strategy = Strategy(name=_text(table, "name", f"{where}: {kind}"), options=options)
+    try:
+        check_options(kind, known, strategy.name, options)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
+    return strategy
+
+
+def _workers(table: Mapping[str, Any], where: str) -> Workers:
+    here = f"{where}: workers"
+    _only(table, ("beat_seconds", "max_retries", "trial_timeout_seconds"), here, "key")
+    return Workers(
+        beat_seconds=_number(table, "beat_seconds", here, default=5.0, above=0.0),
+        max_retries=_number(table, "max_retries", here, default=3, whole=True, low=0),
+        trial_timeout_seconds=_number(table, "trial_timeout_seconds", here, above=0.0),
+    )
+
+
+def _only(table: Any, allowed: tuple[str, ...], where: str, what: str) -> None:
+    if not isinstance(table, dict):
+        raise SpecError(f"{where} must be a table, got {table!r}")
+    for key in table:
+        if key not in allowed:
+            near = difflib.get_close_matches(key, allowed, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed)}"
+            raise SpecError(f"{where} has an unknown {what} {key!r}; {hint}")
+
+
+def _text(table: Mapping[str, Any], key: str, where: str) -> str:
+    if key not in table:
+        raise SpecError(f'{where}: the key {key!r} is missing; add {key} = "..."')
+    value = table[key]
+    if not isinstance(value, str) or not value:
+        raise SpecError(f"{where}: {key} must be a non-empty string, got {value!r}")
+    return value
+
+
+def _number(
+    table: Mapping[str, Any],
+    key: str,
+    where: str,
+    *,
+    default: Any = None,
+    whole: bool = False,
+    low: int | None = None,
+    above: float | None = None,
+) -> Any:
+    value = table.get(key, default)
+    if value is None:
+        return None
+    kind = int if whole else (int, float)
+    rule = "a whole number" if whole else "a number"
+    rule += f" >= {low}" if low is not None else f" > {above:g}" if above is not None else ""
+    ok = isinstance(value, kind) and not isinstance(value, bool)
+    if not ok or (low is not None and value < low) or (above is not None and value <= above):
+        raise SpecError(f"{where}: {key} must be {rule}, got {value!r}")
+    return value
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, str]:
+    """Leaf values by dotted key, as JSON."""
+    if isinstance(value, dict) and value:
+        items = [(f"{prefix}.{k}" if prefix else k, v) for k, v in value.items()]
+    elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
+        items = [(f"{prefix}[{i}]", v) for i, v in enumerate(value)]
+    else:
+        return {prefix: json.dumps(value)}
+    return {key: leaf for k, v in items for key, leaf in _flat(v, k).items()}

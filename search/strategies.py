@@ -1,0 +1,138 @@
+"""Samplers and pruners by name, with their options checked."""
+
+import difflib
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+
+from search.errors import SpecError
+
+__all__ = ["PRUNERS", "SAMPLERS", "check_options", "make_pruner", "make_sampler"]
+
+#: name -> its options. `grid` has no sampler of Optuna's: each lineage is given its own point.
+SAMPLERS: Mapping[str, tuple[str, ...]] = {
+    "random": (),
+    "tpe": ("n_startup_trials", "n_ei_candidates"),
+    "gp": ("n_startup_trials",),
+    "cma-es": ("n_startup_trials",),
+    "qmc": ("qmc_type",),
+    "grid": (),
+}
+
+PRUNERS: Mapping[str, tuple[str, ...]] = {
+    "none": (),
+    "median": ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"),
+    "percentile": (
+        "percentile",
+        "n_startup_trials",
+        "n_warmup_steps",
+        "interval_steps",
+        "n_min_trials",
+    ),
+    "successive-halving": ("min_resource", "reduction_factor", "min_early_stopping_rate"),
+    "hyperband": ("min_resource", "max_resource", "reduction_factor"),
+    "patience": ("patience", "min_delta"),
+    "threshold": ("lower", "upper", "n_warmup_steps", "interval_steps"),
+}
+
+_REQUIRED = {"percentile": ("percentile",), "patience": ("patience",)}
+
+
+def check_options(
+    kind: str, known: Mapping[str, tuple[str, ...]], name: str, options: Mapping[str, Any]
+) -> None:
+    """Raise `SpecError` unless `name` is a known sampler or pruner and takes these options.
+
+    Args:
+        kind: "sampler" or "pruner", for the message.
+    """
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"one of {', '.join(known)}"
+        raise SpecError(f"unknown {kind} {name!r}; {hint}")
+    for option in options:
+        if option not in known[name]:
+            near = difflib.get_close_matches(option, known[name], n=1)
+            hint = f"did you mean {near[0]!r}?" if near else _listed(known[name])
+            raise SpecError(f"the {name} {kind} has no option {option!r}; {hint}")
+    for option in _REQUIRED.get(name, ()):
+        if option not in options:
+            raise SpecError(f"the {name} {kind} needs {option}; add {option} = ...")
+    if options.get("reduction_factor", 2) < 2:  # Optuna divides by its logarithm, much later
+        raise SpecError(
+            f"the {name} {kind} needs reduction_factor >= 2, got {options['reduction_factor']}; "
+            "3 is usual"
+        )
+    if name == "threshold" and not {"lower", "upper"} & set(options):
+        raise SpecError("the threshold pruner needs lower or upper; add one of them")
+
+
+def make_sampler(
+    name: str, options: Mapping[str, Any], *, seed: int, conditional: bool
+) -> BaseSampler:
+    """Build a sampler.
+
+    Args:
+        seed: any int >= 0; reduced to the 32 bits that numpy's legacy generator takes.
+        conditional: whether trials may differ in their parameters; TPE then models each group of
+            parameters that occur together, as independent sampling would lose their relations.
+
+    Raises:
+        SpecError: an option has a value that Optuna refuses.
+    """
+    seed %= 2**32
+    makers: dict[str, Callable[..., BaseSampler]] = {
+        "random": lambda **o: optuna.samplers.RandomSampler(seed=seed, **o),
+        "tpe": lambda **o: optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=conditional, **o
+        ),
+        "gp": lambda **o: optuna.samplers.GPSampler(
+            seed=seed, warn_independent_sampling=False, **o
+        ),
+        "cma-es": lambda **o: optuna.samplers.CmaEsSampler(
+            seed=seed, warn_independent_sampling=False, **o
+        ),
+        "qmc": lambda **o: optuna.samplers.QMCSampler(
+            seed=seed, scramble=True, warn_independent_sampling=False, **o
+        ),
+        "grid": lambda **o: optuna.samplers.RandomSampler(seed=seed, **o),
+    }
+    sampler: BaseSampler = _make("sampler", makers[name], name, options)
+    return sampler
+
+
+def make_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:
+    """Build a pruner; steps and resources are the steps that a problem reports (epochs, folds).
+
+    Raises:
+        SpecError: an option has a value that Optuna refuses.
+    """
+    makers: dict[str, Callable[..., BasePruner]] = {
+        "none": optuna.pruners.NopPruner,
+        "median": optuna.pruners.MedianPruner,
+        "percentile": optuna.pruners.PercentilePruner,
+        "successive-halving": optuna.pruners.SuccessiveHalvingPruner,
+        "hyperband": optuna.pruners.HyperbandPruner,
+        "patience": lambda **o: optuna.pruners.PatientPruner(None, **o),
+        "threshold": optuna.pruners.ThresholdPruner,
+    }
+    pruner: BasePruner = _make("pruner", makers[name], name, options)
+    return pruner
+
+
+def _make(kind: str, maker: Callable[..., Any], name: str, options: Mapping[str, Any]) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        try:
+            return maker(**options)
+        except (TypeError, ValueError) as error:
+            given = ", ".join(f"{k} = {v!r}" for k, v in options.items())
+            raise SpecError(f"the {name} {kind} refuses {given}: {error}") from error
+
+
+def _listed(options: tuple[str, ...]) -> str:
+    return f"it takes {', '.join(options)}" if options else "it takes none"

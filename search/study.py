@@ -1,0 +1,264 @@
+"""A study in a storage: created once, opened by anyone, with its frozen spec, ledger and trials."""
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from search.checkpoint import CheckpointStore
+from search.errors import NoResult, ProblemError, SearchError, StudyChanged
+from search.ledger import UID_ATTR, Ledger, Row, Timing
+from search.problem import Problem
+from search.spec import StudySpec, parse_spec
+from search.status import Busy, Status, best_of
+from search.storage import Storage
+from search.strategies import make_pruner, make_sampler
+
+__all__ = ["Study", "create_study", "load_problem", "open_study", "study_names"]
+
+# Attributes of Optuna's study.
+SPEC = "search:spec"
+FINGERPRINT = "search:fingerprint"
+CHECKPOINTS = "search:checkpoints"
+METRIC_NAMES = "study:metric_names"  # Optuna's own; what `Study.set_metric_names` writes
+
+
+class Study:
+    """An open study. Made by `create_study` and `open_study`."""
+
+    def __init__(
+        self, storage: Storage, name: str, *, checkpoints: str | None, say: Callable[[str], None]
+    ) -> None:
+        self.storage = storage
+        self.name = name
+        self.ledger = Ledger.open(storage, name)
+        self.uid = self.ledger.uid
+        attrs = storage.optuna.get_study_user_attrs(self.ledger.study_id)
+        self.spec: StudySpec = parse_spec(attrs[SPEC], where=f"study {name!r}")
+        self.fingerprint: Mapping[str, str] = attrs[FINGERPRINT]
+        self.ledger.timing = Timing.of_beat(self.spec.workers.beat_seconds)
+        self.ledger.max_retries = self.spec.workers.max_retries
+        self.checkpoints = CheckpointStore(checkpoints or attrs[CHECKPOINTS], self.uid, warn=say)
+        self.optuna: optuna.Study = optuna.load_study(
+            study_name=name,
+            storage=storage.optuna,
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=make_pruner(self.spec.pruner.name, self.spec.pruner.options),
+        )
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The problem, built from the frozen spec.
+
+        Raises:
+            ProblemError: it cannot be imported or built, or its data are not the study's.
+        """
+        problem = load_problem(self.spec)
+        ours = problem.fingerprint()
+        if ours != self.fingerprint:
+            names = sorted(ours.keys() | self.fingerprint.keys())
+            changed = [
+                f"{name}: {self.fingerprint.get(name, 'none')[:12]} in the study, "
+                f"{ours.get(name, 'none')[:12]} here"
+                for name in names
+                if ours.get(name) != self.fingerprint.get(name)
+            ]
+            raise ProblemError(
+                f"study {self.name!r} was created on other data ({'; '.join(changed)}); "
+                "give it the data it was created on, or give the study a new name"
+            )
+        return problem
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial as it stands in the storage; not to be changed."""
+        return self.storage.optuna.get_all_trials(self.ledger.study_id, deepcopy=False)
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The COMPLETE trial with the best value.
+
+        Raises:
+            NoResult: no trial is COMPLETE.
+        """
+        best = best_of(self.trials, self.spec.direction)
+        if best is None:
+            raise NoResult(
+                f"study {self.name!r} has no complete trial to choose from; "
+                "let it run on, or see `trials` for how its trials ended"
+            )
+        return best
+
+    def trial(self, number: int | None) -> FrozenTrial:
+        """The trial of that number; the best one for None.
+
+        Raises:
+            SearchError: there is none of that number.
+            NoResult: none was named and none is COMPLETE.
+        """
+        if number is None:
+            return self.best
+        trials = self.trials
+        for trial in trials:
+            if trial.number == number:
+                return trial
+        raise SearchError(
+            f"study {self.name!r} has no trial {number}; it has {len(trials)}, numbered from 0"
+        )
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Every parameter of a trial: `[fixed]` and its own."""
+        return {**self.spec.fixed, **trial.params}
+
+    def status(self) -> Status:
+        """What the study looks like now."""
+        counts = self.ledger.counts()
+        trials = self.trials
+        by_number = {trial.number: trial for trial in trials}
+        return Status(
+            name=self.name,
+            metric=self.spec.metric,
+            direction=self.spec.direction,
+            budget=counts.total,
+            ended=counts.done,
+            elapsed_seconds=self.ledger.elapsed(),
+            hours=self.spec.hours,
+            halted=self.ledger.halted(),
+            running=[
+                _busy(row, by_number[row.trial])
+                for row in self.ledger.rows()
+                if row.worker is not None and row.trial in by_number
+            ],
+            trials=trials,
+        )
+
+
+def _busy(row: Row, trial: FrozenTrial) -> Busy:
+    steps = trial.intermediate_values
+    return Busy(
+        worker=row.worker or "",
+        lineage=row.lineage,
+        number=trial.number,
+        attempt=row.attempt,
+        step=max(steps, default=0),
+        value=steps[max(steps)] if steps else None,
+        since_seconds=row.running_seconds or 0.0,
+        beat_seconds=row.beat_age_seconds or 0.0,
+        losses=row.losses,
+        params=trial.params,
+    )
+
+
+def create_study(
+    spec: StudySpec, storage: Storage, *, checkpoints: str, say: Callable[[str], None] = print
+) -> Study:
+    """Create a study, or open the one that was created from the same content.
+
+    Several processes may do so at once. The problem is asked first whether it accepts every named
+    trial and both ends of every range.
+
+    Args:
+        checkpoints: a directory, or an address such as s3://bucket/prefix.
+
+    Raises:
+        StudyChanged: the study in the storage was created from other content.
+        SpecError: the sampler or the pruner refuses an option's value.
+        ProblemError: the problem refuses its data or a parameter.
+    """
+    make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
+    make_pruner(spec.pruner.name, spec.pruner.options)
+    problem = load_problem(spec)
+    _check_params(problem, spec)
+    try:
+        Ledger.create(
+            storage,
+            spec.name,
+            directions=[StudyDirection[spec.direction.upper()]],
+            lineages=spec.trials,
+            user_attrs={
+                SPEC: spec.text,
+                FINGERPRINT: dict(problem.fingerprint()),
+                CHECKPOINTS: checkpoints,
+            },
+            system_attrs={METRIC_NAMES: [spec.metric]},
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        stored = open_study(spec.name, storage, say=say).spec.text
+        if differences := spec.differences(stored):
+            raise StudyChanged(spec.name, differences) from None
+    return Study(storage, spec.name, checkpoints=None, say=say)
+
+
+def open_study(
+    name: str,
+    storage: Storage,
+    *,
+    checkpoints: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Study:
+    """Open a study that exists.
+
+    Args:
+        checkpoints: where this process finds them, when not where the study says.
+
+    Raises:
+        StudyNotFound: there is none of that name.
+    """
+    return Study(storage, name, checkpoints=checkpoints, say=say)
+
+
+def study_names(storage: Storage) -> list[str]:
+    """The studies of ours in a storage, sorted; those of other programs are left out."""
+    studies = storage.optuna.get_all_studies()
+    return sorted(study.study_name for study in studies if UID_ATTR in study.user_attrs)
+
+
+def load_problem(spec: StudySpec) -> Problem:
+    """Import the problem and build it from the `[data]` table.
+
+    Modules are looked for in the current directory too.
+
+    Raises:
+        ProblemError: it cannot be imported, or refuses its settings.
+    """
+    module_name, _, class_name = spec.problem.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ProblemError(
+            f"cannot import the problem {spec.problem!r}: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}; is {module_name} installed, or "
+            "in the current directory?"
+        ) from error
+    kind = getattr(module, class_name, None)
+    if kind is None:
+        raise ProblemError(f"the problem {spec.problem!r}: {module_name} has no {class_name!r}")
+    problem: Problem = kind(spec.data)
+    return problem
+
+
+def _check_params(problem: Problem, spec: StudySpec) -> None:
+    for named in spec.named:
+        try:
+            problem.check({**spec.fixed, **named.params})
+        except SearchError as error:
+            raise ProblemError(f"trial {named.name!r}: {error}") from error
+    if spec.space.parameters:
+        for point in spec.space.probes(spec.fixed):
+            try:
+                problem.check({**spec.fixed, **point})
+            except SearchError as error:
+                raise ProblemError(f"the space allows what cannot be run: {error}") from error
+
+
+def default_checkpoints(name: str) -> str:
+    """Where a study's checkpoints lie unless told otherwise."""
+    return str(Path("runs") / name / "checkpoints")

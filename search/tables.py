@@ -1,0 +1,177 @@
+"""What the command line prints about a study: tables, CSV, JSON, verdicts."""
+
+import csv
+import json
+import sys
+import time
+from typing import TextIO
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from search.display import clock, make_status, show_params
+from search.service import Epoch, Replay
+from search.status import Status
+from search.study import Study
+
+__all__ = [
+    "EpochPrinter",
+    "print_best",
+    "print_status",
+    "print_trials",
+    "print_verdict",
+    "watch_status",
+    "write_csv",
+]
+
+WATCH_SECONDS = 2.0
+
+
+def print_status(status: Status) -> None:
+    """How a study stands and who works on what."""
+    _console().print(make_status(status))
+
+
+def watch_status(study: Study) -> None:
+    """Redraw the status until the study has ended or the user has seen enough."""
+    console = _console()
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            status = study.status()
+            live.update(make_status(status), refresh=True)
+            if status.done or status.halted or (status.out_of_time and not status.running):
+                return
+            time.sleep(WATCH_SECONDS)
+
+
+def print_trials(study: Study) -> None:
+    """One row per trial."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
+        table.add_column(heading, justify="right" if heading in ("trial", "steps") else "left")
+    for trial in study.trials:
+        table.add_row(
+            str(trial.number),
+            ending(trial),
+            "" if trial.value is None else f"{trial.value:.4f}",
+            str(max(trial.intermediate_values, default=0)),
+            clock(_seconds(trial)),
+            " ".join(filter(None, [trial.user_attrs.get("name"), show_params(trial.params)])),
+        )
+    _console().print(table)
+
+
+def ending(trial: FrozenTrial) -> str:
+    """How a trial ended: its state, or the reason where there is one."""
+    reason = trial.user_attrs.get("reason")
+    word = str(reason) if reason else trial.state.name.lower()
+    if "retry_of" in trial.user_attrs:
+        word += f", resumed {trial.user_attrs['retry_of']}"
+    if "duplicate_of" in trial.user_attrs:
+        word += f", repeats {trial.user_attrs['duplicate_of']}"
+    return word
+
+
+def write_csv(study: Study, out: TextIO) -> None:
+    """Every trial with every parameter, one column each."""
+    trials = study.trials
+    params = sorted({name for trial in trials for name in study.params(trial)})
+    writer = csv.writer(out)
+    writer.writerow(
+        [
+            "number",
+            "lineage",
+            "state",
+            "reason",
+            "name",
+            "value",
+            "steps",
+            "seconds",
+            "worker",
+            "retry_of",
+            "duplicate_of",
+            "error",
+            *(f"param_{name}" for name in params),
+        ]
+    )
+    for trial in trials:
+        attrs, values = trial.user_attrs, study.params(trial)
+        writer.writerow(
+            [
+                trial.number,
+                attrs.get("lineage"),
+                trial.state.name.lower(),
+                attrs.get("reason"),
+                attrs.get("name"),
+                trial.value,
+                max(trial.intermediate_values, default=0),
+                _seconds(trial),
+                attrs.get("worker"),
+                attrs.get("retry_of"),
+                attrs.get("duplicate_of"),
+                attrs.get("error"),
+                *(values.get(name) for name in params),
+            ]
+        )
+
+
+def print_best(study: Study, *, as_json: bool) -> None:
+    """The best trial, for people or for programs."""
+    best = study.best
+    record = {
+        "study": study.name,
+        "trial": best.number,
+        "name": best.user_attrs.get("name"),
+        study.spec.metric: best.value,
+        "params": study.params(best),
+    }
+    if as_json:
+        json.dump(record, sys.stdout, indent=2)
+        print()
+        return
+    print(f"trial {best.number}: {study.spec.metric} {best.value:.4f}")
+    for name, value in study.params(best).items():
+        print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+
+
+class EpochPrinter:
+    """Prints each step of a reproduction: the stored figure, and the new one where it differs."""
+
+    def __call__(self, epoch: Epoch) -> None:
+        parts = []
+        for name, (stored, new) in epoch.figures.items():
+            if stored == new:
+                parts.append(f"{name} {_figure(stored)} =")
+            else:
+                parts.append(f"{name} {_figure(stored)} -> {_figure(new)}")
+        print(f"  {epoch.step:>3}  {'  '.join(parts)}", flush=True)
+
+
+def print_verdict(replay: Replay) -> None:
+    """Identical, or where the two differ and what differs around them."""
+    stored, new = replay.value
+    if replay.identical:
+        print(f"identical: {len(replay.epochs)} steps and the value {_figure(stored)}")
+        return
+    first = next((epoch.step for epoch in replay.epochs if not epoch.identical), None)
+    where = f"from step {first} on" if first is not None else "in the final value"
+    print(f"different {where}: stored value {_figure(stored)}, new {_figure(new)}")
+    if not replay.environment:
+        print("the environment is the same as far as it was recorded")
+    for key, (was, now) in replay.environment.items():
+        print(f"  {key}: {was} then, {now} now")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
+
+
+def _seconds(trial: FrozenTrial) -> float | None:
+    return trial.duration.total_seconds() if trial.duration is not None else None
+
+
+def _console() -> Console:
+    # A table that is piped or logged keeps its columns instead of wrapping them at 80.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)

@@ -1,0 +1,291 @@
+"""What each generic verb of the command line does; returns its exit code.
+
+Nothing heavy is imported at the top, so that `--help` answers at once.
+"""
+
+import argparse
+import difflib
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search.application import DEFAULT_STORAGE, PASSWORD_VARIABLE, Application
+from search.errors import SearchError, SpecError
+
+if TYPE_CHECKING:
+    from search.spec import StudySpec
+    from search.status import Status
+    from search.study import Study
+
+
+def open_named(args: argparse.Namespace, app: Application) -> "Study":
+    """Open the study that the user named by file or by name.
+
+    Raises:
+        SearchError: no such file, or no such study in the storage.
+    """
+    from search.storage import open_storage
+    from search.study import open_study
+
+    app.prepare(args)
+    _must_exist(args.storage, args.study)
+    checkpoints = getattr(args, "checkpoints", None)
+    name = args.study
+    if name.endswith(".toml"):
+        from search.spec import read_spec
+
+        name = read_spec(Path(name)).name
+    return open_study(name, open_storage(args.storage), checkpoints=checkpoints)
+
+
+def _must_exist(url: str, study: str | None) -> None:
+    """Looking at a study must not create an empty database."""
+    if _is_missing_file(url):
+        missing = "" if study is None else f", so no study {study!r} in it"
+        raise SearchError(
+            f"there is no storage {url}{missing}; start a study with `run`, or name another "
+            "storage with --storage"
+        )
+
+
+def _is_missing_file(url: str) -> bool:
+    file = url.removeprefix("sqlite:///")
+    return file != url and not Path(file).exists()
+
+
+def find_spec(name: str, folder: Path | None) -> "StudySpec | None":
+    """The study file a user means: a path, or the name of one that ships; None when neither.
+
+    Raises:
+        SpecError: the path does not exist, or the file is wrong.
+    """
+    from search.spec import read_spec
+
+    path = Path(name)
+    if name.endswith(".toml") or os.sep in name:
+        if path.exists() or folder is None or not (folder / path.name).exists():
+            return read_spec(path)
+        raise SpecError(
+            f"cannot read the study file {name}: it does not exist; one of that name ships: "
+            f"use {path.stem!r}"
+        )
+    if folder is not None:
+        shipped = folder / f"{name}.toml"
+        if shipped.exists():
+            return read_spec(shipped)
+    return None
+
+
+def run_study(app: Application, args: argparse.Namespace) -> int:
+    from search.display import clock, make_progress
+    from search.launch import default_workers
+    from search.service import Interrupted, run
+    from search.storage import Retry, open_storage
+    from search.study import create_study, default_checkpoints, open_study
+
+    app.prepare(args)
+    spec = find_spec(args.study, app.studies)
+    say = lambda line: print(line, flush=True)  # noqa: E731
+    if spec is None and _is_missing_file(args.storage):
+        raise _unknown(args.study, app)  # before a database is created for a misspelt name
+    storage = open_storage(args.storage, retry=Retry(say))
+    if spec is not None:
+        checkpoints = args.checkpoints or default_checkpoints(spec.name)
+        study = create_study(spec, storage, checkpoints=checkpoints, say=say)
+    else:
+        study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+    status = study.status()
+    gpus = app.gpus()
+    workers = args.workers or default_workers(args.threads, len(gpus))
+    workers = min(workers, max(1, status.budget - status.ended))
+    _print_plan(study, app, workers, args.threads, gpus)
+    if status.done:
+        print(f"study {study.name!r} is finished: {status.ended} of {status.budget} trials ended")
+    else:
+        if status.ended:
+            print(f"going on: {status.ended} of {status.budget} trials ended before")
+        if study.storage.dialect == "sqlite" and workers > SQLITE_WORKERS:
+            print(
+                f"warning: {workers} workers on SQLite wait for each other's writes; "
+                "use Postgres above 4 (--storage embedded starts a private one)"
+            )
+        try:
+            status = run(
+                study,
+                workers=workers,
+                threads=args.threads,
+                gpus=gpus,
+                logs=Path("runs") / study.name / "logs",
+                progress=make_progress(),
+            )
+        except Interrupted as stopped:
+            where = "" if args.storage == DEFAULT_STORAGE else " --storage ..."
+            print(f"{stopped}; go on with: {app.prog} run {args.study}{where}")
+            return 130
+        print(_ended(status, clock(status.elapsed_seconds)), flush=True)
+    return app.finish(study, args) if app.finish is not None else 0
+
+
+SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
+
+
+def _unknown(name: str, app: Application) -> SpecError:
+    shipped = sorted(path.stem for path in app.studies.glob("*.toml")) if app.studies else []
+    near = difflib.get_close_matches(name, shipped, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(shipped) or 'none'}"
+    return SpecError(f"no study file and no study is called {name!r}; {hint}")
+
+
+def _print_plan(
+    study: "Study", app: Application, workers: int, threads: int, gpus: tuple[str, ...]
+) -> None:
+    spec = study.spec
+    budget = f"{spec.trials} trials"
+    if spec.hours is not None:
+        budget += f" or {spec.hours:g} hours, whichever comes first"
+    lines = [
+        ("study", f"{spec.name} ({spec.hash[:12]})"),
+        *app.describe(study),
+        (
+            "workers",
+            f"{workers} x {threads} thread{'s' if threads > 1 else ''}"
+            + (f", GPU {', '.join(gpus)}" if gpus else ""),
+        ),
+        ("storage", study.storage.url),
+        ("budget", f"{budget}; sampler {spec.sampler.name}, pruner {spec.pruner.name}"),
+    ]
+    for label, text in lines:
+        print(f"{label:<10} {text}", flush=True)
+
+
+def _ended(status: "Status", elapsed: str) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(status.reasons.items()))
+    return (
+        f"{status.ended} of {status.budget} trials ended in {elapsed}: {status.complete} complete, "
+        f"{status.pruned} pruned, {status.failed} failed" + (f" ({reasons})" if reasons else "")
+    )
+
+
+def run_worker(app: Application, args: argparse.Namespace) -> int:
+    import threading
+
+    from search.errors import StorageError
+    from search.launch import PARENT_VARIABLE, worker_name
+    from search.storage import Retry, open_storage
+    from search.study import open_study
+    from search.worker import stop_on_signals, work
+
+    app.prepare(args)
+    _must_exist(args.storage, args.study)
+    stop = threading.Event()
+    name = worker_name()
+
+    def say(line: str) -> None:
+        print(f"{name}: {line}", flush=True)
+
+    stop_on_signals(stop, say)
+    storage = None
+    while storage is None:
+        try:
+            storage = open_storage(args.storage, retry=Retry(say))
+        except StorageError as error:
+            # The supervisor had it open, so it is only away; without one it may not be there.
+            if PARENT_VARIABLE not in os.environ or stop.wait(1.0):
+                raise
+            say(str(error))
+    study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+    work(study, name=name, stop=stop, say=say)
+    return 0
+
+
+def create_study(app: Application, args: argparse.Namespace) -> int:
+    from search.storage import open_storage
+    from search.study import create_study, default_checkpoints
+
+    app.prepare(args)
+    spec = find_spec(args.study, app.studies)
+    if spec is None:
+        raise _unknown(args.study, app)
+    storage = open_storage(args.storage)
+    checkpoints = args.checkpoints or default_checkpoints(spec.name)
+    create_study(spec, storage, checkpoints=checkpoints)
+    print(
+        f"study {spec.name!r} is in {storage.url}, {spec.trials} trials; "
+        f"start workers with: {app.prog} worker {spec.name} --storage ..."
+    )
+    return 0
+
+
+def show_dashboard(args: argparse.Namespace) -> int:
+    from search.dashboard import serve
+    from search.storage import open_storage
+
+    password = os.environ.get(PASSWORD_VARIABLE)
+    if args.password_file is not None:
+        try:
+            password = args.password_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SearchError(
+                f"cannot read the password file {args.password_file}: {error}"
+            ) from error
+    _must_exist(args.storage, None)
+    serve(
+        open_storage(args.storage).optuna,
+        host=args.host,
+        port=args.port,
+        password=password,
+        allow_writes=args.allow_writes,
+    )
+    return 0
+
+
+def show_status(app: Application, args: argparse.Namespace) -> int:
+    from search.tables import print_status, watch_status
+
+    study = open_named(args, app)
+    if args.watch:
+        watch_status(study)
+    else:
+        print_status(study.status())
+    return 0
+
+
+def list_trials(app: Application, args: argparse.Namespace) -> int:
+    from search.tables import print_trials, write_csv
+
+    study = open_named(args, app)
+    if args.csv:
+        write_csv(study, sys.stdout)
+    else:
+        print_trials(study)
+    return 0
+
+
+def show_best(app: Application, args: argparse.Namespace) -> int:
+    from search.tables import print_best
+
+    print_best(open_named(args, app), as_json=args.json)
+    return 0
+
+
+def reproduce_trial(app: Application, args: argparse.Namespace) -> int:
+    from search.service import reproduce
+    from search.tables import EpochPrinter, print_verdict
+
+    study = open_named(args, app)
+    trial = study.trial(args.trial)
+    print(f"trial {trial.number} of {study.name!r}: stored figures, then the new ones", flush=True)
+    replay = reproduce(study, trial.number, EpochPrinter())
+    print_verdict(replay)
+    return 0 if replay.identical else 3
+
+
+def copy_to(args: argparse.Namespace) -> int:
+    from search.copy import copy_study
+    from search.storage import open_storage
+
+    _must_exist(args.source, args.study)
+    copy_study(args.study, open_storage(args.source), open_storage(args.target))
+    print(f"study {args.study!r} was copied; go on with --storage and the new address")
+    return 0

@@ -1,0 +1,290 @@
+"""The life of one worker: claim, run, end, again, until the budget is used up."""
+
+import hashlib
+import math
+import os
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+from optuna.trial import TrialState
+
+from search.beat import Beat
+from search.errors import StudyHalted
+from search.launch import PARENT_VARIABLE, STOP_SECONDS
+from search.ledger import Claim, Fenced
+from search.problem import Diverged, TrialPruned, TrialStopped
+from search.strategies import make_sampler
+from search.study import Study
+from search.trial_run import TrialRun
+from search.trials import Fresh, Reason
+
+__all__ = ["stop_on_signals", "work"]
+
+SAME_ERRORS = 3  # in a row, then the study is halted: a typo must not burn a budget
+CHECKPOINTS_KEPT = 5  # of the best complete trials; `export` wants the best one's
+IDLE_SECONDS = 1.0  # between two looks for a lineage that has become free
+HARD_STOP_SECONDS = STOP_SECONDS - 2  # for a problem that does not ask `should_stop` in time
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ending:
+    state: TrialState
+    value: float | None = None
+    reason: Reason | None = None
+    attrs: Mapping[str, Any] | None = None
+
+
+def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Run trials of a study until all lineages have ended, its hours are over, or `stop` is set.
+
+    Args:
+        name: of this worker; no other process has it.
+        say: is given one line per event.
+
+    Raises:
+        StudyHalted: the same error ended several trials in a row.
+        ProblemError: the problem cannot be built here, or on other data than the study's.
+    """
+    problem = study.problem
+    origin = {"environment": dict(problem.environment()), "worker": name}
+
+    def fresh(lineage: int) -> Fresh:
+        assigned = study.spec.assigned(lineage)
+        label = {"name": assigned.name} if assigned else {}
+        return Fresh(
+            params=assigned.params if assigned else {},
+            user_attrs={**label, "fingerprint": dict(study.fingerprint), **origin},
+        )
+
+    while not stop.is_set():
+        cause = study.ledger.halted()
+        if cause is not None:
+            raise StudyHalted(study.name, cause)
+        hours = study.spec.hours
+        if hours is not None and study.ledger.elapsed() >= hours * 3600:
+            say(f"the study's {hours:g} hours are used up")
+            return
+        claim = study.ledger.claim(name, fresh)
+        if claim is None:
+            counts = study.ledger.counts()
+            if counts.done == counts.total:
+                return
+            stop.wait(IDLE_SECONDS)
+            continue
+        if claim.previous is not None:
+            say(f"trial {claim.trial.number} goes on where trial {claim.previous} ended")
+        _attempt(study, claim, stop, say)
+
+
+def _attempt(study: Study, claim: Claim, stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Run one trial to an ending, and record that unless the lease is no longer ours."""
+    number = claim.trial.number
+    with Beat(study.ledger, claim.lease) as beat, _hard_stop(study, claim, stop):
+        ending = _run(study, claim, stop, beat)
+    try:
+        if beat.lost.is_set():
+            raise Fenced
+        if ending is None:
+            study.ledger.hand_back(claim)
+            say(f"trial {number} was handed back")
+            return
+        study.ledger.end(
+            claim, ending.state, ending.value, reason=ending.reason, attrs=ending.attrs
+        )
+    except Fenced:
+        say(f"trial {number} was given to another worker while we were away; result dropped")
+        return
+    reason = f" ({ending.reason.value})" if ending.reason else ""
+    say(f"trial {number} ended {ending.state.name}{reason}")
+    if ending.reason is Reason.ERROR:
+        say(str((ending.attrs or {})["traceback"]))
+        recent = study.ledger.recent_errors(SAME_ERRORS)
+        if len(recent) == SAME_ERRORS and recent[0] and len(set(recent)) == 1:
+            study.ledger.halt(recent[0])
+    _sweep(study, claim.lease.lineage, ending.state)
+
+
+def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Ending | None:
+    """Carry the problem through; None when the trial was stopped and goes on elsewhere."""
+    timeout = study.spec.workers.trial_timeout_seconds
+    run: TrialRun | None = None
+    try:
+        with study.storage.optuna.batch():
+            trial, params = _suggest(study, claim)
+        steps = claim.trial.intermediate_values
+        run = TrialRun(
+            trial,
+            params=params,
+            seed=trial_seed(study.spec.seed, claim.lease.lineage),
+            lineage=claim.lease.lineage,
+            checkpoints=study.checkpoints,
+            stop=stop,
+            lost=beat.lost,
+            timeout_seconds=timeout,
+            last_value=steps[max(steps)] if steps else None,
+            batch=study.storage.optuna.batch,
+        )
+        value = float(study.problem.run(run))
+        if not math.isfinite(value):
+            raise Diverged(f"the final value is {value}")
+        return _Ending(state=TrialState.COMPLETE, value=value)
+    except TrialPruned:
+        return _Ending(state=TrialState.PRUNED, value=run.last_value if run else None)
+    except TrialStopped:
+        if stop.is_set() or beat.lost.is_set() or run is None:
+            return None
+        return _Ending(state=TrialState.PRUNED, value=run.last_value, reason=Reason.TIMEOUT)
+    except Diverged as error:
+        return _Ending(
+            state=TrialState.PRUNED,
+            value=run.last_value if run else None,
+            reason=Reason.DIVERGED,
+            attrs={"error": str(error)},
+        )
+    except MemoryError as error:
+        line = str(error).splitlines()[0] if str(error) else "out of memory"
+        return _Ending(state=TrialState.FAIL, reason=Reason.OUT_OF_MEMORY, attrs={"error": line})
+    except optuna.exceptions.UpdateFinishedTrialError:
+        beat.lost.set()
+        return None
+    except Exception as error:
+        lines = str(error).splitlines()
+        return _Ending(
+            state=TrialState.FAIL,
+            reason=Reason.ERROR,
+            attrs={
+                "error": f"{type(error).__name__}: {lines[0] if lines else ''}",
+                "traceback": traceback.format_exc(),
+            },
+        )
+
+
+def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
+    """Optuna's trial with every parameter sampled, and all parameters the problem is given."""
+    spec, lineage = study.spec, claim.lease.lineage
+    # A scrambled sequence is one sequence only while all workers scramble it alike.
+    seed = spec.seed if spec.sampler.name == "qmc" else trial_seed(spec.seed, lineage)
+    study.optuna.sampler = make_sampler(
+        spec.sampler.name, spec.sampler.options, seed=seed, conditional=spec.space.conditional
+    )
+    study.optuna._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
+    trial = optuna.Trial(study.optuna, claim.trial._trial_id)
+    assigned = spec.assigned(lineage)
+    if assigned is not None:
+        for name, distribution in spec.distributions(assigned.params).items():
+            _ask(trial, name, distribution)
+    chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
+    params = {**spec.fixed, **trial.params, **chosen}
+    mine, number = trial.params, trial.number  # each access of these copies
+    twin = next(
+        (
+            other.number
+            for other in study.trials
+            if other.number < number
+            and other.params == mine
+            and other.user_attrs.get("lineage") != lineage
+        ),
+        None,
+    )
+    if twin is not None:
+        # Not the old value: the seed differs, so the repetition measures the spread of its value.
+        trial.set_user_attr("duplicate_of", twin)
+    return trial, params
+
+
+def _ask(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(
+        name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+    )
+
+
+def trial_seed(seed: int, lineage: int) -> int:
+    """The seed of a lineage: every attempt has the same, and a resumed study repeats none."""
+    digest = hashlib.sha256(f"{seed}:{lineage}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
+def _sweep(study: Study, lineage: int, state: TrialState) -> None:
+    """Delete checkpoints that nobody will ask for, so that the disk stays bounded."""
+    if state is not TrialState.COMPLETE:
+        study.checkpoints.delete(lineage)
+        return
+    sign = -1.0 if study.spec.direction == "maximize" else 1.0
+    complete = [
+        trial
+        for trial in study.trials  # another program may have added some without a lineage
+        if trial.state is TrialState.COMPLETE and "lineage" in trial.user_attrs
+    ]
+    complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    ranked = [trial.user_attrs["lineage"] for trial in complete]
+    if lineage not in ranked[:CHECKPOINTS_KEPT]:
+        study.checkpoints.delete(lineage)
+    elif len(ranked) > CHECKPOINTS_KEPT:  # ours pushed one out
+        study.checkpoints.delete(ranked[CHECKPOINTS_KEPT])
+
+
+def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> None:
+    """Let SIGTERM and SIGINT ask for a stop, a second SIGINT end the process at once.
+
+    A worker started by a supervisor also stops when that is gone, whatever ended it.
+    """
+
+    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
+        if number == signal.SIGINT and stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    signal.signal(signal.SIGTERM, on_signal)
+    signal.signal(signal.SIGINT, on_signal)
+    parent = os.environ.get(PARENT_VARIABLE)
+    if parent is not None:
+
+        def watch() -> None:
+            while os.getppid() == int(parent):
+                time.sleep(1.0)
+            say("the supervisor is gone; stopping")
+            stop.set()
+
+        threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
+@contextmanager
+def _hard_stop(study: Study, claim: Claim, stop: threading.Event) -> Iterator[None]:
+    """Leave in time even when the problem is deaf: hand back from beside it and exit."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.5):
+            if over.is_set():
+                return
+        if not over.wait(HARD_STOP_SECONDS):
+            try:
+                study.ledger.hand_back(claim)
+            finally:
+                os._exit(0)
+
+    threading.Thread(target=watch, name="hard-stop", daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()

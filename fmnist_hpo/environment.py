@@ -1,0 +1,55 @@
+"""What a run's numbers depend on besides its configuration: versions, processor, threads."""
+
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+__all__ = ["describe", "gpus", "processor"]
+
+
+def describe() -> Mapping[str, str]:
+    """Versions, processor, device and threads of this process, as recorded with every trial."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in ("fmnist-hpo", "torch", "numpy", "optuna")},
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "device": device,
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def processor() -> str:
+    """The processor's name, and its capabilities for bf16 where Linux tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    table = {key.strip(): value.strip() for key, value in fields.items()}
+    bf16 = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in table.get("flags", "").split()]
+    return " ".join([table.get("model name", platform.machine()), *bf16])
+
+
+def gpus() -> tuple[str, ...]:
+    """Indices of the NVIDIA GPUs that this process may use, without importing torch."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(part.strip() for part in visible.split(",") if part.strip() not in ("", "-1"))
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return ()
+    listed = subprocess.run(
+        [tool, "--query-gpu=index", "--format=csv,noheader"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return tuple(listed.stdout.split()) if listed.returncode == 0 else ()

@@ -1,0 +1,166 @@
+"""The sealed test set: the one module that opens its images.
+
+Measuring and recording are two steps. `evaluate` measures and shows nothing; its caller records
+the result in the study's storage and only then reveals it and calls `attach`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_hpo.bundle import Bundle, to_json
+from fmnist_hpo.card import write_card
+from fmnist_hpo.data import FILES, IMAGES, LABELS
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.figures import SHEET_COLUMNS, Sample, draw_confusion, draw_samples
+from fmnist_hpo.idx import content_hash, locate, open_idx
+from fmnist_hpo.metrics import Metrics, measure, softmax
+
+if TYPE_CHECKING:
+    from fmnist_hpo.data import Split, TrainingData
+
+__all__ = ["Evaluation", "attach", "evaluate", "validation_accuracy"]
+
+TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+SHEET_ROWS = 3  # of right and of wrong predictions each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """One measurement of the test set."""
+
+    metrics: Metrics
+    hashes: Mapping[str, str]  # test file -> SHA-256 of its decompressed content
+    samples: tuple[Sample, ...] = ()  # for the figure; not in the JSON
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the samples, as JSON values; `from_json` reads it back."""
+        return {**self.metrics.to_json(), "hashes": dict(self.hashes)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(metrics=Metrics.from_json(value), hashes=dict(value["hashes"]))
+
+
+def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
+    """Measure a bundle on the test set of the data set it was trained on.
+
+    Args:
+        directory: holds the data set, as `data.find` gives it.
+
+    Raises:
+        InputError: a file is missing or altered, or belongs to another data set.
+    """
+    from fmnist_hpo.inference import logits
+
+    images, labels, hashes = _load_test(bundle, directory)
+    outputs = logits(bundle, images)
+    return Evaluation(
+        metrics=measure(outputs, labels, bundle.classes),
+        hashes=hashes,
+        samples=_choose_samples(images, labels, softmax(outputs), bundle.classes),
+    )
+
+
+def attach(bundle: Bundle, evaluation: Evaluation, count: int) -> Bundle:
+    """Write an evaluation into a bundle, in one step: metrics, figures and card.
+
+    Args:
+        count: how many times the study's test set has been measured, this one included.
+
+    Raises:
+        InputError: the disk is full or not writable; the bundle is as it was then.
+    """
+    metrics = {**bundle.metrics, "test": {"evaluations": count, **evaluation.to_json()}}
+    provenance = bundle.provenance
+    title = f"{provenance['study']}, trial {provenance['trial']}: test set"
+    files = dict(bundle.files)
+    files.pop("figures/samples.png", None)  # an evaluation read from storage brings no pictures
+    files["metrics.json"] = to_json(metrics)
+    files["figures/confusion.png"] = draw_confusion(
+        evaluation.metrics, f"{title}, {evaluation.metrics.n:,} images"
+    )
+    if evaluation.samples:
+        files["figures/samples.png"] = draw_samples(evaluation.samples, title)
+    files["MODEL_CARD.md"] = write_card(bundle.config, metrics, provenance, files.keys())
+    return Bundle.write(bundle.path, files)
+
+
+def validation_accuracy(bundle: Bundle, data: "TrainingData", split: "Split") -> float:
+    """The accuracy of the exported weights on the validation part, 0 to 1.
+
+    On the machine that trained them it is the trial's value exactly.
+
+    Raises:
+        InputError: the split is not the one the bundle was trained on, or validates nothing.
+    """
+    from fmnist_hpo.inference import logits
+
+    if split.hash != bundle.provenance["split_hash"]:
+        raise InputError(
+            f"need the split that bundle {bundle.path} was trained on, "
+            f"{bundle.provenance['split_hash']}, got {split.hash}; use the study's [data] table"
+        )
+    if len(split.validation) == 0:
+        raise InputError(
+            f"need a validation part, got none: bundle {bundle.path} was trained on all images; "
+            "export without --refit to measure it"
+        )
+    outputs = logits(bundle, data.images[split.validation])
+    return measure(outputs, data.labels[split.validation], data.classes).accuracy
+
+
+def _load_test(
+    bundle: Bundle, directory: Path
+) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]:
+    """Images (n, rows, columns), labels (n,) and hashes of the test set that fits the bundle."""
+    trained_on = bundle.provenance["data_hashes"]
+    expected: Mapping[str, str] = {}
+    if trained_on == {name: FILES[name] for name in (IMAGES, LABELS)}:
+        expected = FILES
+    else:  # a person's own data set: it is the bundle's when its training files are
+        for name, known in trained_on.items():
+            content_hash(locate(directory, name), known)
+    images, images_hash = open_idx(locate(directory, TEST_IMAGES), expected.get(TEST_IMAGES))
+    labels, labels_hash = open_idx(locate(directory, TEST_LABELS), expected.get(TEST_LABELS))
+    if images.shape != (*labels.shape, *bundle.image_size):
+        rows, columns = bundle.image_size
+        raise InputError(
+            f"need test images (n, {rows}, {columns}) and labels (n,) in {directory}, got "
+            f"{images.shape} and {labels.shape}; check that the files belong together"
+        )
+    if labels.max() >= len(bundle.classes):
+        raise InputError(
+            f"need test labels below {len(bundle.classes)}, the classes of bundle {bundle.path}, "
+            f"got {labels.max()} in {directory}; check {TEST_LABELS}"
+        )
+    hashes = {TEST_IMAGES: images_hash, TEST_LABELS: labels_hash}
+    return images, labels.astype(np.int64), hashes
+
+
+def _choose_samples(
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    probabilities: NDArray[np.float64],
+    classes: tuple[str, ...],
+) -> tuple[Sample, ...]:
+    """Right predictions drawn at random (always the same), and the most confident wrong ones."""
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    count = SHEET_ROWS * SHEET_COLUMNS
+    right = np.random.default_rng(0).permutation(np.flatnonzero(predicted == labels))[:count]
+    wrong = np.flatnonzero(predicted != labels)
+    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    return tuple(
+        Sample(
+            pixels=np.array(images[index]),
+            truth=classes[labels[index]],
+            predicted=classes[predicted[index]],
+            confidence=float(confidence[index]),
+        )
+        for index in (*right, *wrong)
+    )

@@ -1,0 +1,146 @@
+"""A bundle's figures as PNG bytes: learning curves, confusion matrix, sheet of predictions.
+
+Drawn on Matplotlib's figure objects alone, so that no window and no global state has a part in
+it. The colours are Okabe and Ito's, which colour-blind people can tell apart, and no meaning hangs
+on colour alone.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_hpo.metrics import Metrics
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["Sample", "draw_confusion", "draw_curves", "draw_samples"]
+
+BLUE, VERMILLION = "#0072B2", "#D55E00"
+DOTS_PER_INCH = 150
+NUMBERED_CLASSES = 20  # with more classes the numbers in the cells would not be legible
+SHEET_COLUMNS = 8  # pictures in a row of the sheet
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One picture of the sheet of predictions."""
+
+    pixels: NDArray[np.uint8]  # (rows, columns)
+    truth: str
+    predicted: str
+    confidence: float  # probability of the predicted class
+
+    @property
+    def right(self) -> bool:
+        """Whether the prediction is the truth."""
+        return self.truth == self.predicted
+
+
+def draw_curves(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """Loss and accuracy per epoch, side by side.
+
+    Args:
+        curves: train_loss, train_accuracy and, where there was a validation part, val_loss and
+            val_accuracy: one value per epoch each, accuracies 0 to 1.
+    """
+    figure = _figure(9.0, 3.8, title)
+    loss, accuracy = figure.subplots(1, 2)
+    _draw_pair(loss, curves, "loss", 1)
+    loss.set(title="Loss", ylabel="cross-entropy (nats per image)")
+    _draw_pair(accuracy, curves, "accuracy", 100)
+    accuracy.set(title="Accuracy", ylabel="accuracy (%)")
+    return _png(figure)
+
+
+def _draw_pair(axes: "Axes", curves: Mapping[str, Sequence[float]], name: str, unit: float) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    for part, label, colour, line, marker in (
+        ("train", "training (running, as it learns)", BLUE, "-", "o"),
+        ("val", "validation", VERMILLION, "--", "s"),
+    ):
+        values = curves.get(f"{part}_{name}")
+        if values:
+            epochs = range(1, len(values) + 1)
+            scaled = [unit * value for value in values]
+            axes.plot(
+                epochs, scaled, line, color=colour, marker=marker, markersize=3.5, label=label
+            )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def draw_confusion(metrics: Metrics, title: str) -> bytes:
+    """The confusion matrix: counts in the cells, shares of the true class as shades."""
+    from matplotlib.colors import PowerNorm
+
+    counts = np.array(metrics.confusion)
+    shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    size = min(5.0 + 0.35 * len(metrics.classes), 20.0)
+    figure = _figure(size + 1.6, size, title)
+    axes = figure.subplots()
+    # the square root keeps a confusion of 1 % visible beside a diagonal of 95 %
+    image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
+    ticks = range(len(metrics.classes))
+    axes.set_xticks(ticks, metrics.classes, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, metrics.classes)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    if len(metrics.classes) <= NUMBERED_CLASSES:
+        for row, column in np.ndindex(counts.shape):
+            if counts[row, column]:
+                colour = "white" if shares[row, column] > 40 else "black"
+                text = f"{counts[row, column]}"
+                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
+    bar.set_label("share of the true class (%)")
+    return _png(figure)
+
+
+def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
+    """Right predictions above, wrong ones below, each with its confidence and the truth."""
+    right = [sample for sample in samples if sample.right]
+    wrong = [sample for sample in samples if not sample.right]
+    bands = [
+        (heading, colour, band)
+        for heading, colour, band in (
+            ("Right, drawn at random", BLUE, right),
+            ("Wrong, the most confident first", VERMILLION, wrong),
+        )
+        if band
+    ]
+    rows = [-(-len(band) // SHEET_COLUMNS) for _, _, band in bands]
+    figure = _figure(1.35 * SHEET_COLUMNS, 1.75 * sum(rows) + 0.9, title)
+    parts = figure.subfigures(len(bands), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for part, height, (heading, colour, band) in zip(parts, rows, bands, strict=True):
+        part.suptitle(heading, color=colour, fontsize=11)
+        cells = part.subplots(height, SHEET_COLUMNS, squeeze=False).ravel()
+        for cell in cells:
+            cell.set_axis_off()
+        for cell, sample in zip(cells, band, strict=False):  # the last row may have room left
+            cell.imshow(sample.pixels, cmap="gray", vmin=0, vmax=255)
+            said = f"{sample.predicted} {100 * sample.confidence:.0f} %"
+            cell.set_title(said if sample.right else f"{said}\ntrue: {sample.truth}", fontsize=7.5)
+    return _png(figure)
+
+
+def _figure(width: float, height: float, title: str) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=DOTS_PER_INCH)
+    figure.suptitle(title)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    data = io.BytesIO()
+    # "tight": constrained layout alone cuts a label off beside axes of fixed aspect
+    figure.savefig(data, format="png", bbox_inches="tight", metadata={"Software": None})
+    return data.getvalue()

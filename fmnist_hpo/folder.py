@@ -1,0 +1,93 @@
+"""Folders that appear whole or not at all."""
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+__all__ = ["write_folder"]
+
+AT_FDCWD = -100  # Linux <fcntl.h>: paths are relative to the working directory
+RENAME_EXCHANGE = 2  # Linux <linux/fs.h>: both paths exist and change places in one step
+RENAME_SWAP = 2  # macOS <sys/stdio.h>: the same
+NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # file systems without it, such as NFS
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Make `target` a folder of exactly these files, names relative to it and with "/".
+
+    The files are written and synced under a temporary name beside `target`, which then takes its
+    place in one step; a folder that was there before is replaced. On file systems that cannot
+    exchange two folders the replacement is two renames, between which `target` is absent.
+
+    Raises:
+        OSError: the disk is full, the place is not writable, ...; `target` is as it was.
+    """
+    target = target.absolute()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        _fill(staging, files)
+        _put_in_place(staging, target)
+    finally:
+        # holds what was replaced, or what could not be finished; gone when `target` was new
+        shutil.rmtree(staging, ignore_errors=True)
+    _sync_folder(target.parent)
+
+
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    folder.chmod(0o755)  # mkdtemp's folders are private; a bundle is as public as its parent
+    for name, data in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    for path in (folder, *folder.rglob("*")):
+        if path.is_dir():
+            _sync_folder(path)
+
+
+def _put_in_place(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+    elif not _exchange(staging, target):
+        aside = staging.with_name(staging.name + ".old")
+        target.rename(aside)
+        try:
+            staging.rename(target)
+        except OSError:
+            aside.rename(target)
+            raise
+        aside.rename(staging)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two folders change places in one step; False where system or file system cannot."""
+    names = os.fsencode(first), os.fsencode(second)
+    with contextlib.suppress(AttributeError):  # a C library without the call
+        libc = ctypes.CDLL(None, use_errno=True)
+        if sys.platform == "darwin":
+            failed = libc.renamex_np(*names, RENAME_SWAP)
+        else:
+            failed = libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
+        if not failed:
+            return True
+        number = ctypes.get_errno()
+        if number not in NO_EXCHANGE:
+            raise OSError(number, os.strerror(number), str(second))
+    return False
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

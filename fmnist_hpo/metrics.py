@@ -1,0 +1,158 @@
+"""Figures of merit of a classifier, from its logits or from its confusion matrix."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ClassMetrics", "Metrics", "measure", "softmax", "wilson_interval"]
+
+Z_95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
+CALIBRATION_BINS = 15  # equal widths, as in Guo et al. 2017, "On Calibration of Modern ..."
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMetrics:
+    """One class against the rest; a ratio without a denominator is 0, as in scikit-learn."""
+
+    name: str
+    precision: float
+    recall: float
+    f1: float
+    support: int  # images of this class
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """What was measured on a set of images; everything else follows from it."""
+
+    classes: tuple[str, ...]
+    confusion: tuple[tuple[int, ...], ...]  # rows: true class; columns: predicted class
+    loss: float  # mean cross-entropy, nats per image
+    calibration_error: float  # expected calibration error, 0 to 1
+
+    @property
+    def n(self) -> int:
+        """Images measured."""
+        return sum(map(sum, self.confusion))
+
+    @property
+    def correct(self) -> int:
+        """Images whose class was predicted."""
+        return sum(row[index] for index, row in enumerate(self.confusion))
+
+    @property
+    def accuracy(self) -> float:
+        """Share of images whose class was predicted, 0 to 1."""
+        return self.correct / self.n
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval of the accuracy."""
+        return wilson_interval(self.correct, self.n)
+
+    @property
+    def per_class(self) -> tuple[ClassMetrics, ...]:
+        """Precision, recall and F1 of each class."""
+        table = np.array(self.confusion)
+        rows = zip(self.classes, np.diag(table), table.sum(axis=1), table.sum(axis=0), strict=True)
+        return tuple(_class_metrics(name, *map(int, counts)) for name, *counts in rows)
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as JSON values; `from_json` reads it back."""
+        low, high = self.accuracy_interval
+        return {
+            "n": self.n,
+            "correct": self.correct,
+            "accuracy": self.accuracy,
+            "accuracy_low": low,
+            "accuracy_high": high,
+            "loss": self.loss,
+            "calibration_error": self.calibration_error,
+            "per_class": {
+                one.name: {
+                    "precision": one.precision,
+                    "recall": one.recall,
+                    "f1": one.f1,
+                    "support": one.support,
+                }
+                for one in self.per_class
+            },
+            "classes": list(self.classes),
+            "confusion": [list(row) for row in self.confusion],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave."""
+        return cls(
+            classes=tuple(value["classes"]),
+            confusion=tuple(tuple(row) for row in value["confusion"]),
+            loss=value["loss"],
+            calibration_error=value["calibration_error"],
+        )
+
+
+def measure(
+    logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
+) -> Metrics:
+    """Measure predictions against labels, in float64.
+
+    Args:
+        logits: (n, len(classes)), before the softmax; n >= 1.
+        labels: (n,), 0 <= label < len(classes).
+    """
+    n, k = logits.shape
+    if labels.shape != (n,) or k != len(classes) or n == 0:
+        raise ValueError(
+            f"need logits (n, {len(classes)}) and labels (n,), got {logits.shape}, {labels.shape}"
+        )
+    log_probabilities = _log_softmax(logits)
+    predicted = logits.argmax(axis=1)
+    confusion = np.bincount(labels.astype(np.int64) * k + predicted, minlength=k * k)
+    confidence = np.exp(log_probabilities[np.arange(n), predicted])
+    return Metrics(
+        classes=classes,
+        confusion=tuple(tuple(map(int, row)) for row in confusion.reshape(k, k)),
+        loss=float(-log_probabilities[np.arange(n), labels].mean()),
+        calibration_error=_calibration_error(confidence, predicted == labels),
+    )
+
+
+def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Logits (n, classes) to probabilities (n, classes)."""
+    return np.exp(_log_softmax(logits))
+
+
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (Wilson 1927); n >= 1."""
+    share, spread = correct / n, Z_95**2 / n
+    middle = share + spread / 2
+    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+
+
+def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
+def _class_metrics(name: str, hits: int, support: int, predicted: int) -> ClassMetrics:
+    return ClassMetrics(
+        name=name,
+        precision=hits / predicted if predicted else 0.0,
+        recall=hits / support if support else 0.0,
+        f1=2 * hits / (support + predicted) if support + predicted else 0.0,
+        support=support,
+    )
+
+
+def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
+    """Mean over the images of |accuracy - mean confidence| in their bin of confidence."""
+    bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gaps = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
+    return float(np.abs(gaps).sum() / len(confidence))

@@ -1,0 +1,128 @@
+"""Small problems with a seam for each way a trial can go; numpy-free, so that workers start fast.
+
+A toy curve is a chain of hashes: each step depends on the whole past, so a trial that was resumed
+at the wrong step, or with another seed, shows another curve.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from search import Diverged, ProblemError, Run, TrialStopped
+
+
+def next_state(state: str, seed: int, x: float) -> str:
+    """One step of the chain."""
+    return hashlib.sha256(f"{state}:{seed}:{x!r}".encode()).hexdigest()
+
+
+def value_of(state: str) -> float:
+    """A number in [0, 1) from a state."""
+    return int(state[:13], 16) / 16**13
+
+
+def whole_curve(seed: int, x: float, steps: int) -> list[float]:
+    """What an uninterrupted run reports."""
+    state, values = "", []
+    for _ in range(steps):
+        state = next_state(state, seed, x)
+        values.append(value_of(state))
+    return values
+
+
+class Toy:
+    """`steps` steps of `pause` seconds each."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = dict(settings)
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        if params["x"] > 100:
+            raise ProblemError(f"need x <= 100, got {params['x']}; lower it")
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return {"data": json.dumps(self.settings, sort_keys=True)}
+
+    def environment(self) -> Mapping[str, str]:
+        return {"machine": "test"}
+
+    def run(self, run: Run) -> float:
+        saved = run.load_checkpoint()
+        states: list[str] = json.loads(saved) if saved else []
+        for step, state in enumerate(states, start=1):  # the last one may never have been reported
+            self.report(run, step, state)
+        while len(states) < run.params.get("steps", 4):
+            deadline = time.monotonic() + run.params.get("pause", 0.0)
+            while time.monotonic() < deadline:
+                if run.should_stop:
+                    raise TrialStopped
+                time.sleep(0.01)
+            states.append(next_state(states[-1] if states else "", run.seed, run.params["x"]))
+            run.save_checkpoint(json.dumps(states).encode())
+            self.report(run, len(states), states[-1])
+        return value_of(states[-1])
+
+    def report(self, run: Run, step: int, state: str) -> None:
+        run.report(step, value_of(state), double=2 * value_of(state))
+
+
+class Failing(Toy):
+    """Ends as the parameter `how` says."""
+
+    def run(self, run: Run) -> float:
+        how = run.params["how"]
+        run.report(1, 0.5)
+        if how == "error":
+            raise ValueError("a typo\nwith a second line")
+        if how == "diverged":
+            raise Diverged("the loss is nan")
+        if how == "nan":
+            return float("nan")
+        if how == "memory":
+            raise MemoryError("tried to allocate 1 TB")
+        if how == "slow":
+            while not run.should_stop:
+                time.sleep(0.01)
+            raise TrialStopped
+        return 0.75
+
+
+class Deaf(Toy):
+    """Never asks whether it should stop."""
+
+    def run(self, run: Run) -> float:
+        time.sleep(60)
+        return 0.0
+
+
+class Refusing(Toy):
+    """Does not accept its settings."""
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        raise ProblemError(f"need no settings, got {settings}; remove [data]")
+
+
+class Improving(Toy):
+    """Reports a straight line up to x, so that a pruner has something to compare."""
+
+    def run(self, run: Run) -> float:
+        for step in range(1, 6):
+            run.report(step, run.params["x"] * step / 5)
+        return float(run.params["x"])
+
+
+def toy_spec(
+    problem: str = "toy:Toy",
+    *,
+    name: str = "toy",
+    trials: int = 6,
+    space: str = "x = { float = [0.0, 1.0] }",
+    extra: str = "",
+) -> str:
+    """The text of a study file."""
+    return (
+        f'problem = "{problem}"\nname = "{name}"\nmetric = "value"\ndirection = "maximize"\n'
+        f"[budget]\ntrials = {trials}\n[space]\n{space}\n{extra}\n"
+    )

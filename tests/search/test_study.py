@@ -1,0 +1,94 @@
+"""Creating and opening studies: frozen specs, unusable problems, wrong names."""
+
+import threading
+
+import pytest
+from toy import toy_spec
+
+import search
+from search.errors import (
+    NoResult,
+    ProblemError,
+    SearchError,
+    SpecError,
+    StudyChanged,
+    StudyNotFound,
+)
+
+
+def test_the_same_content_opens_and_other_content_is_refused(make_study):
+    first = make_study(trials=3)
+    same = search.create("# a comment\n" + toy_spec(trials=3), storage=first.storage.address)
+    assert same.uid == first.uid
+    with pytest.raises(StudyChanged, match=r"budget\.trials: 3 in the study, 4 here.*new name"):
+        search.create(toy_spec(trials=4), storage=first.storage.address)
+    same.storage.close()
+
+
+def test_several_processes_may_create_a_study_at_once(sqlite_url, tmp_path):
+    uids, errors = [], []
+
+    def create():
+        try:
+            study = search.create(toy_spec(), storage=sqlite_url, checkpoints=str(tmp_path))
+            uids.append(study.uid)
+            study.storage.close()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=create) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert len(uids) == 6
+    assert len(set(uids)) == 1
+
+
+def test_a_study_that_does_not_exist_names_the_nearest(make_study):
+    study = make_study(name="fashion")
+    with pytest.raises(StudyNotFound, match="no study named 'fashoin'.*did you mean 'fashion'"):
+        search.open("fashoin", storage=study.storage.address)
+
+
+@pytest.mark.parametrize(
+    ("problem", "space", "extra", "kind", "message"),
+    [
+        ("nowhere:X", None, "", ProblemError, "cannot import the problem 'nowhere:X': ModuleNotF"),
+        ("toy:Nothing", None, "", ProblemError, "toy has no 'Nothing'"),
+        ("toy:Refusing", None, "[data]\na = 1", ProblemError, "need no settings"),
+        ("toy:Toy", "x = { float = [0, 200] }", "", ProblemError, "need x <= 100, got 200"),
+        (
+            "toy:Toy",
+            "y = { float = [0, 1] }",
+            '[[trials]]\nname = "t"\nparams = { x = 101, y = 0.5 }',
+            ProblemError,
+            "trial 't': need x <= 100, got 101",
+        ),
+        (
+            "toy:Toy",
+            None,
+            '[pruner]\nname = "hyperband"\nreduction_factor = 1',
+            SpecError,
+            "the hyperband pruner needs reduction_factor >= 2, got 1",
+        ),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_stored(
+    make_study, sqlite_url, problem, space, extra, kind, message
+):
+    options = {"space": space} if space else {}
+    with pytest.raises(kind, match=message) as caught:
+        make_study(problem, extra=extra, **options)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(StudyNotFound):
+        search.open("toy", storage=sqlite_url)
+
+
+def test_there_is_no_best_trial_before_one_is_complete(make_study):
+    study = make_study()
+    with pytest.raises(NoResult, match="no complete trial to choose from"):
+        _ = study.best
+    with pytest.raises(SearchError, match="no trial 7; it has 0"):
+        study.trial(7)

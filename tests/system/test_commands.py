@@ -1,0 +1,220 @@
+"""The generic verbs from end to end, and the line that each mistake gets."""
+
+import csv
+import io
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+
+def test_run_status_trials_best_reproduce_and_run_again(command):
+    file = command.study(trials=5)
+    first = command("run", "toy.toml", "--workers", "2")
+    # The toy is no network, so there is nothing to export, and that is said.
+    assert "5 of 5 trials ended" in first.stdout
+    assert "only networks on images can be exported" in first.stderr
+    status = command("status", "toy")
+    assert "5/5" in status.stdout
+    assert "complete 5 · pruned 0 · failed 0 · running 0" in status.stdout
+    rows = list(csv.DictReader(io.StringIO(command("trials", "toy", "--csv").stdout)))
+    assert [row["state"] for row in rows] == ["complete"] * 5
+    best = json.loads(command("best", "toy", "--json").stdout)
+    top = max(rows, key=lambda row: float(row["value"]))
+    assert best["trial"] == int(top["number"])
+    assert best["params"]["x"] == float(top["param_x"])
+    again = command("reproduce", "toy")
+    assert again.returncode == 0
+    assert "identical: 4 steps and the value" in again.stdout
+    before = (command.directory / "runs" / "studies.db").stat().st_size
+    second = command("run", str(file))
+    assert "is finished: 5 of 5 trials ended" in second.stdout
+    assert (command.directory / "runs" / "studies.db").stat().st_size == before
+
+
+def test_reproduce_tells_a_difference(command):
+    command.study(trials=1)
+    command("run", "toy.toml")
+    with sqlite3.connect(command.directory / "runs" / "studies.db") as database:
+        database.execute("update trial_values set value = value + 0.001")
+        database.execute(
+            'update trial_user_attributes set value_json = \'{"machine": "other"}\' '
+            "where key = 'environment'"
+        )
+    database.close()
+    done = command("reproduce", "toy")
+    assert done.returncode == 3
+    assert "different in the final value" in done.stdout
+    assert "machine: other then, test now" in done.stdout
+
+
+def test_interrupt_hands_back_and_the_same_command_goes_on(command):
+    command.study(trials=3, extra="[fixed]\npause = 0.7")
+    process = command.start("run", "toy.toml", "--workers", "2")
+    wait_for(lambda: reports(command) >= 2)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "go on with: fmnist-hpo run toy.toml" in out
+    assert states(command).get("RUNNING", 0) == 0
+    done = command("run", "toy.toml", "--workers", "2")
+    assert re.search(r"3 of 3 trials ended in .*: 3 complete, 0 pruned, 0 failed", done.stdout)
+    assert states(command)["COMPLETE"] == 3
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_trial_resumed(command):
+    command.study(trials=2, extra="[fixed]\npause = 0.7")
+    process = command.start("run", "toy.toml", "--workers", "1")
+    wait_for(lambda: reports(command) >= 2)
+    (worker,) = children(process.pid)
+    subprocess.run(["kill", "-KILL", str(worker)], check=True)
+    out, _ = process.communicate(timeout=60)
+    assert "ended by SIGKILL; another takes its place" in out
+    assert "2 of 2 trials ended" in out
+    assert states(command) == {"COMPLETE": 2, "FAIL": 1}
+    rows = list(csv.DictReader(io.StringIO(command("trials", "toy", "--csv").stdout)))
+    assert [row["reason"] for row in rows].count("lost") == 1
+    assert [row["retry_of"] for row in rows].count("0") == 1
+
+
+def test_a_deaf_problem_does_not_delay_the_stop(command):
+    command.study("toy:Deaf", trials=1)
+    process = command.start("run", "toy.toml")
+    wait_for(lambda: states(command).get("RUNNING", 0) == 1)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=25)
+    assert states(command) == {"FAIL": 1}
+
+
+def test_a_typo_in_the_problem_halts_the_run_and_shows_the_traceback_once(command):
+    command.study(
+        "toy:Failing", trials=20, space='how = { choice = ["error"] }\nx = { float = [0, 1] }'
+    )
+    done = command("run", "toy.toml", "--workers", "1")
+    assert done.returncode == 2
+    assert done.stderr.count("Traceback") == 1
+    assert done.stderr.splitlines()[-1].startswith("error: study 'toy' was halted: ")
+    assert len(list(csv.reader(io.StringIO(command("trials", "toy", "--csv").stdout)))) == 1 + 3
+
+
+def test_a_worker_joins_from_elsewhere(command):
+    command.study(trials=3)
+    created = command("create", "toy.toml")
+    assert "study 'toy' is in sqlite:///runs/studies.db, 3 trials" in created.stdout
+    joined = command("worker", "toy")
+    assert joined.returncode == 0
+    assert states(command) == {"COMPLETE": 3}
+
+
+def test_copy_study_moves_trials_and_ledger(command):
+    command.study(trials=4)
+    command("run", "toy.toml")
+    copied = command("copy-study", "toy", "--to", "sqlite:///other.db")
+    assert copied.returncode == 0, copied.stderr
+    mine, theirs = (command("trials", "toy", "--csv", "--storage", url).stdout
+                    for url in ("sqlite:///runs/studies.db", "sqlite:///other.db"))  # fmt: skip
+    assert mine == theirs
+    assert "is finished" in command("run", "toy.toml", "--storage", "sqlite:///other.db").stdout
+    assert "other.db" in command.error("copy-study", "toy", "--to", "sqlite:///other.db")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["run", "none.toml"], "cannot read the study file none.toml: No such file"),
+        (["run", "quikc"], "no study file and no study is called 'quikc'; did you mean 'quick'"),
+        (["status", "quick"], "there is no storage sqlite:///runs/studies.db, so no study 'quick'"),
+        (["run", "toy.toml", "--storage", "sqlite:///"], "an SQLite URL without a file"),
+        (["run", "toy.toml", "--storage", "grpc://localhost:1"], "PgBouncer"),
+        (["run", "toy.toml", "--storage", "mysql://u:pw@h/d"], "got one of kind 'mysql'"),
+        (
+            ["run", "toy.toml", "--storage", "postgresql://u:secret@127.0.0.1:1/d"],
+            "cannot open postgresql+psycopg://u:***@127.0.0.1:1/d",
+        ),
+        (["run", "toy.toml", "--workers", "0"], "must be a whole number >= 1, got '0'"),
+        (["run", "toy.toml", "--checkpoints", "ftp://x"], "to a directory or to s3://"),
+        (["rnu", "toy.toml"], "invalid choice: 'rnu'"),
+        (["export", "quick"], "there is no storage"),
+        (["evaluate", "nowhere"], "nowhere"),
+        (["predict", "nowhere", "x.png"], "nowhere"),
+        (["data", "verify", "--data-dir", "nowhere"], "data directory nowhere does not exist"),
+        (["dashboard"], "there is no storage"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(command, argv, message):
+    command.study(trials=1)
+    assert message in command.error(*argv)
+
+
+def test_nothing_finished_is_said(command):
+    command.study(trials=1)
+    command("create", "toy.toml")
+    assert "has no complete trial to choose from" in command.error("best", "toy")
+    assert "has no complete trial to choose from" in command.error("reproduce", "toy")
+    assert "did you mean 'toy'" in command.error("status", "tyo")
+
+
+def test_a_changed_file_is_refused(command):
+    path = command.study(trials=2)
+    command("create", "toy.toml")
+    path.write_text(path.read_text().replace("[0.0, 1.0]", "[0.0, 2.0]"))
+    message = command.error("run", "toy.toml")
+    assert "space.x.float: [0.0, 1.0] in the study, [0.0, 2.0] here" in message
+
+
+def test_every_verb_has_help_with_an_example(command):
+    verbs = re.findall(r"^    (\S+)", command("--help").stdout, flags=re.M)
+    known = "run create worker status trials best reproduce copy-study dashboard"
+    assert {*known.split(), "export", "evaluate", "predict", "data", "doctor"} <= set(verbs)
+    for verb in verbs:
+        done = command(verb, "--help")
+        assert done.returncode == 0
+        assert f"example:\n  fmnist-hpo {verb}" in done.stdout
+
+
+def wait_for(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
+
+
+def query(command, statement: str) -> list:
+    path = command.directory / "runs" / "studies.db"
+    if not path.exists():
+        return []
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=10)
+    try:
+        return database.execute(statement).fetchall()
+    except sqlite3.OperationalError:  # the tables are not there yet
+        return []
+    finally:
+        database.close()
+
+
+def reports(command) -> int:
+    rows = query(command, "select count(*) from trial_intermediate_values")
+    return rows[0][0] if rows else 0
+
+
+def states(command) -> dict[str, int]:
+    return dict(query(command, "select state, count(*) from trials group by state"))
+
+
+def children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(child) for child in listed.split()]
+
+
+def test_the_modules_run_as_commands() -> None:
+    for module in ("search", "fmnist_hpo.cli"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
+        )
+        assert "VERB" in done.stdout

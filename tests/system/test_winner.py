@@ -1,0 +1,136 @@
+"""From `run` to the bundle, the sealed test set and `reproduce`, on a slice of the real images."""
+
+import csv
+import gzip
+import io
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fmnist_hpo import data
+from fmnist_hpo.bundle import Bundle
+
+SPEC = """
+problem = "fmnist_hpo.problem:FashionProblem"
+name = "slice"
+metric = "val_accuracy"
+direction = "maximize"
+[budget]
+trials = {trials}
+[data]
+dir = "data"
+[fixed]
+family = "ann"
+epochs = {epochs}
+batch_size = 32
+dropout = 0.1
+batch_norm = true
+[space]
+hidden_units = {{ int = [16, 64], log = true }}
+learning_rate = {{ float = [1e-3, 1e-2], log = true }}
+"""
+
+
+@pytest.fixture
+def sliced(command):
+    """The first 2,000 training and 500 test images, as a data set of one's own."""
+    source, target = data.find(), command.directory / "data"
+    target.mkdir()
+    for stem, count in (("train", 2000), ("t10k", 500)):
+        for kind, header, size in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
+            name = f"{stem}-{kind}-ubyte"
+            path = next(p for p in (source / name, source / f"{name}.gz") if p.exists())
+            raw = path.read_bytes()
+            raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
+            head = bytearray(raw[:header])
+            head[4:8] = count.to_bytes(4, "big")
+            (target / name).write_bytes(bytes(head) + raw[header : header + count * size])
+    return command
+
+
+def write(command, *, trials: int = 2, epochs: int = 3) -> None:
+    (command.directory / "slice.toml").write_text(SPEC.format(trials=trials, epochs=epochs))
+
+
+def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
+    write(sliced)
+    done = sliced("run", "slice.toml", timeout=250)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"test +\d\d\.\d\d % accuracy, 95 % interval .* \(measured once;", done.stdout)
+    folder = sliced.directory / "runs" / "slice" / "bundle"
+    bundle = Bundle.open(folder)
+    best = json.loads(sliced("best", "slice", "--json").stdout)
+    assert bundle.provenance["trial"] == best["trial"]
+    # The weights that were exported are those whose accuracy was the trial's value.
+    assert bundle.metrics["validation"]["accuracy"] == best["val_accuracy"]
+    assert bundle.metrics["test"]["n"] == 500
+
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    again = sliced("run", "slice.toml")
+    assert "is finished: 2 of 2 trials ended" in again.stdout
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    assert "was measured once" in sliced.error("evaluate", str(folder))
+    second = sliced("evaluate", str(folder), "--again")
+    assert "measurement 2 of the study's test set" in second.stdout
+    assert "measured 2 times" in Path(folder / "MODEL_CARD.md").read_text()
+
+    same = sliced("reproduce", "slice")
+    assert (same.returncode, "identical: 3 steps" in same.stdout) == (0, True), same.stdout
+
+    refit = sliced("export", "slice", "--refit", "--out", "refit")
+    assert "training trial" in refit.stdout
+    assert Bundle.open(sliced.directory / "refit").provenance["refit"] is True
+
+    boot = np.asarray(data.load_training(data.find()).images[0])
+    Image.fromarray(255 - boot).save(sliced.directory / "boot.png")
+    said = sliced("predict", str(folder), "boot.png").stdout
+    assert "inverted" in said
+    assert re.search(r"boot\.png: 9 \d+\.\d %", said)
+    (sliced.directory / "no.png").write_bytes(b"no image")
+    assert "need an image" in sliced.error("predict", str(folder), "no.png")
+
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
+    assert "model.safetensors" in sliced.error("evaluate", str(folder), "--again")
+
+    train = sliced.directory / "data" / "train-images-idx3-ubyte"
+    changed = bytearray(train.read_bytes())
+    changed[1000] ^= 1
+    train.write_bytes(changed)
+    assert "created on other data (split: " in sliced.error("reproduce", "slice")
+
+
+def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(sliced):
+    write(sliced, trials=1, epochs=40)
+    assert sliced("create", "slice.toml").returncode == 0
+    sliced.environment["OMP_NUM_THREADS"] = "1"
+    worker = sliced.start("worker", "slice")
+    deadline = time.monotonic() + 120
+    while int(rows(sliced)[0]["steps"] if rows(sliced) else 0) < 3:
+        assert time.monotonic() < deadline
+        assert worker.poll() is None
+        time.sleep(0.2)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait()
+    killed_at = int(rows(sliced)[0]["steps"])
+    assert 3 <= killed_at < 40
+    # Nobody saw it die, so it is missed only after its lease; a run would wait as well.
+    finished = sliced("worker", "slice", timeout=250)
+    assert "goes on where trial 0 ended" in finished.stdout
+    first, second = rows(sliced)
+    assert (first["reason"], second["retry_of"], second["state"]) == ("lost", "0", "complete")
+    replay = sliced("reproduce", "slice", "--trial", "1", timeout=250)
+    assert replay.returncode == 0, replay.stdout
+    assert "identical: 40 steps" in replay.stdout
+
+
+def rows(command) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(command("trials", "slice", "--csv").stdout)))

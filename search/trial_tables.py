@@ -267,16 +267,19 @@ def _put(
     if not rows:
         return
     postgres = session.get_bind().dialect.name == "postgresql"
-    insert: Any = (postgresql if postgres else sqlite).insert(table)
-    columns = [name for name in rows[0] if name != key]
-    if table is _PARAMS:
-        statement = insert.on_conflict_do_nothing(index_elements=["trial_id", key])
-    else:
-        statement = insert.on_conflict_do_update(
-            index_elements=["trial_id", key],
-            set_={name: insert.excluded[name] for name in columns},
-        )
+    statement = _upsert(table, key, tuple(rows[0]), postgres)
     session.execute(statement, [{"trial_id": trial_id, **row} for row in rows])
+
+
+@lru_cache(maxsize=32)
+def _upsert(table: Any, key: str, columns: tuple[str, ...], postgres: bool) -> Any:
+    insert: Any = (postgresql if postgres else sqlite).insert(table)
+    if table is _PARAMS:
+        return insert.on_conflict_do_nothing(index_elements=["trial_id", key])
+    return insert.on_conflict_do_update(
+        index_elements=["trial_id", key],
+        set_={name: insert.excluded[name] for name in columns if name != key},
+    )
 
 
 def _param_rows(

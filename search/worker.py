@@ -1,6 +1,7 @@
 """The life of one worker: claim, run, end, again, until the budget is used up."""
 
 import hashlib
+import heapq
 import math
 import os
 import signal
@@ -26,7 +27,7 @@ from search.errors import StudyHalted
 from search.launch import PARENT_VARIABLE, STOP_SECONDS
 from search.ledger import Claim, Fenced
 from search.problem import Diverged, TrialPruned, TrialStopped
-from search.strategies import make_sampler
+from search.strategies import hand_over, make_sampler
 from search.study import Study
 from search.trial_run import TrialRun
 from search.trials import Fresh, Reason
@@ -177,9 +178,11 @@ def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
     spec, lineage = study.spec, claim.lease.lineage
     # A scrambled sequence is one sequence only while all workers scramble it alike.
     seed = spec.seed if spec.sampler.name == "qmc" else trial_seed(spec.seed, lineage)
-    study.optuna.sampler = make_sampler(
+    sampler = make_sampler(
         spec.sampler.name, spec.sampler.options, seed=seed, conditional=spec.space.conditional
     )
+    hand_over(study.optuna.sampler, sampler)
+    study.optuna.sampler = sampler
     study.optuna._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
     trial = optuna.Trial(study.optuna, claim.trial._trial_id)
     assigned = spec.assigned(lineage)
@@ -192,9 +195,9 @@ def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
     twin = next(
         (
             other.number
-            for other in study.trials
-            if other.number < number
-            and other.params == mine
+            for other in study.optuna._get_trials(deepcopy=False, use_cache=True)
+            if other.params == mine
+            and other.number < number
             and other.user_attrs.get("lineage") != lineage
         ),
         None,
@@ -231,12 +234,12 @@ def _sweep(study: Study, lineage: int, state: TrialState) -> None:
         return
     sign = -1.0 if study.spec.direction == "maximize" else 1.0
     complete = [
-        trial
-        for trial in study.trials  # another program may have added some without a lineage
-        if trial.state is TrialState.COMPLETE and "lineage" in trial.user_attrs
+        (sign * trial.values[0], trial.number, trial.user_attrs["lineage"])
+        for trial in study.trials
+        if trial.state is TrialState.COMPLETE
+        and "lineage" in trial.user_attrs  # another program may have added some without
     ]
-    complete.sort(key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    ranked = [trial.user_attrs["lineage"] for trial in complete]
+    ranked = [best[2] for best in heapq.nsmallest(CHECKPOINTS_KEPT + 1, complete)]
     if lineage not in ranked[:CHECKPOINTS_KEPT]:
         study.checkpoints.delete(lineage)
     elif len(ranked) > CHECKPOINTS_KEPT:  # ours pushed one out

@@ -19,6 +19,7 @@ from fmnist_hpo.idx import cache_directory, content_hash, locate, open_idx
 __all__ = [
     "CLASSES",
     "FILES",
+    "Examples",
     "Split",
     "TrainingData",
     "find",
@@ -52,22 +53,29 @@ CLASSES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """A training set.
+class Examples:
+    """What a network can be trained on.
 
-    images: (n, rows, columns) uint8, mapped from a file and shared by all processes;
+    images: (n, rows, columns), uint8 grey values or float32 in any unit;
     labels: (n,) int64, each the index of a class.
     """
 
-    images: NDArray[np.uint8]
+    images: NDArray[np.uint8] | NDArray[np.float32]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
-    hashes: Mapping[str, str]  # file name -> SHA-256 of the decompressed file
+    hashes: Mapping[str, str]  # file name -> SHA-256 of the decompressed file; of arrays, none
 
     @property
     def image_size(self) -> tuple[int, int]:
         """(rows, columns)"""
         return self.images.shape[1], self.images.shape[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData(Examples):
+    """A training set in files; its images are mapped from one and shared by all processes."""
+
+    images: NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +169,7 @@ def load_training(directory: Path, *, known: bool = True) -> TrainingData:
     )
 
 
-def split(data: TrainingData, *, validation_fraction: float = 0.2, seed: int = 0) -> Split:
+def split(data: Examples, *, validation_fraction: float = 0.2, seed: int = 0) -> Split:
     """Split stratified: of each class the same fraction validates, rounded to whole images.
 
     Drawn from the raw output of Philox, which numpy promises never to change (NEP 19), unlike

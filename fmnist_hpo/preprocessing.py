@@ -1,14 +1,17 @@
-"""From uint8 images to logits: normalisation and precision, the same in training and inference."""
+"""From images to logits: normalisation and precision, the same in training and inference."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fmnist_hpo.config import TrainingConfig
-from fmnist_hpo.data import Split, TrainingData
+from fmnist_hpo.data import Examples, Split
 
 __all__ = ["Preprocessing", "bf16_is_fast", "normalization"]
 
@@ -31,9 +34,10 @@ class Preprocessing:
         return Preprocessing(mean=mean, deviation=deviation, dtype=dtype)
 
     def logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        """images: (n, h, w) uint8, 0 to 255 -> logits: (n, classes) float32."""
-        # Centred before it is scaled: bf16 holds pixel - 127.5 exactly.
-        inputs = images.to(self.dtype).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
+        """images: (n, h, w), uint8 or float32 -> logits: (n, classes) float32."""
+        # Centred before it is scaled: bf16 holds pixel - 127.5 exactly, but not any float.
+        dtype = torch.float32 if images.is_floating_point() else self.dtype
+        inputs = images.to(dtype, copy=True).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
         with torch.autocast(
             images.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16
         ):
@@ -49,19 +53,41 @@ def bf16_is_fast() -> bool:
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
-def normalization(how: str, data: TrainingData, split: Split) -> tuple[float, float]:
-    """Mean and deviation of images / 255, computed in exact integers.
+def normalization(how: str, data: Examples, split: Split) -> tuple[float, float]:
+    """Mean and deviation of images / 255 over the training part.
 
-    how: "symmetric" maps to (-1, 1); "standard" takes all pixels of the training part.
+    how: "symmetric" maps to (-1, 1) the grey values 0 to 255, or the range of float images;
+    "standard" takes mean and deviation of all pixels, of grey values in exact integers.
     """
+    if data.images.dtype != np.uint8:
+        return _of_floats(how, data, split)
     if how == "symmetric":
         return 0.5, 0.5
     counts = np.zeros(256, dtype=np.int64)
-    for start in range(0, len(split.train), _COUNTED_AT_ONCE):
-        images = data.images[split.train[start : start + _COUNTED_AT_ONCE]]
+    for images in _parts(data, split):
         counts += np.bincount(images.ravel(), minlength=256)
     values = np.arange(256)
     n, total, squares = (int((counts * values**power).sum()) for power in (0, 1, 2))
     variance = (n * squares - total**2) / n**2
     # A data set of one single grey has no deviation; its images become 0.
     return total / n / 255, math.sqrt(variance) / 255 or 1.0
+
+
+def _of_floats(how: str, data: Examples, split: Split) -> tuple[float, float]:
+    if how == "symmetric":
+        low = min(float(images.min()) for images in _parts(data, split))
+        high = max(float(images.max()) for images in _parts(data, split))
+        middle, deviation = (low + high) / 2, (high - low) / 2
+    else:
+        n = len(split.train) * math.prod(data.image_size)
+        middle = sum(float(part.sum(dtype=np.float64)) for part in _parts(data, split)) / n
+        squares = (
+            float(np.square(part - middle, dtype=np.float64).sum()) for part in _parts(data, split)
+        )
+        deviation = math.sqrt(sum(squares) / n)
+    return middle / 255, deviation / 255 or 1 / 255
+
+
+def _parts(data: Examples, split: Split) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(split.train), _COUNTED_AT_ONCE):
+        yield data.images[split.train[start : start + _COUNTED_AT_ONCE]]

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from fmnist_hpo.allocator import keep_freed_memory
 from fmnist_hpo.config import NetworkConfig, TrainingConfig
-from fmnist_hpo.data import Split, TrainingData
+from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.preprocessing import Preprocessing
 from fmnist_hpo.training_loop import (
     Diverged,
     EpochMetrics,
@@ -58,11 +59,13 @@ class TrainResult:
 def train(
     network_config: NetworkConfig,
     config: TrainingConfig,
-    data: TrainingData,
+    data: Examples,
     split: Split,
     *,
     seed: int,
     resume: bytes | None = None,
+    start: bytes | None = None,
+    preprocessing: Preprocessing | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[int, EpochMetrics, Save], None] = lambda epoch, metrics, save: None,
 ) -> TrainResult:
@@ -74,6 +77,9 @@ def train(
     Args:
         seed: decides first weights, order of the images, augmentation and dropout.
         resume: what an earlier run with the same arguments saved.
+        start: a checkpoint of another run of the same network and optimiser, whose weights and
+            moments this one begins with.
+        preprocessing: None for what `config` says, measured on the training part.
         should_stop: asked after every batch.
         on_epoch: called after each epoch trained here with its number from 1, its figures and a
             function that gives a checkpoint; what it raises ends the training.
@@ -94,7 +100,9 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), _memory_errors():
         torch.manual_seed(seed)
-        loop = Loop(network_config, config, data, split, seed, device)
+        loop = Loop(network_config, config, data, split, seed, device, preprocessing)
+        if start is not None:
+            loop.begin_from(start)
         if resume is not None:
             loop.restore(resume)
         while loop.epoch < config.epochs:

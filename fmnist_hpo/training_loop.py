@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from fmnist_hpo.augmentation import augment
 from fmnist_hpo.config import NetworkConfig, TrainingConfig
-from fmnist_hpo.data import Split, TrainingData
+from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.models import build
 from fmnist_hpo.optimization import build_optimizer, learning_rate
@@ -69,10 +69,11 @@ class Loop:
         self,
         network_config: NetworkConfig,
         config: TrainingConfig,
-        data: TrainingData,
+        data: Examples,
         split: Split,
         seed: int,
         device: torch.device,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         self.config = config
         self.device = device
@@ -81,13 +82,13 @@ class Loop:
         network = build(network_config, image_size=data.image_size, classes=len(data.classes))
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.optimizer = build_optimizer(self.network, config)
-        self.preprocessing = Preprocessing.of(
+        self.preprocessing = preprocessing or Preprocessing.of(
             config, *normalization(config.normalization, data, split)
         )
         with warnings.catch_warnings():  # they are only read
             warnings.filterwarnings("ignore", "The given NumPy array is not writable")
             images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-        self.images = images.to(device)  # (n, h, w) uint8; on a CPU the mapped file itself
+        self.images = images.to(device)  # (n, h, w); on a CPU the mapped file or the array itself
         self.labels = labels.to(device)  # (n,) int64
         self.train_indices = torch.from_numpy(split.train)
         self.validation_indices = torch.from_numpy(split.validation).to(device)
@@ -200,16 +201,19 @@ class Loop:
         }
         return safetensors.torch.save(tensors, {"state": json.dumps(state)})
 
+    def begin_from(self, checkpoint: bytes) -> None:
+        """Begin this run with the weights and the optimiser's moments of another one's end."""
+        self._load(safetensors.torch.load(checkpoint))
+
     def restore(self, checkpoint: bytes) -> None:
-        """Take up a run where `checkpoint` left it."""
+        """Take up this run where `checkpoint` left it."""
         state, tensors = read_state(checkpoint), safetensors.torch.load(checkpoint)
         if state["key"] != self.key:
             raise InputError(
                 "a checkpoint resumes its own run only, got one of another configuration, seed or "
                 "split; delete it to start over"
             )
-        self.network.load_state_dict(read_part(tensors, "network."))
-        self._restore_optimizer(read_part(tensors, "optimizer."))
+        self._load(tensors)
         torch.set_rng_state(tensors["generator.cpu"])
         if self.device.type == "cuda" and "generator.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["generator.cuda"])
@@ -217,6 +221,10 @@ class Loop:
         self.correct.copy_(tensors["sum.correct"])
         self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
         self.history = [EpochMetrics(**row) for row in state["history"]]
+
+    def _load(self, tensors: Mapping[str, Tensor]) -> None:
+        self.network.load_state_dict(read_part(tensors, "network."))
+        self._restore_optimizer(read_part(tensors, "optimizer."))
 
     def _restore_optimizer(self, stored: Mapping[str, Tensor]) -> None:
         parameters = list(self.network.parameters())

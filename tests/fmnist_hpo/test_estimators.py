@@ -1,0 +1,264 @@
+"""The classifiers against scikit-learn's own checks and searches, on a slice of the real images."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from scipy.stats import loguniform, randint
+from sklearn.base import clone
+from sklearn.decomposition import PCA
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.model_selection import (
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    cross_val_score,
+)
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from fmnist_hpo import training
+from fmnist_hpo.config import parse
+from fmnist_hpo.data import CLASSES, load_training, split
+from fmnist_hpo.estimators import ANNClassifier, CNNClassifier
+from search.sklearn import StudySearchCV
+
+N, HELD_OUT = 800, 400
+QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "random_state": 0, "precision": "fp32"}
+ANN = ANNClassifier(hidden_units=(32,), learning_rate=3e-3, **QUICK)
+CNN = CNNClassifier(channels=(8, 8), dense_units=16, learning_rate=1e-2, **QUICK)
+BOTH = pytest.mark.parametrize("estimator", [ANN, CNN], ids=["ann", "cnn"])
+
+Arrays = tuple[NDArray[np.uint8], NDArray[np.int64]]
+
+
+@pytest.fixture(scope="module")
+def train(fashion_dir: Path) -> Arrays:
+    data = load_training(fashion_dir)
+    return np.array(data.images[:N]), data.labels[:N]
+
+
+@pytest.fixture(scope="module")
+def held_out(fashion_dir: Path) -> Arrays:
+    """Training images, too, but others."""
+    data = load_training(fashion_dir)
+    return np.array(data.images[N : N + HELD_OUT]), data.labels[N : N + HELD_OUT]
+
+
+# Few and small samples: smaller batches and more epochs than images want. No check is excepted.
+TABLES: dict[str, Any] = QUICK | {"epochs": 15, "batch_size": 16, "learning_rate": 1e-2}
+
+
+@pytest.mark.filterwarnings("default")
+@parametrize_with_checks(
+    [
+        ANNClassifier(hidden_units=32, **TABLES),
+        CNNClassifier(channels=8, dense_units=32, **TABLES),
+    ]
+)
+def test_passes_the_estimator_checks(estimator: Any, check: Any) -> None:
+    check(estimator)
+
+
+@pytest.mark.parametrize("family", ["ann", "cnn"])
+def test_trains_by_the_loop_of_the_studies(fashion_dir: Path, train: Arrays, family: str) -> None:
+    params = {
+        "batch_norm": True,
+        "dropout": 0.2,
+        "epochs": 2,
+        "optimizer": "sgd",
+        "momentum": 0.8,
+        "normalization": "standard",
+        "flip": True,
+        "schedule": "one-cycle",
+    }
+    layers = {"hidden_units_0": 32, "hidden_units_1": 16}
+    ours: Any = ANNClassifier(hidden_units=(32, 16), random_state=3, **params)
+    if family == "cnn":
+        layers = {"blocks": 1, "channels_0": 8}
+        ours = CNNClassifier(channels=[8], random_state=3, **params)
+    data = load_training(fashion_dir)
+    data = dataclasses.replace(data, images=data.images[:N], labels=data.labels[:N])
+    result = training.train(
+        *parse(params | layers | {"family": family}),
+        data,
+        split(data, validation_fraction=0.0),
+        seed=check_random_state(3).randint(2**31 - 1),
+    )
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    ours.fit(*train)
+    assert torch.equal(torch.get_rng_state(), before)
+    losses = [epoch.train_loss for epoch in result.history]
+    assert [epoch.train_loss for epoch in ours.history_] == losses
+    for name, tensor in ours._network.state_dict().items():
+        assert torch.equal(tensor.cpu(), result.weights[name]), name
+
+
+@BOTH
+def test_learns_whatever_the_shape_and_the_labels(
+    estimator: Any, train: Arrays, held_out: Arrays
+) -> None:
+    images, labels = train
+    named = np.array(CLASSES)[labels]
+    flat = clone(estimator).fit(images.reshape(N, -1), named)
+    assert flat.score(held_out[0], np.array(CLASSES)[held_out[1]]) > 0.6
+    assert flat.classes_.tolist() == sorted(CLASSES)
+    assert (flat.n_features_in_, flat.image_size_) == (784, (28, 28))
+    expected = flat.predict_proba(held_out[0])
+    assert expected.shape == (HELD_OUT, 10)
+    assert expected.sum(axis=1) == pytest.approx(1)
+    for shape in ((N, 28, 28), (N, 1, 28, 28)):
+        other = clone(estimator).fit(images.reshape(shape), named)
+        assert np.array_equal(other.predict_proba(held_out[0].reshape(-1, 1, 28, 28)), expected)
+    two = labels < 2
+    binary = clone(estimator).fit(images[two], np.where(labels[two], -1.0, 7.0))
+    assert set(binary.predict(held_out[0])) == {-1.0, 7.0}
+
+
+@BOTH
+def test_fractions_are_trained_on_as_grey_values_are(
+    estimator: Any, train: Arrays, held_out: Arrays
+) -> None:
+    # SGD: Adam turns rounding errors of small gradients into steps.
+    sgd = clone(estimator).set_params(optimizer="sgd", shift=1, erase=0.2)
+    grey = clone(sgd).fit(*train).predict_proba(held_out[0])
+    fractions = clone(sgd).fit(train[0] / 255, train[1]).predict_proba(held_out[0] / 255)
+    assert np.abs(grey - fractions).max() < 1e-2
+    sgd.set_params(normalization="standard")
+    grey = clone(sgd).fit(*train).predict_proba(held_out[0])
+    scaled = clone(sgd).fit(train[0] * 3.0, train[1]).predict_proba(held_out[0] * 3.0)
+    assert np.abs(grey - scaled).max() < 1e-2
+
+
+def test_the_seed_decides(train: Arrays) -> None:
+    first, same = (clone(ANN).fit(*train).predict_proba(train[0]) for _ in range(2))
+    assert np.array_equal(first, same)
+    other = clone(ANN).set_params(random_state=1).fit(*train).predict_proba(train[0])
+    assert not np.array_equal(first, other)
+
+
+@BOTH
+def test_early_stopping_keeps_the_best_epoch(estimator: Any, train: Arrays) -> None:
+    stopped = clone(estimator).set_params(
+        epochs=60, patience=2, validation_fraction=0.25, learning_rate=1e-2
+    )
+    stopped.fit(*train)
+    curve = [epoch.val_accuracy for epoch in stopped.history_]
+    assert len(curve) < 60
+    assert len(curve) == stopped.best_epoch_ + 2
+    assert curve[stopped.best_epoch_ - 1] == max(curve)
+    # The weights are that epoch's: on the part that was held out they score as it did.
+    seed = check_random_state(0).randint(2**31 - 1)
+    examples = stopped._examples(train[0], train[1])
+    part = split(examples, validation_fraction=0.25, seed=seed).validation
+    assert stopped.score(train[0][part], train[1][part]) == max(curve)
+
+
+@BOTH
+def test_partial_fit_goes_on(estimator: Any, train: Arrays, held_out: Arrays) -> None:
+    images, labels = train
+    whole = clone(estimator).set_params(epochs=1).fit(images, labels)
+    first = clone(estimator).partial_fit(images, labels, classes=range(10))
+    assert np.array_equal(whole.predict_proba(images), first.predict_proba(images))
+    kept = pickle.loads(pickle.dumps(first))
+    for one in (first, kept):
+        for _ in range(3):
+            one.partial_fit(images[:400], labels[:400])
+    assert np.array_equal(first.predict_proba(images), kept.predict_proba(images))
+    assert len(first.history_) == 4
+    assert first.history_[-1].train_loss < first.history_[0].train_loss
+    assert first.score(*held_out) > 0.6
+    with pytest.raises(ValueError, match="first call"):
+        clone(estimator).partial_fit(images, labels)
+    with pytest.raises(ValueError, match=r"labels among .* got \[10\]"):
+        first.partial_fit(images, labels + 1)
+
+
+@BOTH
+def test_survives_pickle_and_joblib(estimator: Any, train: Arrays, tmp_path: Path) -> None:
+    fitted = clone(estimator).fit(*train)
+    joblib.dump(fitted, tmp_path / "fitted")
+    for copy in (pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "fitted")):
+        assert np.array_equal(copy.predict_proba(train[0]), fitted.predict_proba(train[0]))
+    assert not hasattr(clone(fitted), "classes_")
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_parallel_fits_are_the_serial_ones(train: Arrays, backend: str) -> None:
+    estimator = clone(ANN).set_params(dropout=0.3)
+    serial = cross_val_score(estimator, *train, cv=2)
+    with joblib.parallel_config(backend):
+        parallel = cross_val_score(estimator, *train, cv=2, n_jobs=2)
+    assert serial.tolist() == parallel.tolist()
+    assert serial.min() > 0.5
+
+
+def test_in_a_pipeline(train: Arrays, held_out: Arrays) -> None:
+    flat = FunctionTransformer(lambda X: X.reshape(len(X), -1).astype(float))
+    ann = clone(ANN).set_params(normalization="standard", epochs=8)
+    table = make_pipeline(flat, StandardScaler(), PCA(50, random_state=0), ann)
+    assert table.fit(*train).score(*held_out) > 0.6
+    halved = make_pipeline(FunctionTransformer(lambda X: X[:, ::2, ::2]), clone(CNN))
+    assert halved.fit(*train).score(*held_out) > 0.5
+    assert halved[-1].image_size_ == (14, 14)
+
+
+SPACE = {"learning_rate": loguniform(1e-4, 1e-1), "hidden_units": [16, (32, 16)]}
+
+
+def test_in_every_search(train: Arrays, held_out: Arrays, tmp_path: Path) -> None:
+    kwargs: dict[str, Any] = {"cv": 2, "random_state": 0}
+    theirs = RandomizedSearchCV(ANN, SPACE, n_iter=4, **kwargs).fit(*train)
+    stored = {"storage": f"sqlite:///{tmp_path / 'study.db'}", "study_name": "ann"}
+    ours = StudySearchCV(ANN, SPACE, n_iter=4, **kwargs, **stored).fit(*train)
+    assert ours.cv_results_["params"] == theirs.cv_results_["params"]
+    scores = [search.cv_results_["mean_test_score"].tolist() for search in (theirs, ours)]
+    assert scores[0] == scores[1]
+    assert ours.score(*held_out) > 0.6
+    halving = HalvingRandomSearchCV(
+        CNN,
+        {"channels": randint(2, 9), "batch_norm": [True, False]},
+        resource="epochs",
+        max_resources=4,
+        min_resources=1,
+        factor=2,
+        **kwargs,
+    ).fit(*train)
+    assert halving.best_params_["epochs"] == halving.best_estimator_.best_epoch_ == 4
+    assert halving.score(*held_out) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("params", "said"),
+    [
+        ({"hidden_units": 0}, "need 1 <= hidden_units"),
+        ({"layers": 3, "hidden_units": (8, 8)}, "hidden_units_2 is missing"),
+        ({"optimizer": "adan"}, "did you mean 'adam'"),
+        ({"patience": 0}, "need patience >= 1"),
+        ({"patience": 3, "validation_fraction": 0.0}, "at least one sample to validate"),
+        ({"optimizer": "sgd", "learning_rate": 1000.0, "epochs": 5}, "a smaller learning_rate"),
+    ],
+)
+def test_bad_parameters_are_one_line(train: Arrays, params: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said) as caught:
+        clone(ANN).set_params(**params).fit(*train)
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_images_are_refused(train: Arrays) -> None:
+    images, labels = train
+    with pytest.raises(ValueError, match="got 1 class"):
+        clone(CNN).fit(images, np.zeros(N))
+    with pytest.raises(ValueError, match=r"\(n, rows, columns\).* got \(800, 3, 28, 28\)"):
+        clone(CNN).fit(np.stack([images] * 3, axis=1), labels)
+    fitted = clone(ANN).fit(images, labels)
+    with pytest.raises(ValueError, match=r"need images of \(28, 28\).* got \(14, 56\)"):
+        fitted.predict(images.reshape(N, 14, 56))

@@ -17,7 +17,7 @@ from fmnist_hpo.folder import write_folder
 __all__ = ["REMEDY", "Bundle", "to_json"]
 
 MANIFEST = "manifest.json"
-FORMAT = "fmnist-hpo bundle 1"
+FORMAT = "fmnist-hpo bundle 2"
 REMEDY = "export the study again, or fetch the bundle again"
 
 

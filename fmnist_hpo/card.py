@@ -1,12 +1,14 @@
 """MODEL_CARD.md: what a bundle is, how well it does and how far that can be trusted."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 __all__ = ["write_card"]
 
 FILE_NOTES = {
     "model.onnx": "the network with its normalisation, for ONNX Runtime and its kin",
+    "model.skops": "the fitted scikit-learn pipeline, without pickle",
     "model.safetensors": "the weights by torch's names; `config.json` says what network they fit",
     "config.json": "architecture, training settings, preprocessing, classes",
     "predictions.safetensors": "truth and probabilities of every test image, once measured",
@@ -17,9 +19,20 @@ FILE_NOTES = {
 
 FIGURES = {
     "figures/curves.png": "Loss and accuracy per epoch",
+    "figures/folds.png": "Accuracy of each fold of the trial that chose the configuration",
     "figures/confusion.png": "Confusion matrix of the test set",
     "figures/samples.png": "Predictions of test images: right, wrong, unsure",
 }
+
+MODEL_NAMES = {
+    "svm": "A support vector machine",
+    "knn": "A k-nearest-neighbours classifier",
+    "random_forest": "A random forest",
+    "gradient_boosting": "Histogram gradient boosting",
+    "xgboost": "XGBoost",
+    "logistic_regression": "Logistic regression",
+}
+FEATURE_NAMES = {"pixels": "pixels", "hog": "histograms of oriented gradients"}
 
 LIMITS = """\
 ## Limits
@@ -40,38 +53,55 @@ def write_card(
     Args:
         names: the bundle's files; the figures among them are shown.
     """
+    kind = KINDS[config["kind"]]
     parts = [
-        _title(config, provenance),
+        _title(kind.what(config), config, provenance),
         _table(
             "Accuracy", ("measured on", "images", "accuracy", "95 % interval"), _accuracy(metrics)
         ),
         _remarks(metrics, provenance),
-        _classes(metrics),
+        _classes(config, metrics),
         _figures(names),
-        _use(config),
-        _table("Files", ("file", "holds"), FILE_NOTES.items()),
-        _table("Network", ("", ""), _flat(config["network"])),
-        _table("Training", ("", ""), _flat(config["training"])),
+        kind.use(config),
+        _table("Files", ("file", "holds"), _files(names)),
+        *(_table(name.title(), ("", ""), _flat(config[name])) for name in kind.tables),
         _table("Provenance", ("", ""), _flat(provenance)),
         LIMITS,
     ]
     return ("\n\n".join(part for part in parts if part) + "\n").encode()
 
 
-def _title(config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
+def _files(names: Collection[str]) -> Iterator[tuple[str, str]]:
+    """The files that are there; the manifest always is."""
+    for name, note in FILE_NOTES.items():
+        if name in names or name == "manifest.json":
+            yield name, note
+
+
+def _title(what: str, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
     rows, columns = config["image_size"]
-    family = config["network"]["family"].upper()
-    trained = (
-        "on the training and the validation images together, after its configuration had been "
-        "chosen"
-        if provenance["refit"]
-        else "on the training images; the validation images chose its configuration"
-    )
     return f"""\
 # {provenance["study"]}: trial {provenance["trial"]}
 
-A network of the family {family} that puts grey pictures of {rows}x{columns} pixels into \
-{len(config["classes"])} classes: {", ".join(config["classes"])}. It was trained {trained}."""
+{what} that puts grey pictures of {rows}x{columns} pixels into {len(config["classes"])} classes: \
+{", ".join(config["classes"])}. {_training(provenance)}"""
+
+
+def _training(provenance: Mapping[str, Any]) -> str:
+    tuned, trained = provenance["tuned_on"], provenance["trained_on"]
+    if not provenance["refit"]:
+        return (
+            f"It was trained on {trained:,} images; {tuned - trained:,} others, the validation "
+            "part, chose its configuration."
+        )
+    if provenance["folds"] is not None:
+        chosen = f"the mean of {provenance['folds']} stratified folds of {tuned:,} images"
+    else:
+        chosen = f"a validation part of {tuned:,} images"
+    return (
+        f"Its configuration was chosen by {chosen}; then it was trained on all {trained:,} "
+        "training images, those that had chosen it included."
+    )
 
 
 def _accuracy(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -88,11 +118,18 @@ def _remarks(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
         remarks.append(
             "The validation accuracy is that of the best of many trials and so flatters the model."
         )
-    elif provenance["refit"]:
+    else:
+        folds = metrics["folds"]
+        scores = f"{_percent(provenance['value'])}"
+        if folds:
+            train = sum(folds["fold_train_score"]) / len(folds["fold_train_score"])
+            scores = (
+                f"{scores} on the images held out, as a mean over its folds, and "
+                f"{_percent(train)} on those it was trained on"
+            )
         remarks.append(
-            "There is no validation accuracy of these weights: they were trained on the validation "
-            "images, too. The trial that chose the configuration had "
-            f"{_percent(provenance['value'])}."
+            "There is no validation accuracy of this model: it was trained on the validation "
+            f"images, too. The trial that chose the configuration had {scores}."
         )
     remarks.append(_test_remark(metrics["test"]))
     return " ".join(remarks)
@@ -113,7 +150,7 @@ def _test_remark(test: Mapping[str, Any] | None) -> str:
     )
 
 
-def _classes(metrics: Mapping[str, Any]) -> str:
+def _classes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     part = metrics["test"] or metrics["validation"]
     if part is None:
         return ""
@@ -123,6 +160,11 @@ def _classes(metrics: Mapping[str, Any]) -> str:
     ]
     where = "test set" if metrics["test"] else "validation part"
     table = _table(f"Per class, on the {where}", ("class", "precision", "recall", "F1", "n"), rows)
+    if config.get("outputs") == "decision values":
+        return (
+            f"{table}\n\nThe model gives decision values: they put the classes in order and are no "
+            "probabilities, so shares made of them mean nothing."
+        )
     return (
         f"{table}\n\nCross-entropy {part['loss']:.4f} nats per image; expected calibration error "
         f"{_percent(part['calibration_error'])}."
@@ -134,7 +176,29 @@ def _figures(names: Collection[str]) -> str:
     return "\n\n".join(["## Figures", *shown])
 
 
-def _use(config: Mapping[str, Any]) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """What differs between the cards of kinds of models, as functions of config.json."""
+
+    what: Callable[[Mapping[str, Any]], str]
+    use: Callable[[Mapping[str, Any]], str]
+    tables: tuple[str, ...]  # parts of config.json that are shown
+
+
+def _what_network(config: Mapping[str, Any]) -> str:
+    return f"A network of the family {config['network']['family'].upper()}"
+
+
+def _what_classical(config: Mapping[str, Any]) -> str:
+    pipeline = config["pipeline"]
+    model, features = MODEL_NAMES[pipeline["model"]], FEATURE_NAMES[pipeline["features"]]
+    steps = ["standardised"] if pipeline["scaling"] == "standard" else []
+    if pipeline["pca_components"]:
+        steps.append(f"projected on {pipeline['pca_components']} principal components")
+    return f"{model} on {features}" + (f" ({', '.join(steps)})" if steps else "")
+
+
+def _use_network(config: Mapping[str, Any]) -> str:
     rows, columns = config["image_size"]
     return f"""\
 ## Use
@@ -152,6 +216,32 @@ session = onnxruntime.InferenceSession("model.onnx")
 images = numpy.zeros((1, 1, {rows}, {columns}), "float32")  # {config["preprocessing"]["input"]}
 logits = session.run(["logits"], {{"images": images}})[0]  # (n, {len(config["classes"])})
 ```"""
+
+
+def _use_classical(config: Mapping[str, Any]) -> str:
+    return f"""\
+## Use
+
+```
+fmnist-hpo predict THIS_FOLDER picture.png
+```
+
+or without this project, in Python, with the versions of the section Provenance:
+
+```python
+import skops.io
+
+print(skops.io.get_untrusted_types(file="model.skops"))  # look before you trust
+model = skops.io.load("model.skops", trusted=[...])
+# features (n, d): {config["input"]}
+classes = model.predict(features)  # (n,) indices into the classes above
+```"""
+
+
+KINDS = {
+    "network": _Kind(what=_what_network, use=_use_network, tables=("network", "training")),
+    "classical": _Kind(what=_what_classical, use=_use_classical, tables=("pipeline",)),
+}
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

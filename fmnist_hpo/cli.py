@@ -16,6 +16,7 @@ from search.application import Application
 from search.verbs import open_named
 
 if TYPE_CHECKING:
+    from fmnist_hpo.bundle import Bundle
     from fmnist_hpo.metrics import Metrics
     from fmnist_hpo.winner import Measured
     from search.study import Study
@@ -119,26 +120,18 @@ def _prepare(args: argparse.Namespace) -> None:
 
 def _describe(study: "Study") -> list[tuple[str, str]]:
     from fmnist_hpo.environment import processor
-    from fmnist_hpo.problem import FashionProblem
+    from fmnist_hpo.image_problem import ImageProblem
 
     lines = [("processor", processor())]
     problem = study.problem
-    if isinstance(problem, FashionProblem):
+    if isinstance(problem, ImageProblem):
         name = "Fashion-MNIST" if problem.known else "idx files"
         sums = problem.fingerprint()
         files = ", ".join(
             f"{file.split('-idx')[0]} {sums[file][:12]}" for file in problem.data.hashes
         )
-        split = problem.split
         lines.insert(0, ("data", f"{name} in {problem.directory} ({files})"))
-        lines.insert(
-            1,
-            (
-                "split",
-                f"{len(split.train):,} to train, {len(split.validation):,} to validate "
-                f"({split.hash[:12]})",
-            ),
-        )
+        lines.insert(1, ("split", f"{problem.describe_split()} ({problem.split_hash[:12]})"))
     return lines
 
 
@@ -175,15 +168,24 @@ def _summary(study: "Study", path: Path, measured: "Measured") -> None:
     best = study.best
     bundle = Bundle.open(path)
     test = measured.evaluation.metrics
-    how = "refit on all training images" if bundle.provenance["refit"] else "as validated"
+    how = f"trained on {bundle.provenance['trained_on']:,} images"
     times = "measured once" if measured.count == 1 else f"measured {measured.count} times"
     print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
-    print(f"validation  {100 * (best.value or 0.0):.2f} % accuracy")
+    print(f"validation  {_validation(study, bundle)}")
     print(f"test        {_with_interval(test)} ({times}; {how})")
     print(f"bundle      {path}")
     print(f"next        {PROG} reproduce {study.name}")
     print(f"            {PROG} predict {path} IMAGE.png")
     print(f"            {PROG} trials {study.name}")
+
+
+def _validation(study: "Study", bundle: "Bundle") -> str:
+    text = f"{100 * (study.best.value or 0.0):.2f} % accuracy"
+    folds = bundle.metrics["folds"].get("fold_train_score")
+    if not folds:
+        return text
+    train = sum(folds) / len(folds)
+    return f"{text}, training {100 * train:.2f} % (means over {len(folds)} folds)"
 
 
 def _with_interval(metrics: "Metrics") -> str:
@@ -233,7 +235,12 @@ def _predict(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)
     images = read_images(args.images, bundle.image_size)
     print(images.preprocessing)
+    ordered_only = bundle.config.get("outputs") == "decision values"
     for name, prediction in zip(images.names, predict(bundle, images.pixels), strict=True):
+        if ordered_only:
+            others = list(prediction.probabilities)[1:4]
+            print(f"{name}: {prediction.name} (rather than {', '.join(others)})")
+            continue
         shares = [f"{label} {100 * p:.1f} %" for label, p in prediction.probabilities.items()]
         print(f"{name}: {shares[0]} ({', '.join(shares[1:4])})")
     return 0

@@ -23,8 +23,10 @@ __all__ = [
     "Split",
     "TrainingData",
     "find",
+    "folds",
     "load_training",
     "look",
+    "part",
     "split",
     "verify",
 ]
@@ -169,12 +171,72 @@ def load_training(directory: Path, *, known: bool = True) -> TrainingData:
     )
 
 
-def split(data: Examples, *, validation_fraction: float = 0.2, seed: int = 0) -> Split:
+def part(data: TrainingData, size: int, *, seed: int = 0) -> NDArray[np.int64]:
+    """A stratified part of the images: `size` ascending indices, drawn by scikit-learn.
+
+    Raises:
+        InputError: fewer images than classes, or more than there are.
+    """
+    from sklearn.model_selection import train_test_split
+
+    every = np.arange(len(data.labels), dtype=np.int64)
+    if size == len(every):
+        return every
+    try:
+        chosen, _ = train_test_split(
+            every, train_size=size, random_state=seed, stratify=data.labels
+        )
+    except ValueError as error:
+        raise InputError(
+            f"need a part of {len(data.classes)} to {len(every):,} images, got {size:,}: {error}"
+        ) from error
+    return np.sort(chosen)
+
+
+def folds(
+    data: TrainingData, count: int, *, within: NDArray[np.int64], seed: int = 0
+) -> tuple[Split, ...]:
+    """Stratified folds of the images `within`: scikit-learn's StratifiedKFold, shuffled by `seed`.
+
+    Another version of scikit-learn may draw others; their hashes tell.
+
+    Args:
+        within: ascending indices of images.
+
+    Raises:
+        InputError: a class has fewer images than there are folds.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    labels = data.labels[within]
+    fewest = int(np.bincount(labels, minlength=len(data.classes)).min())
+    if fewest < count:
+        raise InputError(
+            f"need at least one image of each class in each of {count} folds, got {fewest} images "
+            "of the rarest class; lower folds, or raise tune_on"
+        )
+    splitter = StratifiedKFold(count, shuffle=True, random_state=seed)
+    return tuple(
+        _hashed(data, within[train], within[validation])
+        for train, validation in splitter.split(within, labels)
+    )
+
+
+def split(
+    data: Examples,
+    *,
+    validation_fraction: float = 0.2,
+    seed: int = 0,
+    within: NDArray[np.int64] | None = None,
+) -> Split:
     """Split stratified: of each class the same fraction validates, rounded to whole images.
 
     Drawn from the raw output of Philox, which numpy promises never to change (NEP 19), unlike
     scikit-learn's splitters and numpy's shuffles: the same seed gives the same split under any
     version. A fraction of 0 leaves the validation part empty, to train on everything.
+
+    Args:
+        within: ascending indices of the images to split; None for all.
 
     Raises:
         InputError: the fraction is not in [0, 1), or the seed is negative.
@@ -185,16 +247,20 @@ def split(data: Examples, *, validation_fraction: float = 0.2, seed: int = 0) ->
         )
     if seed < 0:
         raise InputError(f"need a split seed >= 0, got {seed}; the default is 0")
+    chosen = np.arange(len(data.labels), dtype=np.int64) if within is None else within
     keys = np.random.Philox(np.random.SeedSequence(seed)).random_raw(len(data.labels))
     validates = np.zeros(len(data.labels), dtype=bool)
     for label in range(len(data.classes)):
-        members = np.flatnonzero(data.labels == label)
+        members = chosen[data.labels[chosen] == label]
         shuffled = members[np.argsort(keys[members], kind="stable")]
         validates[shuffled[: int(validation_fraction * len(members) + 0.5)]] = True
-    train, validation = np.flatnonzero(~validates), np.flatnonzero(validates)
+    return _hashed(data, chosen[~validates[chosen]], chosen[validates[chosen]])
+
+
+def _hashed(data: Examples, train: NDArray[np.int64], validation: NDArray[np.int64]) -> Split:
     digest = hashlib.sha256()
     for name in sorted(data.hashes):
         digest.update(f"{name} {data.hashes[name]}\n".encode())
-    for part in (train, validation):
-        digest.update(f"{len(part)}\n".encode() + part.astype("<i8").tobytes())
+    for indices in (train, validation):
+        digest.update(f"{len(indices)}\n".encode() + indices.astype("<i8").tobytes())
     return Split(train=train, validation=validation, hash=digest.hexdigest())

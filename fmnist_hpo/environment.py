@@ -4,26 +4,44 @@ import os
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["describe", "gpus", "processor"]
+__all__ = ["describe", "describe_torch", "gpus", "processor"]
+
+_ALWAYS = ("fmnist-hpo", "numpy", "optuna")
 
 
-def describe() -> Mapping[str, str]:
-    """Versions, processor, device and threads of this process, as recorded with every trial."""
-    import torch
+def describe(packages: Iterable[str], *, device: str, threads: int) -> Mapping[str, str]:
+    """Versions, processor, device and threads of this process, as recorded with every trial.
 
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    Args:
+        packages: distributions whose versions matter; those that are not installed are left out.
+    """
     return {
         "python": platform.python_version(),
-        **{name: metadata.version(name) for name in ("fmnist-hpo", "torch", "numpy", "optuna")},
+        **{name: version for name in (*_ALWAYS, *packages) if (version := _version(name))},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "device": device,
-        "threads": str(torch.get_num_threads()),
+        "threads": str(threads),
     }
+
+
+def describe_torch() -> Mapping[str, str]:
+    """`describe` for what runs in torch."""
+    import torch
+
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return describe(("torch",), device=device, threads=torch.get_num_threads())
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def processor() -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Sample", "draw_confusion", "draw_curves", "draw_samples"]
+__all__ = ["Sample", "draw_confusion", "draw_curves", "draw_folds", "draw_samples"]
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 DOTS_PER_INCH = 150
@@ -56,6 +56,38 @@ def draw_curves(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
     loss.set(title="Loss", ylabel="cross-entropy (nats per image)")
     _draw_pair(accuracy, curves, "accuracy", 100)
     accuracy.set(title="Accuracy", ylabel="accuracy (%)")
+    return _png(figure)
+
+
+def draw_folds(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """Training and validation accuracy of each fold, and their means as lines.
+
+    Args:
+        curves: fold_score and fold_train_score: one accuracy per fold each, 0 to 1.
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    figure = _figure(6.0, 3.8, title)
+    axes = figure.subplots()
+    for name, label, colour, marker in (
+        ("fold_train_score", "training", BLUE, "o"),
+        ("fold_score", "validation", VERMILLION, "s"),
+    ):
+        scores = [100 * score for score in curves[name]]
+        mean = sum(scores) / len(scores)
+        axes.plot(
+            range(1, len(scores) + 1),
+            scores,
+            marker,
+            color=colour,
+            label=f"{label}, mean {mean:.2f} %",
+        )
+        axes.axhline(mean, color=colour, linewidth=1, linestyle="--", alpha=0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set(title="Accuracy of each fold", xlabel="fold", ylabel="accuracy (%)")
+    axes.margins(y=0.15)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="center right")
     return _png(figure)
 
 

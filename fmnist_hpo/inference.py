@@ -1,73 +1,58 @@
-"""An exported network's logits, computed exactly as training computes those of its validation."""
+"""What an exported model says of images: the one place that knows which kinds of models there are.
 
-import json
+Each kind is a module, imported when a bundle of it is met, with the functions of `Kind`.
+"""
+
+from importlib import import_module
+from typing import Any, Protocol, cast
 
 import numpy as np
-import safetensors.torch
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from fmnist_hpo.bundle import REMEDY, Bundle
-from fmnist_hpo.config import TrainingConfig, from_json
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.models import build
-from fmnist_hpo.preprocessing import Preprocessing
-from fmnist_hpo.training_loop import VALIDATION_BATCH
 
-__all__ = ["load_network", "logits"]
+__all__ = ["Kind", "kind_of", "logits"]
 
-
-def load_network(bundle: Bundle) -> nn.Module:
-    """The network of a bundle on the CPU, in float32 and in evaluation mode.
-
-    normalised images: (n, 1, rows, columns) float32 -> logits: (n, classes)
-
-    Raises:
-        InputError: config.json describes no network, or another than the weights are of.
-    """
-    network = build(
-        from_json(json.dumps(bundle.config["network"])),
-        image_size=bundle.image_size,
-        classes=len(bundle.classes),
-    )
-    weights = safetensors.torch.load(bundle.read("model.safetensors"))
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
-    if found != expected:
-        name = min(name for name in expected | found if expected.get(name) != found.get(name))
-        raise InputError(
-            f"bundle {bundle.path}: need the weights of the network in config.json, with {name} "
-            f"of shape {expected.get(name)}, got {found.get(name)}; {REMEDY}"
-        )
-    network.load_state_dict(weights)
-    return network.eval()
+_MODULES = {
+    "network": "fmnist_hpo.network_bundle",
+    "classical": "fmnist_hpo.classical_bundle",
+}
 
 
-@torch.inference_mode()
-def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (n, rows, columns), 0 to 255, n >= 1, to logits (n, classes).
+class Kind(Protocol):
+    """What a kind of models brings along."""
 
-    On the GPU where there is one, in bf16 where training would choose it, in training's batches:
-    on the machine that trained the weights the numbers are the very same.
+    def logits(self, bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        """See `inference.logits`."""
+        ...
+
+    def portable(self, bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
+        """Further files for other programs, compared with the model on images (n, r, c), n >= 1."""
+        ...
+
+
+def kind_of(bundle: Bundle) -> Kind:
+    """The module for a bundle's kind of model.
 
     Raises:
-        InputError: see `load_network`; or the weights have diverged: a logit is not finite.
+        InputError: a kind that this version does not know.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = load_network(bundle).to(device).to(memory_format=torch.channels_last)
-    stored = bundle.config["preprocessing"]
-    preprocessing = Preprocessing.of(
-        TrainingConfig(**bundle.config["training"]), stored["mean"], stored["deviation"]
-    )
-    batches = []
-    for start in range(0, len(images), VALIDATION_BATCH):
-        batch = torch.from_numpy(np.array(images[start : start + VALIDATION_BATCH])).to(device)
-        batches.append(preprocessing.logits(network, batch).cpu().numpy())
-    outputs = np.concatenate(batches)
-    if not np.isfinite(outputs).all():
+    name = bundle.config.get("kind")
+    if name not in _MODULES:
         raise InputError(
-            f"need a network with finite outputs, got {np.isnan(outputs).sum()} NaN among "
-            f"{outputs.size} from bundle {bundle.path}; choose a trial that has not diverged"
+            f"bundle {bundle.path}: need a model of kind {' or '.join(_MODULES)}, got {name!r}; "
+            f"{REMEDY}"
         )
-    return outputs
+    return cast(Kind, cast(Any, import_module(_MODULES[name])))
+
+
+def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
+    """Images (n, rows, columns), 0 to 255, n >= 1, to finite logits (n, classes).
+
+    Computed as in the study: on the machine that trained the model the numbers are the very same.
+
+    Raises:
+        InputError: the bundle's model cannot be read, or its outputs are not finite.
+    """
+    return kind_of(bundle).logits(bundle, images)

@@ -1,4 +1,4 @@
-"""Classify images with a bundle, through ONNX Runtime: no wait for torch to start."""
+"""Classify images with a bundle, through ONNX Runtime where it can: no wait for torch to start."""
 
 from typing import Any, NamedTuple
 
@@ -18,7 +18,8 @@ class Prediction(NamedTuple):
     """What the model says about one image."""
 
     name: str  # the most probable class
-    probabilities: dict[str, float]  # of every class, the most probable first
+    probabilities: dict[str, float]  # of every class, the most probable first; only their order
+    # counts where config.json says that the model's outputs are decision values
 
 
 def predict(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction]:
@@ -35,7 +36,13 @@ def predict(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction]:
         raise InputError(
             f"need images (n, {rows}, {columns}), got {images.shape}; read them with read_images"
         )
-    probabilities = softmax(onnx_logits(bundle.read("model.onnx"), images))
+    if "model.onnx" in bundle.files:
+        outputs: NDArray[Any] = onnx_logits(bundle.read("model.onnx"), images)
+    else:
+        from fmnist_hpo.inference import logits
+
+        outputs = logits(bundle, images)
+    probabilities = softmax(outputs)
     return [_prediction(bundle.classes, row) for row in probabilities]
 
 

@@ -1,103 +1,25 @@
-"""The only bridge between the search service and the networks: `FashionProblem`."""
+"""Networks as a problem of the search service: `FashionProblem`."""
 
-import difflib
-from collections.abc import Mapping
-from functools import cached_property
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo import config
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.image_problem import ImageProblem
+from search.cross_validation import Fold, FoldRun, cross_validate
 from search.errors import ProblemError
 from search.problem import Diverged, Run, TrialStopped
 
 if TYPE_CHECKING:
-    from fmnist_hpo.data import Split, TrainingData
+    from fmnist_hpo.data import Split
+    from fmnist_hpo.export import Model
+    from fmnist_hpo.training import EpochMetrics, TrainResult
 
 __all__ = ["FashionProblem"]
 
-_SETTINGS = ("dir", "validation_fraction", "split_seed")
 
-
-class FashionProblem:
-    """An ANN or a CNN on Fashion-MNIST, or on any data set in the same idx format.
-
-    Args:
-        settings: the study file's `[data]` table: `dir` (default: Fashion-MNIST, found or
-            fetched), `validation_fraction` (default 0.2), `split_seed` (default 0).
-
-    Raises:
-        ProblemError: a key or a value that is wrong.
-    """
-
-    def __init__(self, settings: Mapping[str, Any]) -> None:
-        for key in settings:
-            if key not in _SETTINGS:
-                near = difflib.get_close_matches(key, _SETTINGS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_SETTINGS)}"
-                raise ProblemError(f"[data] has an unknown key {key!r}; {hint}")
-        directory = settings.get("dir")
-        if directory is not None and not isinstance(directory, str):
-            raise ProblemError(f"data.dir must be a path in quotes, got {directory!r}")
-        self._directory = None if directory is None else Path(directory).expanduser()
-        self._fraction = settings.get("validation_fraction", 0.2)
-        if isinstance(self._fraction, bool) or not isinstance(self._fraction, float):
-            raise ProblemError(f"data.validation_fraction must be a number, got {self._fraction!r}")
-        if not 0 < self._fraction < 1:
-            raise ProblemError(
-                f"need 0 < data.validation_fraction < 1, got {self._fraction}; 0.2 is usual"
-            )
-        self._split_seed = settings.get("split_seed", 0)
-        if isinstance(self._split_seed, bool) or not isinstance(self._split_seed, int):
-            raise ProblemError(f"data.split_seed must be a whole number, got {self._split_seed!r}")
-
-    @cached_property
-    def data(self) -> "TrainingData":
-        """The training images and labels, opened once per process.
-
-        Raises:
-            ProblemError: they cannot be found, or are not what they should be.
-        """
-        from fmnist_hpo import data
-
-        try:
-            return data.load_training(self.directory, known=self._directory is None)
-        except InputError as error:
-            raise ProblemError(str(error)) from error
-
-    @cached_property
-    def directory(self) -> Path:
-        """Where the data set lies."""
-        from fmnist_hpo import data
-
-        if self._directory is not None:
-            return self._directory
-        try:
-            return data.find(None)
-        except InputError as error:
-            raise ProblemError(str(error)) from error
-
-    @property
-    def known(self) -> bool:
-        """Whether the data set is Fashion-MNIST itself, whose hashes are known."""
-        return self._directory is None
-
-    @cached_property
-    def split(self) -> "Split":
-        """Which images are trained on and which are validated on."""
-        from fmnist_hpo import data
-
-        try:
-            return data.split(self.data, validation_fraction=self._fraction, seed=self._split_seed)
-        except InputError as error:
-            raise ProblemError(str(error)) from error
-
-    @cached_property
-    def everything(self) -> "Split":
-        """All images for training and none for validation, for a refit."""
-        from fmnist_hpo import data
-
-        return data.split(self.data, validation_fraction=0.0, seed=self._split_seed)
+class FashionProblem(ImageProblem):
+    """An ANN or a CNN. Its steps are epochs; under cross-validation they are folds."""
 
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`."""
@@ -106,49 +28,88 @@ class FashionProblem:
         except InputError as error:
             raise ProblemError(str(error)) from error
 
-    def fingerprint(self) -> Mapping[str, str]:
-        """See `search.problem.Problem.fingerprint`: the hashes of the files and of the split."""
-        return {**self.data.hashes, "split": self.split.hash}
-
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""
-        from fmnist_hpo.environment import describe
+        from fmnist_hpo.environment import describe_torch
 
-        return describe()
+        return describe_torch()
 
     def run(self, run: Run) -> float:
-        """Train one network; the value is the last epoch's validation accuracy."""
-        from fmnist_hpo import training
+        """Train one network, or one for each fold.
 
-        network, how = config.parse(run.params)
-        resume = run.load_checkpoint()
+        The value is the last epoch's validation accuracy, or its mean over the folds.
+        """
+        if self.folds is not None:
+            return cross_validate(run, self.folds, self._fold)
+
+        from fmnist_hpo import training
 
         def report(epoch: int, metrics: training.EpochMetrics) -> None:
             curves = {k: v for k, v in vars(metrics).items() if v is not None}
             run.report(epoch, curves["val_accuracy"], **curves)
 
-        def on_epoch(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:
-            run.save_checkpoint(save())
-            report(epoch, metrics)
+        (split,) = self.splits
+        return _train(self, run, split, report).val_accuracy
 
-        if resume is not None:
-            for epoch, metrics in enumerate(training.history(resume), start=1):
-                report(epoch, metrics)
-        try:
-            result = training.train(
-                network,
-                how,
-                self.data,
-                self.split,
-                seed=run.seed,
-                resume=resume,
-                should_stop=lambda: run.should_stop,
-                on_epoch=on_epoch,
-            )
-        except training.Diverged as error:
-            raise Diverged(str(error)) from error
-        except training.Interrupted as stopped:
-            run.save_checkpoint(stopped.checkpoint)
-            raise TrialStopped from stopped
-        value: float = result.val_accuracy
-        return value
+    def _fold(self, run: FoldRun) -> Fold:
+        """One fold; the score on its training part is the running one of the last epoch."""
+        result = _train(self, run, self.splits[run.index], lambda epoch, metrics: None)
+        return Fold(
+            fold_score=result.val_accuracy,
+            fold_train_score=result.history[-1].train_accuracy,
+            fit_seconds=sum(epoch.seconds for epoch in result.history),
+            score_seconds=0.0,  # a network is validated after each epoch, within `fit_seconds`
+        )
+
+    def model(
+        self, params: Mapping[str, Any], split: "Split", *, seed: int, checkpoint: bytes | None
+    ) -> "Model":
+        """See `ImageProblem.model`."""
+        from fmnist_hpo import network_bundle, training
+
+        network_config, training_config = config.parse(params)
+        if checkpoint is None:
+            result = training.train(network_config, training_config, self.data, split, seed=seed)
+            weights, history = result.weights, result.history
+        else:
+            weights, history = training.weights(checkpoint), training.history(checkpoint)
+        return network_bundle.pack(
+            network_config, training_config, weights, history, self.data, split
+        )
+
+
+def _train(
+    problem: FashionProblem,
+    run: Run | FoldRun,
+    split: "Split",
+    report: "Callable[[int, EpochMetrics], None]",
+) -> "TrainResult":
+    """Train on one split, from the run's checkpoint where there is one, and save after epochs."""
+    from fmnist_hpo import training
+
+    network, how = config.parse(run.params)
+    resume = run.load_checkpoint()
+
+    def on_epoch(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:
+        run.save_checkpoint(save())
+        report(epoch, metrics)
+
+    if resume is not None:
+        for epoch, metrics in enumerate(training.history(resume), start=1):
+            report(epoch, metrics)
+    try:
+        return training.train(
+            network,
+            how,
+            problem.data,
+            split,
+            seed=run.seed,
+            resume=resume,
+            should_stop=lambda: run.should_stop,
+            on_epoch=on_epoch,
+        )
+    except training.Diverged as error:
+        raise Diverged(str(error)) from error
+    except training.Interrupted as stopped:
+        run.save_checkpoint(stopped.checkpoint)
+        raise TrialStopped from stopped

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmnist_hpo import config
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.problem import FashionProblem
+from fmnist_hpo.image_problem import ImageProblem
 from search import evaluations
 from search.study import Study
+from search.trial_run import CURVES
 from search.worker import trial_seed
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from fmnist_hpo.evaluation import Evaluation
 
 __all__ = ["Measured", "bundle_path", "export_trial", "measure", "recorded"]
@@ -45,12 +47,13 @@ def export_trial(
 
     Args:
         number: of the trial; None for the best.
-        refit: train the configuration anew on training and validation images together.
+        refit: train the configuration anew on all training images together. A cross-validated
+            trial is always refitted: none of its folds' models is the trial's.
 
     Raises:
         SearchError, InputError: no such trial, other data, a full disk.
     """
-    from fmnist_hpo import export, training
+    from fmnist_hpo import export
 
     trial = study.trial(number)
     problem = _problem(study)
@@ -60,29 +63,23 @@ def export_trial(
             f"{trial.state.name.lower()}; choose one that is, see `trials {study.name}`"
         )
     params = study.params(trial)
-    network_config, training_config = config.parse(params)
     lineage = trial.user_attrs["lineage"]
     seed = trial_seed(study.spec.seed, lineage)
-    split = problem.split
-    checkpoint = None if refit else study.checkpoints.load(lineage)
+    refit = refit or problem.folds is not None
+    split = problem.everything if refit else problem.splits[0]
+    kept = problem.keeps_model and not refit
+    checkpoint = study.checkpoints.load(lineage) if kept else None
     if checkpoint is None:
-        if refit:
-            split = problem.everything
-            say(f"training trial {trial.number} anew on all {len(split.train):,} images")
-        else:
-            say(f"the weights of trial {trial.number} are no longer kept; training it again")
-        result = training.train(network_config, training_config, problem.data, split, seed=seed)
-        weights, history = result.weights, result.history
-    else:
-        weights, history = training.weights(checkpoint), training.history(checkpoint)
+        lost = f"the weights of trial {trial.number} are no longer kept; " if kept else ""
+        which = "all" if refit else "its"
+        say(f"{lost}training trial {trial.number} on {which} {len(split.train):,} images")
+    model = problem.model(params, split, seed=seed, checkpoint=checkpoint)
     return export.export(
         directory,
-        network_config=network_config,
-        training_config=training_config,
-        weights=weights,
+        model,
         data=problem.data,
         split=split,
-        history=history,
+        fold_curves=_fold_curves(trial) if problem.folds is not None else None,
         provenance=export.Provenance(
             study=study.name,
             trial=trial.number,
@@ -95,8 +92,16 @@ def export_trial(
                 problem.environment() if checkpoint is None else trial.user_attrs["environment"]
             ),
             refit=refit,
+            folds=problem.folds,
+            tuned_on=len(problem.tuned_on),
+            trained_on=len(split.train),
         ),
     )
+
+
+def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:
+    """The curves of a cross-validated trial, without their steps."""
+    return {name: values for name, values in trial.user_attrs[CURVES].items() if name != "step"}
 
 
 def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
@@ -136,12 +141,12 @@ def recorded(study: Study) -> Measured | None:
     return Measured(evaluation=Evaluation.from_json(last.payload["evaluation"]), count=len(found))
 
 
-def _problem(study: Study) -> FashionProblem:
+def _problem(study: Study) -> ImageProblem:
     problem = study.problem
-    if isinstance(problem, FashionProblem):
+    if isinstance(problem, ImageProblem):
         return problem
     raise InputError(
-        f"only networks on images can be exported and measured, and study {study.name!r} runs "
+        f"only models of images can be exported and measured, and study {study.name!r} runs "
         f"{study.spec.problem!r}"
     )
 

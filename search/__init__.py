@@ -5,6 +5,7 @@ It knows Optuna, and nothing of images or networks: a problem is named in the st
 
 from typing import TYPE_CHECKING
 
+from search.cross_validation import Fold, FoldRun, cross_validate
 from search.errors import (
     NoResult,
     ProblemError,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Diverged",
+    "Fold",
+    "FoldRun",
     "NoResult",
     "Problem",
     "ProblemError",
@@ -37,6 +40,7 @@ __all__ = [
     "TrialPruned",
     "TrialStopped",
     "create",
+    "cross_validate",
     "open",
     "work",
 ]

@@ -106,6 +106,12 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
     )
     trials.add_argument("study", metavar="STUDY")
     trials.add_argument("--csv", action="store_true", help="comma-separated values, every column")
+    trials.add_argument(
+        "--format",
+        choices=("trials", "cv_results"),
+        default="trials",
+        help="of --csv: cv_results for scikit-learn's columns of a cross-validated study",
+    )
 
     best = add_verb(
         verbs,

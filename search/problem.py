@@ -73,7 +73,9 @@ class Problem(Protocol):
 
     A problem is named in a study file as `module:Class`; the class is called with the file's
     `[data]` table (empty when there is none) as its only argument, and raises `ProblemError` when
-    the table is wrong.
+    the table is wrong. A problem that takes a second argument `folds: int | None = None` can be
+    studied with `mode = "cross-validation"`: given a number, its steps are folds, and its `run` is
+    most simply `search.cross_validate`.
     """
 
     def check(self, params: Mapping[str, Any]) -> None:

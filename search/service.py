@@ -148,8 +148,8 @@ class Replay:
         return self.value[0] == self.value[1] and all(epoch.identical for epoch in self.epochs)
 
 
-#: Figures that tell how long something took, which no one promises to repeat.
-_TIMINGS = ("seconds", "images_per_second")
+#: How names of figures end that tell how long something took, which no one promises to repeat.
+_TIMINGS = ("seconds", "per_second")
 
 
 def reproduce(
@@ -222,7 +222,7 @@ class _ReplayRun:
         stored = self._stored(step)
         figures = {self._metric: (self._trial.intermediate_values.get(step), value)}
         for name, new in curves.items():
-            if name not in _TIMINGS and name != self._metric:
+            if not name.endswith(_TIMINGS) and name != self._metric:
                 figures[name] = (stored.get(name), new)
         epoch = Epoch(step=step, figures=figures)
         self.epochs.append(epoch)

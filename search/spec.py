@@ -21,7 +21,9 @@ __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _TABLES = ("budget", "sampler", "pruner", "workers", "data", "fixed", "space", "trials")
-_KEYS = ("problem", "name", "seed", "metric", "direction", *_TABLES)
+_KEYS = ("problem", "name", "seed", "metric", "direction", "mode", "folds", *_TABLES)
+_MODES = ("holdout", "cross-validation")
+DEFAULT_FOLDS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +60,7 @@ class StudySpec:
     metric: str
     direction: str
     seed: int
+    folds: int | None  # of a cross-validation; None: one part is held out
     trials: int  # lineages
     hours: float | None
     sampler: Strategy
@@ -170,6 +173,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         metric=_text(table, "metric", where),
         direction=direction,
         seed=_number(table, "seed", where, default=0, whole=True, low=0),
+        folds=_folds(table, where),
         trials=_budget(table.get("budget", {}), space, fixed, sampler, named, where),
         hours=_number(table.get("budget", {}), "hours", f"{where}: budget", above=0.0),
         sampler=sampler,
@@ -181,6 +185,20 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         named=named,
         text=text,
     )
+
+
+def _folds(table: Mapping[str, Any], where: str) -> int | None:
+    mode = table.get("mode", "holdout")
+    if mode not in _MODES:
+        raise SpecError(f"{where}: mode must be {' or '.join(_MODES)}, got {mode!r}")
+    if mode == "cross-validation":
+        return int(_number(table, "folds", where, default=DEFAULT_FOLDS, whole=True, low=2))
+    if "folds" in table:
+        raise SpecError(
+            f'{where}: folds = {table["folds"]!r} goes with mode = "cross-validation" only; '
+            "add that, or leave folds out"
+        )
+    return None
 
 
 def _budget(

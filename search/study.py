@@ -1,6 +1,7 @@
 """A study in a storage: created once, opened by anyone, with its frozen spec, ledger and trials."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -220,12 +221,12 @@ def study_names(storage: Storage) -> list[str]:
 
 
 def load_problem(spec: StudySpec) -> Problem:
-    """Import the problem and build it from the `[data]` table.
+    """Import the problem and build it from the `[data]` table and the number of folds, if any.
 
     Modules are looked for in the current directory too.
 
     Raises:
-        ProblemError: it cannot be imported, or refuses its settings.
+        ProblemError: it cannot be imported, does not cross-validate, or refuses its settings.
     """
     module_name, _, class_name = spec.problem.partition(":")
     if (here := str(Path.cwd())) not in sys.path:
@@ -241,7 +242,17 @@ def load_problem(spec: StudySpec) -> Problem:
     kind = getattr(module, class_name, None)
     if kind is None:
         raise ProblemError(f"the problem {spec.problem!r}: {module_name} has no {class_name!r}")
-    problem: Problem = kind(spec.data)
+    if spec.folds is None:
+        held_out: Problem = kind(spec.data)
+        return held_out
+    try:
+        inspect.signature(kind).bind(spec.data, folds=spec.folds)
+    except TypeError as error:
+        raise ProblemError(
+            f"the problem {spec.problem!r} does not cross-validate: it takes no argument folds; "
+            'leave mode = "cross-validation" out, or give it one (see search.problem.Problem)'
+        ) from error
+    problem: Problem = kind(spec.data, folds=spec.folds)
     return problem
 
 

@@ -252,10 +252,15 @@ def show_status(app: Application, args: argparse.Namespace) -> int:
 
 
 def list_trials(app: Application, args: argparse.Namespace) -> int:
+    from search.cv_results import write_cv_results
     from search.tables import print_trials, write_csv
 
+    if args.format != "trials" and not args.csv:
+        raise SearchError(f"--format {args.format} is a form of --csv; add --csv")
     study = open_named(args, app)
-    if args.csv:
+    if args.format == "cv_results":
+        write_cv_results(study, sys.stdout)
+    elif args.csv:
         write_csv(study, sys.stdout)
     else:
         print_trials(study)

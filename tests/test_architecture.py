@@ -13,12 +13,16 @@ ROOT = Path(__file__).parents[1]
 
 #: What a module may import of this project, nearest last; a name stands for itself and all below.
 ORDER = [
-    "errors", "problem", "space", "tpe", "strategies", "spec", "schema", "lease", "trials",
-    "trial_tables", "study_tables", "retrying", "optuna_storage", "embedded", "storage",
+    "errors", "problem", "cross_validation", "space", "tpe", "strategies", "spec", "schema",
+    "lease", "trials", "trial_tables", "study_tables", "retrying", "optuna_storage", "embedded",
+    "storage",
     "lineages", "ledger", "copy", "beat", "checkpoint", "status", "evaluations", "study",
-    "trial_run", "launch", "worker", "display", "service", "tables", "application", "verbs", "cli",
+    "trial_run", "launch", "worker", "display", "service", "cv_results", "tables",
+    "application", "verbs", "cli",
 ]  # fmt: skip
-PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict")
+PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict",
+        "inference", "network_bundle", "classical", "classical_bundle", "classical_config",
+        "feature_cache")  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:
@@ -75,14 +79,16 @@ def test_only_the_evaluation_names_the_test_images() -> None:
     assert naming == {"evaluation.py", "data.py"}  # data.py knows their sums, to verify them
     importing = {path.name for path in files("fmnist_hpo")
                  if "fmnist_hpo.evaluation" in imports(path)}  # fmt: skip
-    assert not importing & {f"{name}.py" for name in ("data", "models", "training", "problem")}
+    sealed = ("data", "models", "training", "problem", "image_problem", "classical",
+              "classical_problem")  # fmt: skip
+    assert not importing & {f"{name}.py" for name in sealed}
 
 
 def test_the_public_names_of_search() -> None:
     assert set(search.__all__) == {
-        "Diverged", "NoResult", "Problem", "ProblemError", "Run", "SearchError", "SpecError",
-        "StorageError", "StudyChanged", "StudyHalted", "StudyNotFound", "TrialPruned",
-        "TrialStopped", "create", "open", "work",
+        "Diverged", "Fold", "FoldRun", "NoResult", "Problem", "ProblemError", "Run", "SearchError",
+        "SpecError", "StorageError", "StudyChanged", "StudyHalted", "StudyNotFound", "TrialPruned",
+        "TrialStopped", "create", "cross_validate", "open", "work",
     }  # fmt: skip
     for name in search.__all__:
         assert getattr(search, name) is not None

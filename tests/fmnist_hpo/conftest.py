@@ -11,6 +11,7 @@ from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.config import CNNConfig, TrainingConfig
 from fmnist_hpo.data import Split, TrainingData, find, load_training, split, verify
 from fmnist_hpo.export import Provenance, export
+from fmnist_hpo.network_bundle import pack
 
 if TYPE_CHECKING:
     from fmnist_hpo.training import TrainResult
@@ -37,15 +38,12 @@ class Trained:
 
     def export(self, directory: Path) -> Bundle:
         """Write its bundle."""
+        result = self.result
+        model = pack(
+            self.network, self.training, result.weights, result.history, self.data, self.split
+        )
         return export(
-            directory,
-            network_config=self.network,
-            training_config=self.training,
-            weights=self.result.weights,
-            data=self.data,
-            split=self.split,
-            history=self.result.history,
-            provenance=self.provenance,
+            directory, model, data=self.data, split=self.split, provenance=self.provenance
         )
 
 
@@ -73,6 +71,9 @@ def trained(fashion_dir: Path) -> Trained:
         git_commit=None,
         environment={"torch": "2", "processor": "a processor | with a bar"},
         refit=False,
+        folds=None,
+        tuned_on=len(data.labels),
+        trained_on=len(part.train),
     )
     return Trained(
         network=network,

@@ -87,8 +87,8 @@ def test_an_extra_file_is_named(bundle: Bundle, name: str) -> None:
         "[]",
         "{",
         '{"files": 3}',
-        '{"format": "fmnist-hpo bundle 1", "files": {"a": 3}}',
-        '{"format": "fmnist-hpo bundle 1", "files": {"../a": {"bytes": 0}}}',
+        '{"format": "fmnist-hpo bundle 2", "files": {"a": 3}}',
+        '{"format": "fmnist-hpo bundle 2", "files": {"../a": {"bytes": 0}}}',
         "\ufeff\x00",
     ],
 )

@@ -1,0 +1,79 @@
+"""Classical models as a problem of the search service: `ClassicalProblem`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmnist_hpo import classical_config
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.feature_cache import FeatureCache
+from fmnist_hpo.image_problem import ImageProblem
+from search.cross_validation import Fold, FoldRun, cross_validate
+from search.errors import ProblemError
+from search.problem import Run, TrialStopped
+
+if TYPE_CHECKING:
+    from fmnist_hpo.data import Split
+    from fmnist_hpo.export import Model
+
+__all__ = ["ClassicalProblem"]
+
+CACHE = Path("runs") / "cache"  # of features, for all studies that run here
+_PACKAGES = ("scikit-learn", "scikit-image", "scipy", "xgboost")
+
+
+class ClassicalProblem(ImageProblem):
+    """A scikit-learn pipeline. Its steps are folds; a holdout is a single one."""
+
+    keeps_model = False
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        """See `search.problem.Problem.check`."""
+        try:
+            classical_config.parse(params)
+        except InputError as error:
+            raise ProblemError(str(error)) from error
+
+    def environment(self) -> Mapping[str, str]:
+        """See `search.problem.Problem.environment`."""
+        from fmnist_hpo.classical import threads
+        from fmnist_hpo.environment import describe
+
+        return describe(_PACKAGES, device="cpu", threads=threads())
+
+    def run(self, run: Run) -> float:
+        """Fit one model for each fold; the value is the mean accuracy on what was held out."""
+        return cross_validate(run, len(self.splits), self._fold)
+
+    def _fold(self, run: FoldRun) -> Fold:
+        from fmnist_hpo.classical import fit_and_score
+
+        if run.should_stop:
+            raise TrialStopped
+        scores = fit_and_score(
+            classical_config.parse(run.params),
+            self.data,
+            self.splits[run.index],
+            seed=run.seed,
+            cache=FeatureCache(CACHE),
+        )
+        return Fold(
+            fold_score=scores.validation,
+            fold_train_score=scores.train,
+            fit_seconds=scores.fit_seconds,
+            score_seconds=scores.score_seconds,
+        )
+
+    def model(
+        self,
+        params: Mapping[str, Any],
+        split: "Split",
+        *,
+        seed: int,
+        checkpoint: bytes | None,  # noqa: ARG002 - none holds a model
+    ) -> "Model":
+        """See `ImageProblem.model`; it is always fitted anew."""
+        from fmnist_hpo import classical_bundle
+
+        config = classical_config.parse(params)
+        return classical_bundle.pack(config, self.data, split, seed=seed, cache=FeatureCache(CACHE))

@@ -1,0 +1,105 @@
+"""Arrays that are computed once and kept on disk, for all workers of a machine."""
+
+import contextlib
+import fcntl
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fmnist_hpo.errors import InputError
+
+__all__ = ["FeatureCache"]
+
+LARGEST_BYTES = 2 * 2**30  # of all arrays together
+
+
+class FeatureCache:
+    """A folder of npy files, mapped into memory when they are read.
+
+    A file is whole or absent. One process computes at a time; another that wants the same array
+    waits for it and reads it. When the files grow beyond `largest_bytes` those that were used
+    longest ago are removed; a process that has one mapped keeps it.
+    """
+
+    def __init__(self, folder: Path, *, largest_bytes: int = LARGEST_BYTES) -> None:
+        self.folder = folder
+        self.largest_bytes = largest_bytes
+
+    def get(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The array of that key, read-only; computed when it is not there.
+
+        Args:
+            key: a file name; says everything that the array depends on.
+
+        Raises:
+            InputError: the folder cannot be written.
+        """
+        path = self.folder / f"{key}.npy"
+        found = _open(path)
+        if found is not None:
+            return found
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with _lock(self.folder / "lock"):
+                found = _open(path)  # another process may have computed it meanwhile
+                if found is not None:
+                    return found
+                _write(path, compute())
+                self._trim(keep=path)
+                written = _open(path)
+        except OSError as error:
+            raise InputError(
+                f"cannot keep features in {self.folder}: {error.strerror or error}; make room or "
+                "make it writable"
+            ) from error
+        assert written is not None  # under the lock nobody removes it
+        return written
+
+    def _trim(self, keep: Path) -> None:
+        files = sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)
+        size = sum(file.stat().st_size for file in files)
+        for file in files:
+            if size <= self.largest_bytes:
+                return
+            if file != keep:
+                size -= file.stat().st_size
+                file.unlink()
+
+
+def _open(path: Path) -> NDArray[Any] | None:
+    """None when the file is absent or damaged."""
+    try:
+        os.utime(path)  # it was used just now
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError):
+        return None
+    return array
+
+
+def _write(path: Path, array: NDArray[Any]) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _lock(path: Path) -> Iterator[None]:
+    """Held until the block, or the process, ends."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        # What a killed writer left; nobody else writes now.
+        for leftover in path.parent.glob(".*.npy.*"):
+            leftover.unlink(missing_ok=True)
+        yield

@@ -1,0 +1,201 @@
+"""What all problems on images share: the `[data]` table, the splits, and how a winner is made."""
+
+import difflib
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fmnist_hpo.errors import InputError
+from search.errors import ProblemError
+from search.problem import Run
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from fmnist_hpo.data import Split, TrainingData
+    from fmnist_hpo.export import Model
+
+__all__ = ["ImageProblem"]
+
+_SETTINGS = ("dir", "validation_fraction", "split_seed", "tune_on")
+
+
+class ImageProblem(ABC):
+    """A model of Fashion-MNIST, or of any data set in the same idx format.
+
+    Args:
+        settings: the study file's `[data]` table: `dir` (default: Fashion-MNIST, found or
+            fetched), `split_seed` (default 0), `validation_fraction` (default 0.2; of a holdout
+            only), `tune_on` (default: all; how many images, a stratified part, the trials see).
+        folds: of a cross-validation over stratified folds; None to hold one part out.
+
+    Raises:
+        ProblemError: a key or a value that is wrong.
+    """
+
+    #: Whether the last checkpoint of a held-out trial holds its model.
+    keeps_model = True
+
+    def __init__(self, settings: Mapping[str, Any], folds: int | None = None) -> None:
+        for key in settings:
+            if key not in _SETTINGS:
+                near = difflib.get_close_matches(key, _SETTINGS, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_SETTINGS)}"
+                raise ProblemError(f"[data] has an unknown key {key!r}; {hint}")
+        if folds is not None and "validation_fraction" in settings:
+            raise ProblemError(
+                "data.validation_fraction is of a holdout, and a cross-validation validates on "
+                "each fold in turn; leave it out"
+            )
+        directory = settings.get("dir")
+        if directory is not None and not isinstance(directory, str):
+            raise ProblemError(f"data.dir must be a path in quotes, got {directory!r}")
+        self._directory = None if directory is None else Path(directory).expanduser()
+        self._fraction = settings.get("validation_fraction", 0.2)
+        if isinstance(self._fraction, bool) or not isinstance(self._fraction, float):
+            raise ProblemError(f"data.validation_fraction must be a number, got {self._fraction!r}")
+        if not 0 < self._fraction < 1:
+            raise ProblemError(
+                f"need 0 < data.validation_fraction < 1, got {self._fraction}; 0.2 is usual"
+            )
+        self._split_seed = _whole(settings, "split_seed", 0)
+        if not 0 <= self._split_seed < 2**32:
+            raise ProblemError(
+                f"need 0 <= data.split_seed < 2**32, got {self._split_seed}; 0 is usual"
+            )
+        self._tune_on = _whole(settings, "tune_on", None)
+        self.folds = folds
+
+    @cached_property
+    def data(self) -> "TrainingData":
+        """The training images and labels, opened once per process.
+
+        Raises:
+            ProblemError: they cannot be found, or are not what they should be.
+        """
+        from fmnist_hpo import data
+
+        try:
+            return data.load_training(self.directory, known=self._directory is None)
+        except InputError as error:
+            raise ProblemError(str(error)) from error
+
+    @cached_property
+    def directory(self) -> Path:
+        """Where the data set lies."""
+        from fmnist_hpo import data
+
+        if self._directory is not None:
+            return self._directory
+        try:
+            return data.find(None)
+        except InputError as error:
+            raise ProblemError(str(error)) from error
+
+    @property
+    def known(self) -> bool:
+        """Whether the data set is Fashion-MNIST itself, whose hashes are known."""
+        return self._directory is None
+
+    @cached_property
+    def tuned_on(self) -> "NDArray[np.int64]":
+        """Ascending indices of the images that trials see, training and validation together.
+
+        Raises:
+            ProblemError: `tune_on` is more than there are, or fewer than one of each class.
+        """
+        from fmnist_hpo import data
+
+        size = len(self.data.labels) if self._tune_on is None else self._tune_on
+        try:
+            return data.part(self.data, size, seed=self._split_seed)
+        except InputError as error:
+            raise ProblemError(f"data.tune_on: {error}") from error
+
+    @cached_property
+    def splits(self) -> "tuple[Split, ...]":
+        """What a trial trains and validates on: one split, or one for each fold.
+
+        Raises:
+            ProblemError: there are too few images.
+        """
+        from fmnist_hpo import data
+
+        try:
+            if self.folds is not None:
+                return data.folds(
+                    self.data, self.folds, within=self.tuned_on, seed=self._split_seed
+                )
+            held_out = data.split(
+                self.data,
+                validation_fraction=self._fraction,
+                seed=self._split_seed,
+                within=self.tuned_on,
+            )
+        except InputError as error:
+            raise ProblemError(str(error)) from error
+        return (held_out,)
+
+    def describe_split(self) -> str:
+        """How many images train and validate a trial, in words."""
+        size, first = len(self.tuned_on), self.splits[0]
+        part = "" if self._tune_on is None else f" of a stratified part of {size:,}"
+        if self.folds is not None:
+            return f"{self.folds} folds of about {size // self.folds:,} images{part}"
+        return f"{len(first.train):,} to train, {len(first.validation):,} to validate{part}"
+
+    @property
+    def split_hash(self) -> str:
+        """SHA-256 over the data and every split."""
+        hashes = [split.hash for split in self.splits]
+        return (
+            hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        )
+
+    @cached_property
+    def everything(self) -> "Split":
+        """All images for training and none for validation, for a refit."""
+        from fmnist_hpo import data
+
+        return data.split(self.data, validation_fraction=0.0, seed=self._split_seed)
+
+    def fingerprint(self) -> Mapping[str, str]:
+        """See `search.problem.Problem.fingerprint`: the hashes of the files and of the splits."""
+        return {**self.data.hashes, "split": self.split_hash}
+
+    @abstractmethod
+    def check(self, params: Mapping[str, Any]) -> None:
+        """See `search.problem.Problem.check`."""
+
+    @abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """See `search.problem.Problem.environment`."""
+
+    @abstractmethod
+    def run(self, run: Run) -> float:
+        """See `search.problem.Problem.run`."""
+
+    @abstractmethod
+    def model(
+        self, params: Mapping[str, Any], split: "Split", *, seed: int, checkpoint: bytes | None
+    ) -> "Model":
+        """The model of a trial, to be exported.
+
+        Args:
+            split: what it is, or was, trained on.
+            checkpoint: of the trial's last step on that split; None to train.
+
+        Raises:
+            InputError: see the model's own training.
+        """
+
+
+def _whole(settings: Mapping[str, Any], key: str, default: int | None) -> Any:
+    value = settings.get(key, default)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ProblemError(f"data.{key} must be a whole number, got {value!r}")
+    return value

@@ -62,19 +62,23 @@ def find_spec(name: str, folder: Path | None) -> "StudySpec | None":
     """
     from search.spec import read_spec
 
-    path = Path(name)
-    if name.endswith(".toml") or os.sep in name:
-        if path.exists() or folder is None or not (folder / path.name).exists():
+    path, shipped = Path(name), _shipped(folder)
+    if name.endswith(".toml") or (os.sep in name and path.is_file()):
+        if path.exists() or path.stem not in shipped:
             return read_spec(path)
         raise SpecError(
             f"cannot read the study file {name}: it does not exist; one of that name ships: "
             f"use {path.stem!r}"
         )
-    if folder is not None:
-        shipped = folder / f"{name}.toml"
-        if shipped.exists():
-            return read_spec(shipped)
-    return None
+    found = shipped.get(path.name)
+    if found is None or not found.with_suffix("").match(name):  # classical/svm is svm
+        return None
+    return read_spec(found)
+
+
+def _shipped(folder: Path | None) -> dict[str, Path]:
+    """The study files that ship, in folders or not, by their names."""
+    return {} if folder is None else {file.stem: file for file in folder.rglob("*.toml")}
 
 
 def run_study(app: Application, args: argparse.Namespace) -> int:
@@ -131,7 +135,7 @@ SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
 
 
 def _unknown(name: str, app: Application) -> SpecError:
-    shipped = sorted(path.stem for path in app.studies.glob("*.toml")) if app.studies else []
+    shipped = sorted(_shipped(app.studies))
     near = difflib.get_close_matches(name, shipped, n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(shipped) or 'none'}"
     return SpecError(f"no study file and no study is called {name!r}; {hint}")

@@ -121,7 +121,7 @@ def image_features(kind: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         InputError: the images are too small for HOG.
     """
     if kind == "pixels":
-        return images.reshape(len(images), -1).astype(np.float32) / 255
+        return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
     from skimage.feature import hog
 
     cell, block = HOG["pixels_per_cell"][0], HOG["cells_per_block"][0]

@@ -6,6 +6,7 @@ import zipfile
 import numpy as np
 import skops.io
 from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
 
 from fmnist_hpo import classical
 from fmnist_hpo.bundle import REMEDY, Bundle
@@ -67,7 +68,7 @@ def portable(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:  # 
     return {}
 
 
-def load(bundle: Bundle) -> classical.Pipeline:
+def load(bundle: Bundle) -> Pipeline:
     """The fitted pipeline: features (n, d) -> class indices.
 
     Raises:
@@ -81,7 +82,7 @@ def load(bundle: Bundle) -> classical.Pipeline:
                 f"bundle {bundle.path}: need a model of the types that `export` writes, got "
                 f"{', '.join(sorted(foreign))}; do not load it, {REMEDY}"
             )
-        model: classical.Pipeline = skops.io.loads(data, trusted=sorted(TRUSTED))
+        model: Pipeline = skops.io.loads(data, trusted=sorted(TRUSTED))
     except (ImportError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InputError(
             f"bundle {bundle.path}: model.skops cannot be read here: "

@@ -113,9 +113,13 @@ def parse(params: Mapping[str, Any]) -> ClassicalConfig:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
             hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
             raise InputError(f"model {model} takes no parameter {name!r}; {hint}")
-    shared = {n: rule.check(n, params[n]) for n, rule in _SHARED.items() if n in params}
+    shared: dict[str, Any] = {
+        name: rule.check(name, params[name]) for name, rule in _SHARED.items() if name in params
+    }
     return ClassicalConfig(
         model=model,
-        params={n: rule.check(n, params[n]) for n, rule in own.items() if n in params},
+        params={
+            name: rule.check(name, params[name]) for name, rule in own.items() if name in params
+        },
         **shared,
     )

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import gzip
 import io
 import json
 import os
@@ -13,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from fmnist_hpo import data
@@ -38,23 +36,6 @@ batch_norm = true
 hidden_units = {{ int = [16, 64], log = true }}
 learning_rate = {{ float = [1e-3, 1e-2], log = true }}
 """
-
-
-@pytest.fixture
-def sliced(command):
-    """The first 2,000 training and 500 test images, as a data set of one's own."""
-    source, target = data.find(), command.directory / "data"
-    target.mkdir()
-    for stem, count in (("train", 2000), ("t10k", 500)):
-        for kind, header, size in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
-            name = f"{stem}-{kind}-ubyte"
-            path = next(p for p in (source / name, source / f"{name}.gz") if p.exists())
-            raw = path.read_bytes()
-            raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-            head = bytearray(raw[:header])
-            head[4:8] = count.to_bytes(4, "big")
-            (target / name).write_bytes(bytes(head) + raw[header : header + count * size])
-    return command
 
 
 def write(command, *, trials: int = 2, epochs: int = 3) -> None:

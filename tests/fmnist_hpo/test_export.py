@@ -153,7 +153,7 @@ def test_refitted_weights_have_no_validation_figures(trained: "Trained", tmp_pat
     assert bundle.metrics["validation"] is None
     assert "val_loss" not in bundle.metrics["curves"]
     card = bundle.read("MODEL_CARD.md").decode()
-    assert "they were trained on the validation images, too" in card
+    assert "it was trained on the validation images, too" in card
     with pytest.raises(InputError, match="need a validation part, got none"):
         validation_accuracy(bundle, trained.data, everything)
 

@@ -191,7 +191,9 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
         metric = self.refit if isinstance(self.refit, str) else None
         if self.storage is None or self.study_name is None:
             points = self._points(distributions, n_candidates, self.random_state)
-            return MemoryCandidates(distributions, points, n_candidates, pruner, metric)
+            return MemoryCandidates(
+                distributions, points, n_candidates, self.n_splits_, pruner, metric
+            )
         from search.sklearn.stored import StoredCandidates, StoredSearch
 
         search = StoredSearch(
@@ -203,7 +205,7 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
             metric=metric,
         )
         points = self._points(distributions, n_candidates, search.random_state)
-        return StoredCandidates(search, distributions, points, pruner, metric)
+        return StoredCandidates(search, distributions, points, self.n_splits_, pruner, metric)
 
     def _points(
         self, distributions: Distributions, n_candidates: int, random_state: Any

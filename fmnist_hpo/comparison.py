@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.classical import threads
+from fmnist_hpo.inference import kind_of
 from fmnist_hpo.predict import load_model
 from fmnist_hpo.predictions import FILE, Predictions
 from fmnist_hpo.winner import Measured, bundle_path, recorded
@@ -26,7 +28,6 @@ __all__ = ["Comparison", "Paired", "Row", "compare", "mcnemar"]
 
 BATCH = 1000  # images at once when throughput is measured
 SINGLES, BATCHES = 50, 5  # repeats, of which the median counts; each after warming up
-THREADS = 1  # of the prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +68,7 @@ class Comparison:
     rows: tuple[Row, ...]  # as the studies were given
     pairs: tuple[Paired, ...]  # the study with the best test accuracy against each other one
     missing: tuple[str, ...]  # a line for each gap in the table, and what fills it
+    threads: int  # of the prediction, where speed was measured
 
     def to_json(self) -> str:
         """Everything, as one JSON object."""
@@ -95,7 +97,10 @@ def compare(studies: Sequence[Study]) -> Comparison:
         elif bundle is not None:
             missing.append(f"{study.name}: {path} does not hold the predictions of its measurement")
     return Comparison(
-        rows=tuple(rows), pairs=tuple(_pairs(rows, predictions)), missing=tuple(missing)
+        rows=tuple(rows),
+        pairs=tuple(_pairs(rows, predictions)),
+        missing=tuple(missing),
+        threads=threads(),
     )
 
 
@@ -123,36 +128,20 @@ def _row(study: Study, bundle: Bundle | None, measured: Measured | None) -> Row:
         figures["test_low"], figures["test_high"] = metrics.accuracy_interval
         figures["test_measurements"] = measured.count
     if bundle is not None:
-        figures["train_seconds"] = sum(bundle.metrics["curves"]["seconds"])
-        figures["model_bytes"] = len(bundle.read("model.safetensors"))
-        figures |= _size(bundle) | _speed(bundle)
+        figures["train_seconds"] = bundle.metrics["fit_seconds"]
+        figures |= asdict(kind_of(bundle).size(bundle)) | _speed(bundle)
     return Row(
         study=study.name,
-        model=str(params.get("family", study.spec.problem)),
+        model=str(params.get("family") or params.get("model")),
         validation_accuracy=float(best.value or 0.0),
         search_seconds=study.ledger.elapsed(),
         **figures,
     )
 
 
-def _size(bundle: Bundle) -> dict[str, Any]:
-    from fmnist_hpo.config import from_json
-    from fmnist_hpo.models import build, count_flops, count_parameters
-
-    network = build(
-        from_json(json.dumps(bundle.config["network"])),
-        image_size=bundle.image_size,
-        classes=len(bundle.classes),
-    )
-    return {
-        "parameters": count_parameters(network),
-        "flops": count_flops(network, bundle.image_size),
-    }
-
-
 def _speed(bundle: Bundle) -> dict[str, float]:
     """Of the model as `predict` runs it, once loaded; on noise, which takes as long as pictures."""
-    model = load_model(bundle, threads=THREADS)
+    model = load_model(bundle, threads=threads())
     images = np.random.default_rng(0).integers(0, 256, (BATCH, *bundle.image_size), dtype=np.uint8)
 
     def median_seconds(count: int, repeats: int) -> float:

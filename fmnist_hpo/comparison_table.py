@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from fmnist_hpo.comparison import BATCH, THREADS, Comparison, Row
+from fmnist_hpo.comparison import BATCH, Comparison, Row
 from fmnist_hpo.errors import InputError
 
 __all__ = ["lines", "write_csv"]
@@ -23,8 +23,8 @@ def lines(comparison: Comparison) -> Iterator[str]:
     """The table, the tests and what is missing, line by line."""
     yield from _aligned([HEADS, *map(_cells, comparison.rows)])
     yield (
-        f"speed of prediction: {THREADS} thread, median; images/s in batches of {BATCH:,}; "
-        "MFLOPs: of one image"
+        f"speed of prediction: OMP_NUM_THREADS={comparison.threads}, median; images/s in batches "
+        f"of {BATCH:,}; MFLOPs: of one image"
     )
     for pair in comparison.pairs:
         yield (

@@ -44,13 +44,17 @@ def predict(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction]:
 
 def load_model(
     bundle: Bundle, *, threads: int | None = None
-) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
+) -> Callable[[NDArray[np.uint8]], NDArray[np.floating]]:
     """A bundle's model, loaded once: images (n, rows, columns) to logits (n, classes).
 
     Args:
-        threads: of each call; None for one per core.
+        threads: of ONNX Runtime; None for one per core.
     """
-    return partial(_run, _session(bundle.read("model.onnx"), threads))
+    if "model.onnx" in bundle.files:
+        return partial(_run, _session(bundle.read("model.onnx"), threads))
+    from fmnist_hpo.inference import kind_of
+
+    return kind_of(bundle).reader(bundle)
 
 
 def onnx_logits(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:

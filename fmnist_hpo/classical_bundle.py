@@ -15,8 +15,9 @@ from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.export import Model
 from fmnist_hpo.feature_cache import FeatureCache
+from fmnist_hpo.inference import Logits, Size
 
-__all__ = ["load", "logits", "pack", "portable"]
+__all__ = ["load", "pack", "portable", "reader", "size"]
 
 BATCH = 1000  # images at once; bounds the memory of features
 #: Compiled or foreign types that our models consist of, besides those that skops trusts by itself.
@@ -92,21 +93,29 @@ def load(bundle: Bundle) -> Pipeline:
     return model
 
 
-def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Images (n, rows, columns), 0 to 255, n >= 1, to `classical.logits` (n, classes).
+def size(bundle: Bundle) -> Size:
+    """See `inference.Kind`."""
+    return Size(model_bytes=len(bundle.read("model.skops")))
+
+
+def reader(bundle: Bundle) -> Logits:
+    """See `inference.Kind`: images to `classical.logits`.
 
     Raises:
         InputError: see `load`.
     """
-    model = load(bundle)
-    kind = bundle.config["pipeline"]["features"]
-    return np.concatenate(
-        [
-            classical.logits(
-                model,
-                classical.image_features(kind, images[start : start + BATCH]),
-                len(bundle.classes),
-            )
-            for start in range(0, len(images), BATCH)
-        ]
-    )
+    model, kind = load(bundle), bundle.config["pipeline"]["features"]
+
+    def logits(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.concatenate(
+            [
+                classical.logits(
+                    model,
+                    classical.image_features(kind, images[start : start + BATCH]),
+                    len(bundle.classes),
+                )
+                for start in range(0, len(images), BATCH)
+            ]
+        )
+
+    return logits

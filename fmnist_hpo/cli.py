@@ -89,7 +89,18 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
     predict.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, npy or idx"
     )
-    for verb in (export, evaluate):
+    compare = cli.add_verb(
+        verbs,
+        "compare",
+        _compare,
+        "put the winners of studies in one table: accuracy, cost, size, speed, who is better",
+        f"{PROG} compare ann cnn --csv comparison.csv",
+    )
+    compare.add_argument("studies", nargs="+", metavar="STUDY")
+    output = compare.add_mutually_exclusive_group()
+    output.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
+    output.add_argument("--json", action="store_true", help="one JSON object instead")
+    for verb in (export, evaluate, compare):
         cli.add_storage(verb)
         _add_data_dir(verb)
 
@@ -224,6 +235,25 @@ def _evaluate(args: argparse.Namespace) -> int:
     print(f"test set: {_with_interval(metrics)}, {metrics.n:,} images")
     if measured.count > 1:
         print(f"this was measurement {measured.count} of the study's test set; the card says so")
+    return 0
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from fmnist_hpo.comparison import compare
+    from fmnist_hpo.comparison_table import lines, write_csv
+
+    studies = []
+    for name in dict.fromkeys(args.studies):
+        args.study = name
+        studies.append(open_named(args, APPLICATION))
+    comparison = compare(studies)
+    if args.json:
+        print(comparison.to_json())
+        return 0
+    if args.csv is not None:
+        write_csv(comparison, args.csv)
+    for line in lines(comparison):
+        print(line)
     return 0
 
 

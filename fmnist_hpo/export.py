@@ -76,7 +76,7 @@ def export(
     kind = kind_of(draft)
     validation = None
     if len(split.validation):
-        outputs = kind.logits(draft, data.images[split.validation])
+        outputs = kind.reader(draft)(data.images[split.validation])
         validation = measure(outputs, data.labels[split.validation], data.classes)
         _check_accuracy(validation, provenance)
     compared = split.validation if len(split.validation) else split.train

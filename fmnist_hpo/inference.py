@@ -3,6 +3,8 @@
 Each kind is a module, imported when a bundle of it is met, with the functions of `Kind`.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -12,7 +14,7 @@ from numpy.typing import NDArray
 from fmnist_hpo.bundle import REMEDY, Bundle
 from fmnist_hpo.errors import InputError
 
-__all__ = ["Kind", "kind_of", "logits"]
+__all__ = ["Kind", "Logits", "Size", "kind_of", "logits"]
 
 _MODULES = {
     "network": "fmnist_hpo.network_bundle",
@@ -20,11 +22,27 @@ _MODULES = {
 }
 
 
+Logits = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # (n, rows, columns) -> (n, classes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a model is; None where its kind knows no such figure."""
+
+    model_bytes: int
+    parameters: int | None = None
+    flops: int | None = None  # of one image
+
+
 class Kind(Protocol):
     """What a kind of models brings along."""
 
-    def logits(self, bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
-        """See `inference.logits`."""
+    def reader(self, bundle: Bundle) -> Logits:
+        """The model, loaded once: see `inference.logits`."""
+        ...
+
+    def size(self, bundle: Bundle) -> Size:
+        """How large the model is."""
         ...
 
     def portable(self, bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
@@ -55,4 +73,4 @@ def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
     Raises:
         InputError: the bundle's model cannot be read, or its outputs are not finite.
     """
-    return kind_of(bundle).logits(bundle, images)
+    return kind_of(bundle).reader(bundle)(images)

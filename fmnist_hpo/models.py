@@ -1,10 +1,10 @@
 """From a network's configuration to a torch module; its parameters and FLOPs counted."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist_hpo.config import ANNConfig, CNNConfig, NetworkConfig
 from fmnist_hpo.dropout import Dropout
@@ -121,24 +121,11 @@ def count_flops(network: nn.Module, image_size: tuple[int, int] = (28, 28)) -> i
 
     Biases, activations, normalisation and pooling are left out, as is the custom.
     """
-    total = 0
-
-    def count(layer: nn.Module, _inputs: Any, output: torch.Tensor) -> None:
-        nonlocal total
-        if isinstance(layer, nn.Linear):
-            total += 2 * layer.in_features * layer.out_features
-        elif isinstance(layer, nn.Conv2d):
-            positions = output.shape[-2] * output.shape[-1]
-            total += 2 * positions * layer.weight.numel()
-
-    handles = [layer.register_forward_hook(count) for layer in network.modules()]
     training = network.training
+    image = torch.zeros(1, 1, *image_size, device=next(network.parameters()).device)
     try:
-        device = next(network.parameters()).device
-        with torch.inference_mode():
-            network.eval()(torch.zeros(1, 1, *image_size, device=device))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.eval()(image)
     finally:
         network.train(training)
-        for handle in handles:
-            handle.remove()
-    return total
+    return int(counter.get_total_flops())

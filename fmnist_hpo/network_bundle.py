@@ -16,12 +16,13 @@ from fmnist_hpo.config import NetworkConfig, TrainingConfig, from_json
 from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.export import Model
-from fmnist_hpo.models import build
+from fmnist_hpo.inference import Logits, Size
+from fmnist_hpo.models import build, count_flops, count_parameters
 from fmnist_hpo.onnx_model import to_onnx
 from fmnist_hpo.preprocessing import Preprocessing, normalization
 from fmnist_hpo.training_loop import VALIDATION_BATCH, EpochMetrics
 
-__all__ = ["load_network", "logits", "pack", "portable"]
+__all__ = ["load_network", "pack", "portable", "reader", "size"]
 
 
 def pack(
@@ -110,15 +111,25 @@ def load_network(bundle: Bundle) -> nn.Module:
     return network.eval()
 
 
-@torch.inference_mode()
-def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (n, rows, columns), 0 to 255, n >= 1, to logits (n, classes).
+def size(bundle: Bundle) -> Size:
+    """See `inference.Kind`."""
+    network = load_network(bundle)
+    return Size(
+        model_bytes=len(bundle.read("model.safetensors")),
+        parameters=count_parameters(network),
+        flops=count_flops(network, bundle.image_size),
+    )
+
+
+def reader(bundle: Bundle) -> Logits:
+    """See `inference.Kind`.
 
     On the GPU where there is one, in bf16 where training would choose it, in training's batches:
     on the machine that trained the weights the numbers are the very same.
 
     Raises:
-        InputError: see `load_network`; or the weights have diverged: a logit is not finite.
+        InputError: see `load_network`; or, when called, the weights have diverged: a logit is not
+            finite.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = load_network(bundle).to(device).to(memory_format=torch.channels_last)
@@ -126,14 +137,19 @@ def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     preprocessing = Preprocessing.of(
         TrainingConfig(**bundle.config["training"]), stored["mean"], stored["deviation"]
     )
-    batches = []
-    for start in range(0, len(images), VALIDATION_BATCH):
-        batch = torch.from_numpy(np.array(images[start : start + VALIDATION_BATCH])).to(device)
-        batches.append(preprocessing.logits(network, batch).cpu().numpy())
-    outputs = np.concatenate(batches)
-    if not np.isfinite(outputs).all():
-        raise InputError(
-            f"need a network with finite outputs, got {np.isnan(outputs).sum()} NaN among "
-            f"{outputs.size} from bundle {bundle.path}; choose a trial that has not diverged"
-        )
-    return outputs
+
+    @torch.inference_mode()
+    def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        batches = []
+        for start in range(0, len(images), VALIDATION_BATCH):
+            batch = torch.from_numpy(np.array(images[start : start + VALIDATION_BATCH])).to(device)
+            batches.append(preprocessing.logits(network, batch).cpu().numpy())
+        outputs: NDArray[np.float32] = np.concatenate(batches)
+        if not np.isfinite(outputs).all():
+            raise InputError(
+                f"need a network with finite outputs, got {np.isnan(outputs).sum()} NaN among "
+                f"{outputs.size} from bundle {bundle.path}; choose a trial that has not diverged"
+            )
+        return outputs
+
+    return logits

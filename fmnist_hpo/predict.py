@@ -1,5 +1,7 @@
 """Classify images with a bundle, through ONNX Runtime where it can: no wait for torch to start."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +11,7 @@ from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import softmax
 
-__all__ = ["Prediction", "onnx_logits", "predict"]
+__all__ = ["Prediction", "load_model", "onnx_logits", "predict"]
 
 BATCH = 256  # images at once; bounds the memory of activations
 
@@ -36,21 +38,39 @@ def predict(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction]:
         raise InputError(
             f"need images (n, {rows}, {columns}), got {images.shape}; read them with read_images"
         )
-    if "model.onnx" in bundle.files:
-        outputs: NDArray[Any] = onnx_logits(bundle.read("model.onnx"), images)
-    else:
-        from fmnist_hpo.inference import logits
-
-        outputs = logits(bundle, images)
-    probabilities = softmax(outputs)
+    probabilities = softmax(load_model(bundle)(images))
     return [_prediction(bundle.classes, row) for row in probabilities]
+
+
+def load_model(
+    bundle: Bundle, *, threads: int | None = None
+) -> Callable[[NDArray[np.uint8]], NDArray[np.floating]]:
+    """A bundle's model, loaded once: images (n, rows, columns) to logits (n, classes).
+
+    Args:
+        threads: of ONNX Runtime; None for one per core.
+    """
+    if "model.onnx" in bundle.files:
+        return partial(_run, _session(bundle.read("model.onnx"), threads))
+    from fmnist_hpo.inference import kind_of
+
+    return kind_of(bundle).reader(bundle)
 
 
 def onnx_logits(model: bytes, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Images (n, rows, columns) to logits (n, classes), by ONNX Runtime on the processor."""
+    return _run(_session(model, None), images)
+
+
+def _session(model: bytes, threads: int | None) -> Any:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0  # 0: one per core
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _run(session: Any, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     batches = [
         session.run(None, {"images": images[start : start + BATCH, None].astype(np.float32)})[0]
         for start in range(0, max(len(images), 1), BATCH)  # an empty batch has its shape, too

@@ -166,17 +166,19 @@ class Ledger(Lineages):
         *,
         reason: Reason | None = None,
         attrs: Mapping[str, Any] | None = None,
+        steps: Mapping[int, float] | None = None,
     ) -> None:
         """End the trial and its lineage.
 
         Args:
             state: COMPLETE, PRUNED or FAIL.
             attrs: user attributes to set with it ("error", "traceback").
+            steps: last reports to write with it.
 
         Raises:
             Fenced: the lease is no longer ours; nothing was changed.
         """
-        self._end(claim, state, value, reason, dict(attrs or {}), done=True)
+        self._end(claim, state, value, reason, dict(attrs or {}), steps or {}, done=True)
 
     def hand_back(self, claim: Claim) -> None:
         """End the trial as stopped and free its lineage at once; counts as no loss.
@@ -184,7 +186,7 @@ class Ledger(Lineages):
         Raises:
             Fenced: the lease is no longer ours; nothing was changed.
         """
-        self._end(claim, TrialState.FAIL, None, Reason.STOPPED, {}, done=False)
+        self._end(claim, TrialState.FAIL, None, Reason.STOPPED, {}, {}, done=False)
 
     # Everybody's calls.
 
@@ -205,7 +207,9 @@ class Ledger(Lineages):
     def release_worker(self, worker: str) -> int:
         """Free what a worker held that is known to be dead; counts as a loss. Returns how many."""
 
-        return self.storage.write(lambda session: self._lose_all(session, _L.worker == worker))
+        return self.storage.write(
+            lambda session: self._lose_all(session, self._leased(_L.worker == worker))
+        )
 
     def halt(self, cause: str) -> None:
         """Let no further trial start. The first cause is kept."""
@@ -320,6 +324,7 @@ class Ledger(Lineages):
         value: float | None,
         reason: Reason | None,
         attrs: dict[str, Any],
+        steps: Mapping[int, float],
         *,
         done: bool,
     ) -> None:
@@ -336,7 +341,7 @@ class Ledger(Lineages):
             if trial_id is None:  # another program ended it: it counts
                 self._update(session, self._attempt(claim.lease), done=1, ended=self._now)
                 return False
-            finish_trial(session, trial_id, state, value=value, user_attrs=attrs)
+            finish_trial(session, trial_id, state, value=value, user_attrs=attrs, steps=steps)
             return True
 
         def settled(session: orm.Session) -> bool | None:

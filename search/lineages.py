@@ -5,7 +5,8 @@ lineages, the study, a trial, and the row of contacts last.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -62,22 +63,59 @@ class Lineages:
 
     def _reap(self, session: orm.Session) -> int:
         """Lose the rows whose lease ran out while the database could be reached; how many."""
+        grace = {"grace": self.timing.grace_seconds, "recently": 2 * self.timing.beat_seconds}
+        return self._lose_all(session, self._overdue, grace)
+
+    # Building a statement takes as long as executing it, so those of every claim are kept.
+
+    @cached_property
+    def _overdue(self) -> sa.Select[Any]:
         reached = sa.exists().where(
             _S.uid == self.uid,
-            _S.awake <= self._now - self.timing.grace_seconds,
-            _S.seen >= self._now - 2 * self.timing.beat_seconds,
+            _S.awake <= self._now - sa.bindparam("grace", type_=sa.Float),
+            _S.seen >= self._now - sa.bindparam("recently", type_=sa.Float),
         )
-        return self._lose_all(session, _L.until < self._now, reached, skip_locked=True)
+        return self._leased(_L.until < self._now, reached, skip_locked=True)
 
-    def _lose_all(
-        self, session: orm.Session, *which: sa.ColumnElement[bool], skip_locked: bool = False
-    ) -> int:
-        rows = session.execute(
+    @cached_property
+    def _next_free(self) -> sa.Select[Any]:
+        halted = sa.exists().where(_S.uid == self.uid, _S.halted.is_not(None))
+        return (
+            sa.select(schema.lineage)
+            .where(self._mine, _L.done == 0, _L.worker.is_(None), ~halted)
+            .order_by(_L.trial.is_(None), _L.lineage)
+            .limit(1)
+            .with_for_update(skip_locked=True)
+        )
+
+    @cached_property
+    def _contact(self) -> sa.Update:
+        longest = sa.bindparam("longest", type_=sa.Float)
+        gap = self._now - sa.func.coalesce(_S.seen, self._now)
+        anew = sa.or_(_S.awake.is_(None), gap > longest)
+        return (
+            schema.study.update()
+            .where(_S.uid == self.uid)
+            .values(
+                elapsed=_S.elapsed + sa.case((gap > longest, longest), (gap < 0, 0.0), else_=gap),
+                awake=sa.case((anew, self._now), else_=_S.awake),
+                seen=self._now,
+            )
+        )
+
+    def _leased(self, *which: sa.ColumnElement[bool], skip_locked: bool = False) -> sa.Select[Any]:
+        """The leased rows, by lineage."""
+        return (
             sa.select(schema.lineage)
             .where(self._mine, _L.worker.is_not(None), *which)
             .order_by(_L.lineage)
             .with_for_update(skip_locked=skip_locked)
-        ).all()
+        )
+
+    def _lose_all(
+        self, session: orm.Session, leased: sa.Select[Any], values: Mapping[str, Any] | None = None
+    ) -> int:
+        rows = session.execute(leased, values).all()
         for row in rows:
             self._lose(session, row)
         return len(rows)
@@ -91,7 +129,7 @@ class Lineages:
             self._update(session, here, **free, done=1, ended=self._now)
             return
         lost = {REASON_ATTR: Reason.LOST.value}
-        finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost)
+        finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
         if row.losses + 1 > self.max_retries:
             free |= {"done": 1, "ended": self._now}
         self._update(session, here, **free, losses=row.losses + 1)
@@ -100,14 +138,7 @@ class Lineages:
         self, session: orm.Session, worker: str, token: str, fresh: Callable[[int], Fresh]
     ) -> Claim | None:
         """Lease a free row and create its trial; those that were tried before come first."""
-        halted = sa.exists().where(_S.uid == self.uid, _S.halted.is_not(None))
-        row = session.execute(
-            sa.select(schema.lineage)
-            .where(self._mine, _L.done == 0, _L.worker.is_(None), ~halted)
-            .order_by(_L.trial.is_(None), _L.lineage)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        ).one_or_none()
+        row = session.execute(self._next_free).one_or_none()
         if row is None:
             return None
         previous = self._trial(session, row.trial)
@@ -143,18 +174,7 @@ class Lineages:
 
     def _touch(self, session: orm.Session) -> None:
         """Leave a contact: add to the active time, and notice when there was none for long."""
-        longest = 2 * self.timing.beat_seconds
-        gap = self._now - sa.func.coalesce(_S.seen, self._now)
-        anew = sa.or_(_S.awake.is_(None), gap > longest)
-        session.execute(
-            schema.study.update()
-            .where(_S.uid == self.uid)
-            .values(
-                elapsed=_S.elapsed + sa.case((gap > longest, longest), (gap < 0, 0.0), else_=gap),
-                awake=sa.case((anew, self._now), else_=_S.awake),
-                seen=self._now,
-            )
-        )
+        session.execute(self._contact, {"longest": 2 * self.timing.beat_seconds})
 
     def _held(self, lease: Lease) -> list[sa.ColumnElement[bool]]:
         return [*self._attempt(lease), _L.worker == lease.worker]

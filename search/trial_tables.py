@@ -161,8 +161,10 @@ def finish_trial(
     *,
     value: float | None,
     user_attrs: Mapping[str, Any],
+    steps: Mapping[int, float],
 ) -> None:
     """End a RUNNING trial that this session has locked."""
+    _put(session, _STEPS, "step", trial_id, _step_rows(steps))
     _put(session, _USER, "key", trial_id, _attr_rows(user_attrs))
     _put(session, _VALUES, "objective", trial_id, _value_rows(() if value is None else (value,)))
     session.execute(

@@ -22,7 +22,7 @@ ORDER = [
 ]  # fmt: skip
 PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict",
         "inference", "network_bundle", "classical", "classical_bundle", "classical_config",
-        "feature_cache")  # fmt: skip
+        "feature_cache", "predictions", "estimators", "network_classifier")  # fmt: skip
 
 
 def imports(path: Path) -> set[str]:

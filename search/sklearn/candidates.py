@@ -36,19 +36,23 @@ class Candidates(Protocol):
     """A search's candidates, handed out one at a time."""
 
     def claim(self) -> Candidate | None:
-        """The next candidate, ours until it is finished or handed back; None when none is free."""
+        """The next candidate, ours until it has ended or is handed back; None when none is free."""
         ...
 
     def record(self, candidate: Candidate, fold: int, result: Fold) -> bool:
-        """Keep a fold that was run; False when the candidate is no longer ours."""
+        """Keep a fold that was run; with its last one a candidate has ended.
+
+        Returns:
+            False when the candidate was no longer ours, and the fold is dropped.
+        """
         ...
 
     def should_prune(self, candidate: Candidate) -> bool:
         """Whether the pruner gives up on the candidate, given its folds so far."""
         ...
 
-    def finish(self, candidate: Candidate) -> None:
-        """The candidate has all its folds, or the pruner gave up on it."""
+    def prune(self, candidate: Candidate) -> None:
+        """End the candidate without its missing folds."""
         ...
 
     def hand_back(self, candidate: Candidate) -> None:
@@ -97,11 +101,12 @@ class MemoryCandidates:
         distributions: Distributions,
         points: Sequence[Point] | Proposals,
         n_candidates: int,
+        n_splits: int,
         pruner: BasePruner,
         metric: str | None,
     ) -> None:
         self._distributions, self._points = distributions, points
-        self._n_candidates, self._metric = n_candidates, metric
+        self._n_candidates, self._n_splits, self._metric = n_candidates, n_splits, metric
         self._study = _study_in_memory(pruner)
         self._trials: list[optuna.Trial] = []
         self._claimed: list[Candidate] = []
@@ -123,21 +128,21 @@ class MemoryCandidates:
 
     def record(self, candidate: Candidate, fold: int, result: Fold) -> bool:
         candidate.folds[fold] = result
-        score = mean_score(candidate, self._metric)
-        self._trials[candidate.index].report(score, step=len(candidate.folds))
+        trial, score = self._trials[candidate.index], mean_score(candidate, self._metric)
+        trial.report(score, step=len(candidate.folds))
+        if len(candidate.folds) < self._n_splits:
+            return True
+        if np.isnan(score):
+            self._study.tell(trial, state=TrialState.FAIL)
+        else:
+            self._study.tell(trial, score)
         return True
 
     def should_prune(self, candidate: Candidate) -> bool:
         return self._trials[candidate.index].should_prune()
 
-    def finish(self, candidate: Candidate) -> None:
-        trial, score = self._trials[candidate.index], mean_score(candidate, self._metric)
-        if candidate.stopped_by:
-            self._study.tell(trial, state=TrialState.PRUNED)
-        elif np.isnan(score):
-            self._study.tell(trial, state=TrialState.FAIL)
-        else:
-            self._study.tell(trial, score)
+    def prune(self, candidate: Candidate) -> None:
+        self._study.tell(self._trials[candidate.index], state=TrialState.PRUNED)
 
     def hand_back(self, candidate: Candidate) -> None:
         self._study.tell(self._trials[candidate.index], state=TrialState.FAIL)

@@ -14,6 +14,7 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.storages import BaseStorage
 from sklearn.model_selection import ParameterSampler
 
 from search.errors import SpecError
@@ -181,20 +182,17 @@ class Distributions:
             },
         )
 
-    def show(self, trial: optuna.Trial, point: Point) -> None:
+    def show(self, storage: BaseStorage, trial_id: int, point: Point) -> None:
         """Give a trial the parameters of a point that no sampler proposed."""
         params = {PART: str(point.part)} if len(self.parts) > 1 else {}
         for key, value in point.values.items():
             dimension = self.parts[point.part][key]
             if dimension.distribution is not None:
                 params[dimension.name] = dimension.to_optuna(value)
-        storage = trial.study._storage
         for parameter in self.space().parameters:
             if parameter.name in params:
                 internal = parameter.distribution.to_internal_repr(params[parameter.name])
-                storage.set_trial_param(
-                    trial._trial_id, parameter.name, internal, parameter.distribution
-                )
+                storage.set_trial_param(trial_id, parameter.name, internal, parameter.distribution)
 
     def params(self, point: Point) -> dict[str, Any]:
         """The candidate as scikit-learn has it, for `set_params` and `cv_results_`."""

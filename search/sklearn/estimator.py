@@ -1,11 +1,14 @@
 """`StudySearchCV`: scikit-learn's RandomizedSearchCV with samplers, pruning, storage and resume."""
 
+import contextlib
+import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+import sqlalchemy as sa
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
@@ -76,7 +79,8 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
     storage : str, default=None
         URL of the database in which to keep every fold, as in ``sqlite:///search.db`` or
         ``postgresql://...``. `fit` called again goes on after the last fold that was kept, and
-        several processes or machines that call `fit` share the candidates.
+        several processes or machines that call `fit` share the candidates. The search does not
+        show the password when it is printed; a Pipeline around it does.
 
     study_name : str, default=None
         Name of the study in the storage.
@@ -154,6 +158,21 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
         self.storage = storage
         self.study_name = study_name
 
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
+        return str(RandomizedSearchCV.__repr__(self._without_password(), N_CHAR_MAX))
+
+    def _get_params_html(self, deep: bool = True, doc_link: str = "") -> Any:
+        """What notebooks show."""
+        return RandomizedSearchCV._get_params_html(self._without_password(), deep, doc_link)
+
+    def _without_password(self) -> "StudySearchCV":
+        """Ourselves as shown to people; `get_params` and `clone` keep the password."""
+        shown = copy.copy(self)
+        if self.storage is not None and ":" in self.storage:
+            with contextlib.suppress(sa.exc.ArgumentError, ValueError):  # no URL: `fit` says so
+                shown.storage = sa.make_url(self.storage).render_as_string(hide_password=True)
+        return shown
+
     def _run_search(self, evaluate_candidates: Evaluate, *, callback_ctx: Any = None) -> None:
         sampler, _ = _named("sampler", SAMPLERS, self.sampler)
         pruner, _ = _named("pruner", PRUNERS, self.pruner)
@@ -191,7 +210,9 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
         metric = self.refit if isinstance(self.refit, str) else None
         if self.storage is None or self.study_name is None:
             points = self._points(distributions, n_candidates, self.random_state)
-            return MemoryCandidates(distributions, points, n_candidates, pruner, metric)
+            return MemoryCandidates(
+                distributions, points, n_candidates, self.n_splits_, pruner, metric
+            )
         from search.sklearn.stored import StoredCandidates, StoredSearch
 
         search = StoredSearch(
@@ -203,7 +224,7 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
             metric=metric,
         )
         points = self._points(distributions, n_candidates, search.random_state)
-        return StoredCandidates(search, distributions, points, pruner, metric)
+        return StoredCandidates(search, distributions, points, self.n_splits_, pruner, metric)
 
     def _points(
         self, distributions: Distributions, n_candidates: int, random_state: Any

@@ -141,12 +141,18 @@ class Scheduler:
                 time.sleep(POLL_S)
                 continue
             for candidate, fold, result in self._run(tuple(live), fits, parallel, exempt=not ended):
-                if candidate in live and not candidates.record(candidate, fold, result):
+                if candidate not in live:
+                    continue
+                ours = candidates.record(candidate, fold, result)
+                if not ours or self._is_complete(candidate):
+                    ended = ended or ours
                     live.remove(candidate)
+                    fits.forget(candidate.index)
             for candidate in list(live):
-                if self._has_ended(candidate, candidates):
+                if self._prunes and candidate.folds and candidates.should_prune(candidate):
                     ended = True
-                    candidates.finish(candidate)
+                    candidate.stopped_by = "pruner"
+                    candidates.prune(candidate)
                 elif ended and self._expired():
                     candidate.stopped_by = "timeout"
                     candidates.hand_back(candidate)
@@ -172,13 +178,6 @@ class Scheduler:
         for at, fold, result in parallel(jobs):
             if result is not None:
                 yield live[at], fold, result
-
-    def _has_ended(self, candidate: Candidate, candidates: Candidates) -> bool:
-        if self._is_complete(candidate):
-            return True
-        if self._prunes and candidate.folds and candidates.should_prune(candidate):
-            candidate.stopped_by = "pruner"
-        return candidate.stopped_by == "pruner"
 
     def _collect(self, candidates: Candidates) -> list[Fold]:
         """Every fold of every candidate, whoever ran it, in scikit-learn's order."""

@@ -17,7 +17,7 @@ from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.beat import Beat
+from search.beat import Beats
 from search.errors import StorageError
 from search.ledger import Claim, Fenced, Ledger
 from search.sklearn.candidates import Candidate, Fold, mean_score
@@ -112,11 +112,13 @@ class StoredCandidates:
         search: StoredSearch,
         distributions: Distributions,
         points: Sequence[Point] | Proposals,
+        n_splits: int,
         pruner: BasePruner,
         metric: str | None,
     ) -> None:
         self._storage, self._ledger = search.storage, search.ledger
-        self._distributions, self._points, self._metric = distributions, points, metric
+        self._distributions, self._points = distributions, points
+        self._n_splits, self._metric = n_splits, metric
         self._study = optuna.load_study(
             study_name=search.name,
             storage=self._storage.optuna,
@@ -124,7 +126,8 @@ class StoredCandidates:
             pruner=pruner,
         )
         self._worker = f"{_process_space()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self._held: dict[int, tuple[Claim, optuna.Trial, Beat]] = {}
+        self._held: dict[int, Claim] = {}
+        self._beats = Beats(self._ledger)
         self._release_dead()
 
     def claim(self) -> Candidate | None:
@@ -132,72 +135,89 @@ class StoredCandidates:
         if claim is None:
             return None
         index = claim.lease.lineage
-        beat = Beat(self._ledger, claim.lease)
-        beat.__enter__()
+        self._held[index] = claim
+        self._beats.hold(claim.lease)
+        candidate = Candidate(index, {}, _folds(claim.trial))
         try:
-            trial, point = self._begin(claim, index)
+            if isinstance(self._points, Proposals):
+                point = self._propose(claim, self._points)
+            else:
+                point = self._points[index]
         except BaseException:
-            beat.__exit__(None, None, None)
-            with contextlib.suppress(Fenced):
-                self._ledger.hand_back(claim)
+            self.hand_back(candidate)
             raise
-        self._held[index] = claim, trial, beat
-        return Candidate(index, self._distributions.params(point), _folds(claim.trial))
+        candidate.params = self._distributions.params(point)
+        return candidate
 
-    def _begin(self, claim: Claim, index: int) -> tuple[optuna.Trial, Point]:
-        """Optuna's trial and the candidate's point, proposed now where nobody knows it yet."""
-        if isinstance(self._points, Proposals):
-            self._study.sampler = self._points.sampler(index)
+    def _propose(self, claim: Claim, points: Proposals) -> Point:
+        """The candidate's point; what is proposed now is stored at once, for other proposals."""
+        index = claim.lease.lineage
+        self._study.sampler = points.sampler(index)
         self._study._thread_local.cached_all_trials = None  # as Study.ask does for a new trial
         with self._storage.optuna.batch():
             trial = optuna.Trial(self._study, claim.trial._trial_id)
-            if not isinstance(self._points, Proposals):
-                return trial, self._points[index]
-            point = self._points.point(trial, index)
-            self._show(trial, point)
-        return trial, point
-
-    def _show(self, trial: optuna.Trial, point: Point) -> None:
-        """Let people see the candidate; a retry shows it already."""
-        if PARAMS not in trial.user_attrs:
-            if not isinstance(self._points, Proposals):
-                self._distributions.show(trial, point)
-            params = self._distributions.params(point)
-            trial.set_user_attr(PARAMS, {key: _readable(v) for key, v in params.items()})
+            point = points.point(trial, index)
+            self._show(claim, point)
+        return point
 
     def record(self, candidate: Candidate, fold: int, result: Fold) -> bool:
-        _, trial, beat = self._held[candidate.index]
+        claim, storage = self._held[candidate.index], self._storage.optuna
         candidate.folds[fold] = result
         measured = {key: _to_json(result[key]) for key in MEASURED if key in result}
+        step, score = len(candidate.folds), mean_score(candidate, self._metric)
+        complete = step == self._n_splits
         try:
-            if beat.lost.is_set():
+            if self._beats.is_lost(claim.lease):
                 raise Fenced
-            with self._storage.optuna.batch():
+            with storage.batch():
                 if not isinstance(self._points, Proposals):  # no other proposal waits for it
-                    self._show(trial, self._points[candidate.index])
-                trial.set_user_attr(f"{FOLD}{fold}", measured)
-                trial.report(mean_score(candidate, self._metric), step=len(candidate.folds))
+                    self._show(claim, self._points[candidate.index])
+                if not complete:
+                    storage.set_trial_user_attr(claim.trial._trial_id, f"{FOLD}{fold}", measured)
+                    storage.set_trial_intermediate_value(claim.trial._trial_id, step, score)
+            if complete:  # the last fold and the end are one transaction
+                self._end(claim, candidate, {f"{FOLD}{fold}": measured}, {step: score})
         except (Fenced, optuna.exceptions.UpdateFinishedTrialError):
             self._let_go(candidate)
             return False
+        if complete:
+            self._let_go(candidate)
         return True
 
-    def should_prune(self, candidate: Candidate) -> bool:
-        return self._held[candidate.index][1].should_prune()
+    def _end(
+        self,
+        claim: Claim,
+        candidate: Candidate,
+        attrs: dict[str, Any],
+        steps: Mapping[int, float],
+    ) -> None:
+        (score,) = steps.values()
+        if math.isnan(score):
+            attrs["error"] = _error(candidate)
+            self._ledger.end(claim, TrialState.FAIL, reason=Reason.ERROR, attrs=attrs, steps=steps)
+        else:
+            self._ledger.end(claim, TrialState.COMPLETE, score, attrs=attrs, steps=steps)
 
-    def finish(self, candidate: Candidate) -> None:
+    def _show(self, claim: Claim, point: Point) -> None:
+        """Let people see the candidate; a retry shows it already."""
+        if PARAMS in claim.trial.user_attrs:
+            return
+        storage, trial_id = self._storage.optuna, claim.trial._trial_id
+        if not isinstance(self._points, Proposals):
+            self._distributions.show(storage, trial_id, point)
+        params = self._distributions.params(point)
+        claim.trial.user_attrs[PARAMS] = {key: _readable(value) for key, value in params.items()}
+        storage.set_trial_user_attr(trial_id, PARAMS, claim.trial.user_attrs[PARAMS])
+
+    def should_prune(self, candidate: Candidate) -> bool:
+        trial = self._storage.optuna.get_trial(self._held[candidate.index].trial._trial_id)
+        return self._study.pruner.prune(self._study, trial)
+
+    def prune(self, candidate: Candidate) -> None:
         claim = self._let_go(candidate)
         score = mean_score(candidate, self._metric)
-        with contextlib.suppress(Fenced):  # somebody else finishes it, with the same folds
-            if candidate.stopped_by:
-                value = None if math.isnan(score) else score
-                self._ledger.end(claim, TrialState.PRUNED, value)
-            elif math.isnan(score):
-                self._ledger.end(
-                    claim, TrialState.FAIL, reason=Reason.ERROR, attrs={"error": _error(candidate)}
-                )
-            else:
-                self._ledger.end(claim, TrialState.COMPLETE, score)
+        with contextlib.suppress(Fenced):  # somebody else goes on with it
+            self._ledger.end(claim, TrialState.PRUNED, None if math.isnan(score) else score)
 
     def hand_back(self, candidate: Candidate) -> None:
         claim = self._let_go(candidate)
@@ -228,11 +248,12 @@ class StoredCandidates:
             yield candidate
 
     def close(self) -> None:
+        self._beats.close()
         self._storage.close()
 
     def _let_go(self, candidate: Candidate) -> Claim:
-        claim, _, beat = self._held.pop(candidate.index)
-        beat.__exit__(None, None, None)
+        claim = self._held.pop(candidate.index)
+        self._beats.drop(claim.lease)
         return claim
 
     def _release_dead(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import bernoulli, expon, loguniform, poisson, randint, uniform
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import ParameterSampler, RandomizedSearchCV
@@ -224,3 +224,12 @@ def test_a_wrong_parameter_gets_one_clear_line(more: dict[str, Any], message: st
     with pytest.raises(SpecError, match=message) as caught:
         StudySearchCV(SVC(), {"C": uniform(1, 2)}, n_iter=3, **more).fit(*IRIS)
     assert "\n" not in str(caught.value)
+
+
+def test_a_password_is_kept_but_not_shown() -> None:
+    url = "postgresql://user:s3cret@host/studies"
+    search = StudySearchCV(SVC(), {"C": [1.0]}, storage=url, study_name="svc")
+    for shown in (repr(search), search._repr_html_()):
+        assert "s3cret" not in shown
+        assert "postgresql://user:***@host/studies" in shown
+    assert clone(search).get_params()["storage"] == url

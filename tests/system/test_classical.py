@@ -15,10 +15,11 @@ from sklearn.ensemble import IsolationForest
 
 from fmnist_hpo import data
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.classical_bundle import load, logits
+from fmnist_hpo.classical_bundle import load
 from fmnist_hpo.classical_problem import ClassicalProblem
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
+from fmnist_hpo.inference import logits
 from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 

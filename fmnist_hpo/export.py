@@ -6,11 +6,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.card import write_card
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.figures import draw_curves
-from fmnist_hpo.metrics import Metrics, measure
+from fmnist_hpo.figures import choose_samples, draw_confusion, draw_curves, draw_samples
+from fmnist_hpo.metrics import Metrics, measure, softmax
+from fmnist_hpo.predictions import Predictions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,11 +78,21 @@ def export(
         "config.json": to_json(config),
     }
     draft = Bundle(path=directory, files=files)
+    title = f"{provenance.study}, trial {provenance.trial}"
     validation = None
     if len(split.validation):
-        outputs = logits(draft, data.images[split.validation])
-        validation = measure(outputs, data.labels[split.validation], data.classes)
+        images, labels = data.images[split.validation], data.labels[split.validation]
+        outputs = logits(draft, images)
+        validation = measure(outputs, labels, data.classes)
         _check_accuracy(validation, provenance)
+        part = f"{title}: validation part"
+        probabilities = softmax(outputs).astype(np.float32)
+        predictions = Predictions(labels=labels, probabilities=probabilities)
+        samples = choose_samples(images, predictions, data.classes)
+        files["figures/validation-confusion.png"] = draw_confusion(
+            validation, f"{part}, {validation.n:,} images"
+        )
+        files["figures/validation-samples.png"] = draw_samples(samples, part)
     compared = split.validation if len(split.validation) else split.train
     files["model.onnx"] = to_onnx(
         load_network(draft),
@@ -96,7 +109,6 @@ def export(
     }
     files["metrics.json"] = to_json(metrics)
     files["provenance.json"] = to_json(record)
-    title = f"{provenance.study}, trial {provenance.trial}"
     files["figures/curves.png"] = draw_curves(curves, title)
     files["MODEL_CARD.md"] = write_card(config, metrics, record, files.keys())
     return Bundle.write(directory, files)

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import gzip
 import io
 import json
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from slices import write_slice
 
 from fmnist_hpo import data
 from fmnist_hpo.bundle import Bundle
@@ -43,17 +43,7 @@ learning_rate = {{ float = [1e-3, 1e-2], log = true }}
 @pytest.fixture
 def sliced(command):
     """The first 2,000 training and 500 test images, as a data set of one's own."""
-    source, target = data.find(), command.directory / "data"
-    target.mkdir()
-    for stem, count in (("train", 2000), ("t10k", 500)):
-        for kind, header, size in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
-            name = f"{stem}-{kind}-ubyte"
-            path = next(p for p in (source / name, source / f"{name}.gz") if p.exists())
-            raw = path.read_bytes()
-            raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-            head = bytearray(raw[:header])
-            head[4:8] = count.to_bytes(4, "big")
-            (target / name).write_bytes(bytes(head) + raw[header : header + count * size])
+    write_slice(command.directory / "data")
     return command
 
 

@@ -13,10 +13,11 @@ ROOT = Path(__file__).parents[1]
 
 #: What a module may import of this project, nearest last; a name stands for itself and all below.
 ORDER = [
-    "errors", "problem", "space", "tpe", "strategies", "spec", "schema", "lease", "trials",
-    "trial_tables", "study_tables", "retrying", "optuna_storage", "embedded", "storage",
+    "errors", "problem", "space", "counting", "tpe", "strategies", "spec", "schema", "lease",
+    "trials", "trial_tables", "study_tables", "retrying", "optuna_storage", "embedded", "storage",
     "lineages", "ledger", "copy", "beat", "checkpoint", "status", "evaluations", "study",
-    "trial_run", "launch", "worker", "display", "service", "tables", "application", "verbs", "cli",
+    "trial_run", "launch", "worker", "probing", "rehearsal", "plan", "display", "plan_text",
+    "service", "tables", "application", "verbs", "cli",
 ]  # fmt: skip
 PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict")
 

@@ -8,7 +8,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search.cross_validation import Fold, FoldRun, cross_validate
 from search.errors import ProblemError
-from search.problem import Diverged, Run, TrialStopped
+from search.problem import Cost, Diverged, Outline, Run, TrialStopped
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split
@@ -33,6 +33,31 @@ class FashionProblem(ImageProblem):
         from fmnist_hpo.environment import describe_torch
 
         return describe_torch()
+
+    def outline(self, params: Mapping[str, Any]) -> Outline:
+        """See `search.problem.Probing.outline`; the size is in FLOPs of forward passes."""
+        from fmnist_hpo import probe
+
+        network, how = config.parse(params)
+        data, images = self.data, how.epochs * sum(len(split.train) for split in self.splits)
+        return Outline(
+            size=float(probe.flops(network, data.image_size, len(data.classes)) * images),
+            remarks=probe.remarks(network, data.image_size),
+        )
+
+    def probe(self, params: Mapping[str, Any]) -> Cost:
+        """See `search.problem.Probing.probe`; a step is an epoch, or a fold."""
+        from fmnist_hpo import probe, training
+
+        network, how = config.parse(params)
+        with training.memory_errors():
+            cost = probe.measure_epoch(network, how, self.data, self.splits[0])
+        steps, epochs = (how.epochs, 1) if self.folds is None else (self.folds, how.epochs)
+        return Cost(
+            steps=steps,
+            step_seconds=epochs * cost.epoch_seconds,
+            start_seconds=cost.start_seconds,
+        )
 
     def run(self, run: Run) -> float:
         """Train one network, or one for each fold.

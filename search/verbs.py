@@ -176,6 +176,7 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
 
     from search.errors import StorageError
     from search.launch import PARENT_VARIABLE, worker_name
+    from search.service import annotate
     from search.storage import Retry, open_storage
     from search.study import open_study
     from search.worker import stop_on_signals, work
@@ -200,6 +201,8 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
             say(str(error))
     study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
     work(study, name=name, stop=stop, say=say)
+    if PARENT_VARIABLE not in os.environ:  # a supervisor does it for its workers
+        annotate(study, say=say)
     return 0
 
 
@@ -221,8 +224,33 @@ def create_study(app: Application, args: argparse.Namespace) -> int:
     return 0
 
 
+def show_plan(app: Application, args: argparse.Namespace) -> int:
+    import json
+
+    import optuna
+
+    from search.launch import default_workers
+    from search.plan import make_plan
+    from search.plan_text import print_plan
+    from search.study import validate
+
+    app.prepare(args)
+    spec = find_spec(args.study, app.studies)
+    if spec is None:
+        raise _unknown(args.study, app)
+    gpus = app.gpus()
+    workers = args.workers or default_workers(1, len(gpus))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces studies in memory too
+    plan = make_plan(spec, validate(spec), workers=workers, threads=1, gpus=gpus)
+    if args.json:
+        print(json.dumps(plan.to_json(), indent=2))
+    else:
+        print_plan(plan)
+    return 0
+
+
 def show_dashboard(args: argparse.Namespace) -> int:
-    from search.dashboard import serve
+    from search.dashboard import open_pictures, serve
     from search.storage import open_storage
 
     password = os.environ.get(PASSWORD_VARIABLE)
@@ -240,6 +268,7 @@ def show_dashboard(args: argparse.Namespace) -> int:
         port=args.port,
         password=password,
         allow_writes=args.allow_writes,
+        artifact_store=open_pictures(make=args.allow_writes),
     )
     return 0
 

@@ -89,7 +89,18 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
     predict.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, npy or idx"
     )
-    for verb in (export, evaluate):
+    report = cli.add_verb(
+        verbs,
+        "report",
+        _report,
+        "write a page on studies that needs nothing else, and its figures as PNG and SVG",
+        f"{PROG} report ann cnn --out report",
+    )
+    report.add_argument("studies", nargs="+", metavar="STUDY")
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="default: runs/STUDY/report, of several runs/report"
+    )
+    for verb in (export, evaluate, report):
         cli.add_storage(verb)
         _add_data_dir(verb)
 
@@ -224,6 +235,18 @@ def _evaluate(args: argparse.Namespace) -> int:
     print(f"test set: {_with_interval(metrics)}, {metrics.n:,} images")
     if measured.count > 1:
         print(f"this was measurement {measured.count} of the study's test set; the card says so")
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from fmnist_hpo.report.write import report_path, write_report
+
+    studies = [
+        open_named(argparse.Namespace(**vars(args), study=name), APPLICATION)
+        for name in dict.fromkeys(args.studies)
+    ]
+    path = write_report(studies, args.out or report_path(studies))
+    print(f"report: {path}")
     return 0
 
 

@@ -1,7 +1,8 @@
 """What a study's sampler and pruner are shown of its trials.
 
 A control trial is not shown. A trial that runs on though the pruner would have ended it is shown
-as the pruned one it would be: so neither arm nor audit changes what is proposed and pruned.
+as the pruned one it would be, from then on, whatever becomes of it: so neither control nor audit
+changes what is proposed and what is pruned.
 """
 
 import copy
@@ -41,6 +42,8 @@ def as_searched(trial: FrozenTrial) -> FrozenTrial | None:
     audit = trial.user_attrs.get(AUDIT_ATTR)
     if audit is None:
         return trial
+    if audit["trial"] != trial.number:
+        return None  # an attempt to finish the audit of an earlier one, which is shown
     seen = copy.copy(trial)
     seen.state = TrialState.PRUNED
     seen.value = audit["value"]

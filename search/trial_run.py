@@ -100,7 +100,8 @@ class TrialRun:
                 if not self._audited:
                     raise TrialPruned
                 self._prunable = False
-                self._trial.set_user_attr(AUDIT_ATTR, {"step": step, "value": value})
+                mark = {"trial": self._trial.number, "step": step, "value": value}
+                self._trial.set_user_attr(AUDIT_ATTR, mark)
         if self.should_stop:
             raise TrialStopped
 

@@ -28,7 +28,7 @@ RETRY_ATTR = "retry_of"  # user attribute: number of the trial that it continues
 LINEAGE_ATTR = "lineage"  # user attribute
 ARM_ATTR = "arm"  # user attribute: CONTROL, or absent
 CONTROL = "control"  # drawn at random and not pruned, to compare the sampler and pruner with
-AUDIT_ATTR = "audit"  # user attribute: {"step": , "value": } at which it would have been pruned
+AUDIT_ATTR = "audit"  # user attribute: {"trial": , "step": , "value": } that would have been pruned
 
 _OF_ONE_ATTEMPT = (REASON_ATTR, RETRY_ATTR, "error", "traceback")
 

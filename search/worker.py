@@ -181,10 +181,9 @@ def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Endi
 def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
     """Optuna's trial with every parameter sampled, and all parameters the problem is given."""
     spec, lineage = study.spec, claim.lease.lineage
+    searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
     if spec.is_control(lineage):
         searched, name, options = study.optuna, "random", {}
-    else:
-        searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
     # A scrambled sequence is one sequence only while all workers scramble it alike.
     seed = spec.seed if name == "qmc" else trial_seed(spec.seed, lineage)
     sampler = make_sampler(name, options, seed=seed, conditional=spec.space.conditional)

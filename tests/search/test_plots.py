@@ -2,10 +2,15 @@
 
 import csv
 import io
+import re
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
+from toy import toy_spec
 
+import search
 from search.tables import write_csv
 from search.worker import work
 
@@ -54,5 +59,22 @@ def test_each_figure_holds_the_trials(study):
     slices = {axis for trace in study.plot.slices().data for axis in trace.x}
     assert slices >= {trial.params["x"] for trial in complete}
     assert sum(len(bar.x) for bar in study.plot.timeline().data) == 12
-    assert len(study.plot.parallel().data[0].dimensions) == 3
+    lines = [tuple(line.y) for line in study.plot.parallel().data if line.mode == "lines"]
+    assert len(lines) == len(complete)
     assert study.plot.contour(["x", "n"]).data
+
+
+def test_the_script_of_the_readme_runs_on_a_study(tmp_path, monkeypatch):
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (script,) = (
+        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
+        if 'search.open("quick")' in block
+    )  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    made = search.create(toy_spec("toy:Improving", name="quick"))
+    work(made, name="w", stop=threading.Event(), say=lambda line: None)
+    made.storage.close()
+    names: dict[str, Any] = {}
+    exec(compile(script, "README.md", "exec"), names)
+    assert len(names["frame"]) == 6
+    names["study"].storage.close()

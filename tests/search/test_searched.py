@@ -91,7 +91,9 @@ def test_an_audit_changes_nothing_but_that_pruned_trials_run_on(make_study, tmp_
         assert other.state is TrialState.COMPLETE
         assert other.value == other.params["x"]
         if one.state is TrialState.PRUNED:
-            assert other.user_attrs["audit"] == {"step": one.last_step, "value": one.value}
+            assert other.user_attrs["audit"] == {
+                "trial": one.number, "step": one.last_step, "value": one.value,
+            }  # fmt: skip
         else:
             assert "audit" not in other.user_attrs
 
@@ -148,6 +150,14 @@ def test_two_workers_and_a_kill_keep_both_arms_and_every_mark(make_study, storag
     resumed = ended[killed_in_audit.user_attrs["lineage"]]
     assert resumed.number != killed_in_audit.number
     assert resumed.user_attrs["audit"] == killed_in_audit.user_attrs["audit"]
+    shown = study.searched.get_trials()
+    assert {t.number for t in shown} == {
+        t.number for t in trials if t.user_attrs["lineage"] not in control
+    } - {resumed.number}
+    pruned = next(t for t in shown if t.number == killed_in_audit.number)
+    assert (pruned.state, pruned.last_step) == (
+        TrialState.PRUNED, killed_in_audit.user_attrs["audit"]["step"],
+    )  # fmt: skip
 
 
 def _kill_in_the_middle_of_an_audit(study, workers) -> FrozenTrial:

@@ -31,7 +31,7 @@ class Plots:
     def importances(self) -> Any:
         """How much of the value's variation each parameter explains (PED-ANOVA).
 
-        Of the parameters that every complete trial has; two or more trials must be complete.
+        Two or more trials must be complete.
         """
         return visualization.plot_param_importances(self._study, target_name=self._metric)
 

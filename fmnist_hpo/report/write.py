@@ -92,7 +92,7 @@ def _accuracy_lines(model: Model) -> list[str]:
             "as the best of many it flatters."
         )
     if test is None:
-        lines.append("Test accuracy: the test set is still sealed; `fmnist-hpo evaluate` opens it.")
+        lines.append("Test accuracy: the test set is still sealed.")
         return lines
     low, high = test.accuracy_interval
     times = "once" if model.evaluations == 1 else f"{model.evaluations} times"

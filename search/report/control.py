@@ -11,6 +11,7 @@ from search.report.facts import Point
 __all__ = ["Comparison", "compare"]
 
 RESAMPLES = 2000  # of the control
+CONTROL_TRIALS = 3  # complete ones, below which nothing is said
 SHORTEST_S = 1e-6  # seconds, so that no ratio divides by zero
 
 
@@ -38,7 +39,7 @@ class Comparison:
 
 
 def compare(points: Sequence[Point], direction: str, *, seed: int = 0) -> Comparison | None:
-    """Compare the arms; None without a control or without a complete trial in each.
+    """Compare the arms; None where too few trials are complete in either.
 
     Args:
         points: as `facts.history(..., as_pruned=True)` gives them: the audit is no cost of the
@@ -47,7 +48,7 @@ def compare(points: Sequence[Point], direction: str, *, seed: int = 0) -> Compar
     sign = 1.0 if direction == "maximize" else -1.0
     control = _arrays([point for point in points if point.control], sign)
     searched = _arrays([point for point in points if not point.control], sign)
-    if not np.isfinite(control[0]).any() or not np.isfinite(searched[0]).any():
+    if np.isfinite(control[0]).sum() < CONTROL_TRIALS or not np.isfinite(searched[0]).any():
         return None
     target = control[0].max()
     ratios = _resampled_ratios(control, searched, np.random.default_rng(seed))

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.report.facts import (
@@ -269,6 +270,8 @@ def draw_slices(
             ("complete", BLUE, "o"),
             ("control (random)", VERMILLION, "^"),
         ):
+            if not any(_kind(trial) == label for trial in trials):
+                continue
             part = [trial for trial in having if _kind(trial) == label]
             axes.plot(
                 [_place(trial.params[name], choices) for trial in part],
@@ -285,6 +288,8 @@ def draw_slices(
             axes.set_xlim(-0.5, len(choices) - 0.5)
         elif getattr(distribution, "log", False):
             axes.set_xscale("log")
+        elif isinstance(distribution, IntDistribution):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_xlabel(name)
     _focus(grid[0], [metric.unit * t.value for t in trials if t.value is not None], metric)
     for axes in grid[: len(shown) : columns]:

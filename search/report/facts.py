@@ -1,5 +1,6 @@
 """What a report says of a study, as data: read from its trials, drawn and written elsewhere."""
 
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.searched import as_searched
 from search.trial_run import CURVES
-from search.trials import ARM_ATTR, AUDIT_ATTR, CONTROL, RETRY_ATTR, Reason
+from search.trials import ARM_ATTR, AUDIT_ATTR, CONTROL, REASON_ATTR, RETRY_ATTR, Reason
 
 __all__ = [
     "AuditedTrial",
@@ -33,6 +34,7 @@ __all__ = [
     "training_seconds",
 ]
 
+IMPORTANCE_TRIALS = 4  # complete ones, below which shares would say nothing
 PlannedSteps = Callable[[Mapping[str, Any]], int | None]
 
 
@@ -42,10 +44,16 @@ def is_control(trial: FrozenTrial) -> bool:
 
 
 def last_attempts(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The last attempt of each lineage that has ended, by number."""
+    """The last attempt of each lineage that has ended, by number; a stopped one goes on."""
     latest = {trial.user_attrs.get("lineage", ~trial.number): trial for trial in trials}
     return sorted(
-        (trial for trial in latest.values() if trial.state.is_finished()), key=lambda t: t.number
+        (
+            trial
+            for trial in latest.values()
+            if trial.state.is_finished()
+            and trial.user_attrs.get(REASON_ATTR) != Reason.STOPPED.value
+        ),
+        key=lambda trial: trial.number,
     )
 
 
@@ -67,12 +75,8 @@ class Endings:
 def endings(trials: Sequence[FrozenTrial]) -> Endings:
     """Count how the lineages of a study ended, by reason where there is one."""
     ended = last_attempts(trials)
-    words = Counter(
-        str(trial.user_attrs.get("reason", trial.state.name.lower()))
-        for trial in ended
-        if trial.user_attrs.get("reason") != Reason.STOPPED.value  # it goes on
-    )
-    reasons = Counter(trial.user_attrs.get("reason") for trial in trials)
+    words = Counter(map(_ending, ended))
+    reasons = Counter(trial.user_attrs.get(REASON_ATTR) for trial in trials)
     return Endings(
         by_word=dict(words),
         lost_attempts=reasons[Reason.LOST.value],
@@ -80,6 +84,10 @@ def endings(trials: Sequence[FrozenTrial]) -> Endings:
         control=sum(map(is_control, ended)),
         audited=sum(AUDIT_ATTR in trial.user_attrs for trial in ended),
     )
+
+
+def _ending(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get(REASON_ATTR, trial.state.name.lower()))
 
 
 def training_seconds(trial: FrozenTrial) -> float:
@@ -126,7 +134,7 @@ def compute(
     saved_steps, saved_seconds, estimated = 0, 0.0, False
     for trial in ended:
         done = len(trial.intermediate_values)
-        if trial.state is not TrialState.PRUNED or "reason" in trial.user_attrs or not done:
+        if trial.state is not TrialState.PRUNED or REASON_ATTR in trial.user_attrs or not done:
             continue
         planned = planned_steps({**fixed, **trial.params})
         estimated |= planned is None
@@ -237,15 +245,17 @@ def curve_pairs(trials: Sequence[FrozenTrial]) -> list[str]:
 def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
     """The share of the value's variation that each parameter explains (PED-ANOVA), largest first.
 
-    Of the parameters that every complete trial has; empty when there are too few trials to tell.
+    Empty when there are too few trials to tell.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    if len(complete) < 4 or len({trial.value for trial in complete}) < 2:
+    if len(complete) < IMPORTANCE_TRIALS or len({trial.value for trial in complete}) < 2:
         return {}
-    try:
-        return dict(optuna.importance.get_param_importances(study))
-    except (ValueError, RuntimeError):
-        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a parameter occurs in few trials
+        try:
+            return dict(optuna.importance.get_param_importances(study))
+        except (ValueError, RuntimeError):  # no parameter varies
+            return {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -272,7 +282,7 @@ def spans(trials: Sequence[FrozenTrial], *, now: datetime) -> list[Span]:
             worker=str(trial.user_attrs.get("worker", "?")),
             start=trial.datetime_start,
             end=trial.datetime_complete or now,
-            ending=str(trial.user_attrs.get("reason", trial.state.name.lower())),
+            ending=_ending(trial),
             resumes=RETRY_ATTR in trial.user_attrs,
         )
         for trial in trials

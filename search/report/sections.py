@@ -111,7 +111,7 @@ class StudyReport:
         wrong = sum(gain > 0 for gain in gains)
         low, high = binomtest(wrong, len(ran)).proportion_ci(method="wilson")
         text = (
-            f"Pruner: of {len(ran)} pruned trials that ran on for the audit, {wrong} ended better "
+            f"Pruner: of {_trials(len(ran))} that ran on for the audit, {wrong} ended better "
             f"than the best other trial (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
         )
         if self.metric.unit == 100:
@@ -195,8 +195,12 @@ class StudyReport:
                     figure=draw.draw_curves(
                         best, pruned[::stride][:PRUNED_SHOWN], metric, f"{name}: learning curves"
                     ),
-                    caption=f"The best trial, the next {max(0, len(best) - 1)}, and "
-                    f"{min(len(pruned), PRUNED_SHOWN)} of {len(pruned)} pruned ones (validation).",
+                    caption=f"The best trial, the next {max(0, len(best) - 1)}"
+                    + (
+                        f", and {min(len(pruned), PRUNED_SHOWN)} of {len(pruned)} pruned ones."
+                        if pruned
+                        else "; no trial was pruned."
+                    ),
                 )
             )
         rival = self._best_unaudited()
@@ -233,7 +237,7 @@ class StudyReport:
                 Drawing(
                     name=f"{name}-importances",
                     figure=draw.draw_importances(shares, f"{name}: parameter importances"),
-                    caption="PED-ANOVA, over the parameters that every complete trial has.",
+                    caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
                 )
             )
         valued = [trial for trial in facts.last_attempts(self.trials) if trial.value is not None]
@@ -289,6 +293,10 @@ class StudyReport:
     def _comparison(self) -> control.Comparison | None:
         points = facts.history(self.trials, as_pruned=True)
         return control.compare(points, self.study.spec.direction)
+
+
+def _trials(count: int) -> str:
+    return "1 pruned trial" if count == 1 else f"{count} pruned trials"
 
 
 def _left_out(params: Sequence[str]) -> str:

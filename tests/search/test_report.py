@@ -83,12 +83,13 @@ def test_the_control_is_compared_by_the_training_each_needed():
     assert found.ratio == 2.0
     # A resample's best is 0.5 .. 0.8; random search needs 10 to 40 s, the study 10 or 20 s.
     assert 0.5 <= found.low <= found.ratio <= found.high <= 4.0
-    lower = compare([*points([3.0, 2.0], control=True), *points([1.0], control=False)], "minimize")
+    control = points([3.0, 2.0, 4.0], control=True)
+    lower = compare([*control, *points([1.0], control=False)], "minimize")
     assert (lower.value, lower.ratio) == (2.0, 2.0)
 
 
 def test_a_study_that_never_reached_its_control_says_so():
-    both = [*points([0.9, 0.5], control=True), *points([0.6, 0.7], control=False)]
+    both = [*points([0.9, 0.5, 0.4], control=True), *points([0.6, 0.7], control=False)]
     found = compare(both, "maximize")
     assert (found.value, found.ratio, found.low) == (0.9, None, 0.0)
     assert compare(points([0.5], control=False), "maximize") is None
@@ -96,12 +97,12 @@ def test_a_study_that_never_reached_its_control_says_so():
 
 
 def test_the_interval_is_that_of_all_resamples():
-    control = points([0.2, 0.8], control=True)
+    control = points([0.2, 0.2, 0.8], control=True)
     search = points([0.5, 0.9], control=False)
-    # Four resamples, equally likely: random search needs 10, 20, 10, 10 s for its best, which is
-    # 0.2, 0.8, 0.8, 0.8, and the study needs 10, 20, 20, 20 s for that.
+    # Of the 27 resamples 8 are all 0.2, which the study has after 10 s, as random search has;
+    # 9, 6 and 4 have 0.8 after 10, 20 and 30 s, for which the study needs 20 s.
     found = compare([*control, *search], "maximize")
-    assert (found.low, found.high) == (0.5, 1.0)
+    assert (found.low, found.high) == (0.5, 1.5)
     pruned = dataclasses.replace(search[0], value=0.99, complete=False)  # a last report, no result
     assert compare([*control, pruned, search[1]], "maximize").search_seconds == 20.0
 

@@ -34,7 +34,7 @@ __all__ = [
     "training_seconds",
 ]
 
-IMPORTANCE_TRIALS = 4  # complete ones, below which shares would say nothing
+IMPORTANCE_TRIALS = 6  # complete ones, below which shares would say nothing
 PlannedSteps = Callable[[Mapping[str, Any]], int | None]
 
 

@@ -5,7 +5,6 @@ import statistics
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -13,10 +12,12 @@ from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.predictions import FILE, Predictions
 from fmnist_hpo.winner import bundle_path
-from search.report.facts import curve, training_seconds
+from search.errors import ProblemError
+from search.report.facts import fit_of, training_seconds
 from search.study import Study
 
 __all__ = ["Model", "confused", "find_bundle"]
@@ -43,6 +44,7 @@ class Model:
     """The best trial of a study, and its bundle where it was exported."""
 
     study: str
+    metric: str
     trial: FrozenTrial
     validation_images: int | None
     bundle: Bundle | None
@@ -65,6 +67,11 @@ class Model:
         if self.bundle is None or FILE not in self.bundle.files:
             return None
         return Predictions.from_bytes(self.bundle.files[FILE])
+
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether its confidence means a probability; that of an SVM's decision values does not."""
+        return self.bundle is not None and self.bundle.config.get("outputs") != "decision values"
 
     @property
     def accuracy(self) -> float:
@@ -124,12 +131,8 @@ class Model:
 
     @property
     def fit(self) -> tuple[float, float] | None:
-        """Training and validation accuracy at the trial's last step; None where not recorded."""
-        train = curve(self.trial, "train_accuracy")
-        validation = curve(self.trial, "val_accuracy")
-        if not train or not validation:
-            return None
-        return train[max(train)], validation[max(validation)]
+        """Training and validation accuracy at the trial's end; None where not recorded."""
+        return fit_of(self.trial, self.metric)
 
     @classmethod
     def of(cls, study: Study, trial: FrozenTrial) -> "Model":
@@ -140,6 +143,7 @@ class Model:
         """
         return cls(
             study=study.name,
+            metric=study.spec.metric,
             trial=trial,
             validation_images=_validation_images(study),
             bundle=find_bundle(study),
@@ -148,13 +152,13 @@ class Model:
 
 def _validation_images(study: Study) -> int | None:
     """How many images a trial's value was measured on; None where the data are not at hand."""
-    from search.errors import ProblemError
-
     try:
-        problem: Any = study.problem
-        return len(problem.split.validation)
-    except (ProblemError, InputError, AttributeError):
-        return None
+        problem = study.problem
+        if isinstance(problem, ImageProblem):
+            return sum(len(split.validation) for split in problem.splits)
+    except ProblemError:
+        pass
+    return None
 
 
 def confused(metrics: Metrics, count: int = 6) -> list[tuple[str, str, int, float]]:

@@ -198,7 +198,7 @@ def _chosen(model: Model) -> list[Section]:
             ],
         ),
     ]
-    if model.predictions is not None:
+    if model.predictions is not None and model.has_probabilities:
         parts.append(
             Drawing(
                 name=f"{name}-reliability",

@@ -161,28 +161,26 @@ def draw_curves(
     Args:
         best: the best first; of it the training curves are drawn too.
     """
-    names = curve_pairs([*best, *pruned])
-    drawn = figure(4.8 * max(1, len(names)), 4.2, title)
-    panels = drawn.subplots(1, max(1, len(names)), squeeze=False)[0]
-    for axes, name in zip(panels, names or [""], strict=True):
-        unit = 100.0 if name.endswith("accuracy") else 1.0
-        shown = f"val_{name}" if name else metric.name
+    pairs = curve_pairs([*best, *pruned], metric.name)
+    drawn = figure(4.8 * max(1, len(pairs)), 4.2, title)
+    panels = drawn.subplots(1, max(1, len(pairs)), squeeze=False)[0]
+    for axes, pair in zip(panels, pairs or [None], strict=True):
+        axis = metric if pair is None else Metric(name=pair.name, direction=metric.direction)
+        shown = metric.name if pair is None else pair.validation
         for index, trial in enumerate(pruned):
-            _curve(axes, _steps(trial, shown, metric), unit, GREY, ":", "pruned", index == 0)
+            _curve(axes, _steps(trial, shown, metric), axis, GREY, ":", "pruned", index == 0)
         for index, trial in enumerate(best[1:]):
-            _curve(axes, _steps(trial, shown, metric), unit, BLUE, "-", "next best", index == 0, 1)
+            values = _steps(trial, shown, metric)
+            _curve(axes, values, axis, BLUE, "-", "next best", index == 0, 1)
         if best:
-            number = best[0].number
-            if name:
-                train = _steps(best[0], f"train_{name}", metric)
-                _curve(axes, train, unit, VERMILLION, "--", f"trial {number}, training", True, 2.2)
-            label = f"trial {number}{', validation' if name else ''}"
-            _curve(axes, _steps(best[0], shown, metric), unit, GREEN, "-", label, True, 2.2)
+            name = f"trial {best[0].number}"
+            if pair is not None:
+                train = _steps(best[0], pair.train, metric)
+                _curve(axes, train, axis, VERMILLION, "--", f"{name}, training", True, 2.2)
+                name += ", validation"
+            _curve(axes, _steps(best[0], shown, metric), axis, GREEN, "-", name, True, 2.2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(
-            xlabel="step (epoch or fold)",
-            ylabel=f"{name} (%)" if unit == 100 else name or metric.label,
-        )
+        axes.set(xlabel="step (epoch or fold)", ylabel=axis.label)
     _legend(drawn, panels[0])
     return drawn
 
@@ -196,7 +194,7 @@ def _steps(trial: FrozenTrial, name: str, metric: Metric) -> dict[int, float]:
 def _curve(
     axes: Axes,
     values: Mapping[int, float],
-    unit: float,
+    metric: Metric,
     colour: str,
     style: str,
     label: str,
@@ -206,7 +204,7 @@ def _curve(
     steps = sorted(values)
     axes.plot(
         steps,
-        [unit * values[step] for step in steps],
+        [metric.unit * values[step] for step in steps],
         style,
         marker="o" if len(steps) == 1 else None,
         color=colour,
@@ -218,19 +216,21 @@ def _curve(
 @themed
 def draw_named(trials: Sequence[FrozenTrial], metric: Metric, title: str) -> Figure | None:
     """The named trials side by side: training and validation of each; None without such curves."""
-    names = [name for name in curve_pairs(trials) if metric.name == f"val_{name}"]
-    if not names or len(trials) > len(SERIES):
+    pairs = [p for p in curve_pairs(trials, metric.name) if metric.name in (p.name, p.validation)]
+    if not pairs or len(trials) > len(SERIES):
         return None
     drawn = figure(9.0, 4.2, title)
     axes = drawn.subplots()
     for trial, colour in zip(trials, SERIES, strict=False):
-        for part, style, width in (("train", "--", 1.2), ("val", "-", 2.0)):
-            values = _steps(trial, f"{part}_{names[0]}", metric)
-            word = "training" if part == "train" else "validation"
+        for part, word, style, width in (
+            (pairs[0].train, "training", "--", 1.2),
+            (pairs[0].validation, "validation", "-", 2.0),
+        ):
             label = f"{trial.user_attrs['name']}, {word}"
-            _curve(axes, values, metric.unit, colour, style, label, True, width)
+            _curve(axes, _steps(trial, part, metric), metric, colour, style, label, True, width)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="step (epoch or fold)", ylabel=Metric(name=names[0], direction="").label)
+    name = Metric(name=pairs[0].name, direction=metric.direction)
+    axes.set(xlabel="step (epoch or fold)", ylabel=name.label)
     drawn.legend(loc="outside right center")
     return drawn
 

@@ -5,11 +5,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from statistics import fmean
 from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
 from search.searched import as_searched
 from search.trial_run import CURVES
 from search.trials import ARM_ATTR, AUDIT_ATTR, CONTROL, REASON_ATTR, RETRY_ATTR, Reason
@@ -18,6 +20,7 @@ __all__ = [
     "AuditedTrial",
     "Compute",
     "Endings",
+    "Pair",
     "Point",
     "Span",
     "audited",
@@ -25,6 +28,7 @@ __all__ = [
     "curve",
     "curve_pairs",
     "endings",
+    "fit_of",
     "history",
     "importances",
     "is_control",
@@ -93,10 +97,10 @@ def _ending(trial: FrozenTrial) -> str:
 def training_seconds(trial: FrozenTrial) -> float:
     """Seconds of training of a lineage up to a trial's last step.
 
-    The sum of the curve `seconds` where the problem reports one, which leaves out what waiting
+    The sum of the curve `seconds` or `fit_seconds` where the problem reports one, which leaves out what waiting
     and dead workers cost; otherwise how long this attempt took.
     """
-    seconds = curve(trial, "seconds")
+    seconds = curve(trial, "seconds") or curve(trial, "fit_seconds")  # of an epoch, of a fold
     if seconds:
         return sum(value for step, value in seconds.items() if step in trial.intermediate_values)
     return trial.duration.total_seconds() if trial.duration is not None else 0.0
@@ -235,11 +239,43 @@ def curve(trial: FrozenTrial, name: str) -> dict[int, float]:
     }
 
 
-def curve_pairs(trials: Sequence[FrozenTrial]) -> list[str]:
-    """Names X for which trials report both `train_X` and `val_X`, sorted."""
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two curves that tell what was learnt from what was remembered, by their names."""
+
+    name: str  # of what they measure
+    train: str
+    validation: str
+
+
+def curve_pairs(trials: Sequence[FrozenTrial], metric: str) -> list[Pair]:
+    """The pairs `train_X`, `val_X` that trials report, by X; or the scores of folds."""
     names = {name for trial in trials for name in trial.user_attrs.get(CURVES, {})}
     suffixes = {name.removeprefix("train_") for name in names if name.startswith("train_")}
-    return sorted(name for name in suffixes if f"val_{name}" in names)
+    pairs = [
+        Pair(name=name, train=f"train_{name}", validation=f"val_{name}")
+        for name in sorted(suffixes)
+        if f"val_{name}" in names
+    ]
+    if {FOLD_SCORE, FOLD_TRAIN_SCORE} <= names:
+        pairs.append(Pair(name=metric, train=FOLD_TRAIN_SCORE, validation=FOLD_SCORE))
+    return pairs
+
+
+def fit_of(trial: FrozenTrial, metric: str) -> tuple[float, float] | None:
+    """The metric on training and on validation data at a trial's end; None where not recorded.
+
+    Of a cross-validated trial the means over its folds.
+    """
+    for pair in curve_pairs([trial], metric):
+        train, validation = curve(trial, pair.train), curve(trial, pair.validation)
+        if not train or not validation:
+            continue
+        if pair.validation == FOLD_SCORE:
+            return fmean(train.values()), fmean(validation.values())
+        if pair.validation == metric:
+            return train[max(train)], validation[max(validation)]
+    return None
 
 
 def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:

@@ -288,7 +288,9 @@ class StudyReport:
         )
 
     def _compute(self) -> facts.Compute:
-        return facts.compute(self.trials, self.study.spec.fixed, self.planned_steps)
+        spec = self.study.spec
+        planned = self.planned_steps if spec.folds is None else lambda params: spec.folds
+        return facts.compute(self.trials, spec.fixed, planned)
 
     def _comparison(self) -> control.Comparison | None:
         points = facts.history(self.trials, as_pruned=True)

@@ -27,7 +27,9 @@ def model(measured) -> Model:
     from optuna.trial import TrialState
 
     best = trial(3, TrialState.COMPLETE, [0.7, 0.8])
-    return Model(study="small", trial=best, validation_images=1000, bundle=measured)
+    return Model(
+        study="small", metric="val_accuracy", trial=best, validation_images=1000, bundle=measured
+    )
 
 
 def metrics(table) -> Metrics:
@@ -49,6 +51,19 @@ def test_a_model_says_what_its_bundle_holds(model, measured):
     assert model.fit == (pytest.approx(0.85), 0.8)
     low, high = model.validation_interval
     assert low < 0.8 < high
+
+
+def test_a_cross_validated_model_is_judged_by_the_means_of_its_folds(model):
+    from optuna.trial import TrialState
+
+    folds = trial(1, TrialState.COMPLETE, [0.8, 0.75])
+    folds.user_attrs["curves"] = {
+        "step": [1, 2], "fold_score": [0.8, 0.7], "fold_train_score": [0.9, 1.0],
+        "fit_seconds": [3.0, 4.0],
+    }  # fmt: skip
+    found = dataclasses.replace(model, trial=folds)
+    assert found.fit == (pytest.approx(0.95), pytest.approx(0.75))
+    assert found.training_seconds == 7.0
 
 
 def test_a_model_without_a_bundle_leaves_cells_empty(model):

@@ -100,7 +100,18 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
     output = compare.add_mutually_exclusive_group()
     output.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
     output.add_argument("--json", action="store_true", help="one JSON object instead")
-    for verb in (export, evaluate, compare):
+    report = cli.add_verb(
+        verbs,
+        "report",
+        _report,
+        "write a page on studies that needs nothing else, and its figures as PNG and SVG",
+        f"{PROG} report ann cnn --out report",
+    )
+    report.add_argument("studies", nargs="+", metavar="STUDY")
+    report.add_argument(
+        "--out", type=Path, metavar="DIR", help="default: runs/STUDY/report, of several runs/report"
+    )
+    for verb in (export, evaluate, compare, report):
         cli.add_storage(verb)
         _add_data_dir(verb)
 
@@ -261,6 +272,18 @@ def _compare(args: argparse.Namespace) -> int:
         write_csv(comparison, args.csv)
     for line in lines(comparison):
         print(line)
+    return 0
+
+
+def _report(args: argparse.Namespace) -> int:
+    from fmnist_hpo.report.write import report_path, write_report
+
+    studies = [
+        open_named(argparse.Namespace(**vars(args), study=name), APPLICATION)
+        for name in dict.fromkeys(args.studies)
+    ]
+    path = write_report(studies, args.out or report_path(studies))
+    print(f"report: {path}")
     return 0
 
 

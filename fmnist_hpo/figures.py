@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Sample",
     "choose_samples",
+    "confusion_size",
     "draw_confusion",
     "draw_curves",
     "draw_folds",
     "draw_samples",
+    "plot_confusion",
 ]
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -121,14 +123,26 @@ def _draw_pair(axes: "Axes", curves: Mapping[str, Sequence[float]], name: str, u
 
 
 def draw_confusion(metrics: Metrics, title: str) -> bytes:
-    """The confusion matrix: counts in the cells, shares of the true class as shades."""
+    """The confusion matrix as PNG: counts in the cells, shares of the true class as shades."""
+    size = confusion_size(metrics)
+    figure = _figure(size + 1.6, size, title)
+    plot_confusion(figure, metrics)
+    return _png(figure)
+
+
+def confusion_size(metrics: Metrics) -> float:
+    """Inches that a legible confusion matrix takes in each direction."""
+    return min(5.0 + 0.35 * len(metrics.classes), 20.0)
+
+
+def plot_confusion(figure: "Figure", metrics: Metrics) -> None:
+    """See `draw_confusion`."""
     from matplotlib.colors import PowerNorm
 
     counts = np.array(metrics.confusion)
     shares = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = min(5.0 + 0.35 * len(metrics.classes), 20.0)
-    figure = _figure(size + 1.6, size, title)
     axes = figure.subplots()
+    axes.grid(visible=False)
     # the square root keeps a confusion of 1 % visible beside a diagonal of 95 %
     image = axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))
     ticks = range(len(metrics.classes))
@@ -143,7 +157,6 @@ def draw_confusion(metrics: Metrics, title: str) -> bytes:
                 axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
     bar.set_label("share of the true class (%)")
-    return _png(figure)
 
 
 def choose_samples(

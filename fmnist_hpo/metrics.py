@@ -8,7 +8,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ClassMetrics", "Metrics", "measure", "softmax", "wilson_interval"]
+__all__ = [
+    "CALIBRATION_BINS",
+    "ClassMetrics",
+    "Metrics",
+    "calibration_bins",
+    "measure",
+    "softmax",
+    "wilson_interval",
+]
 
 Z_95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
 CALIBRATION_BINS = 15  # equal widths, as in Guo et al. 2017, "On Calibration of Modern ..."
@@ -153,6 +161,24 @@ def _class_metrics(name: str, hits: int, support: int, predicted: int) -> ClassM
 
 def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Mean over the images of |accuracy - mean confidence| in their bin of confidence."""
+    counts, confident, accurate = calibration_bins(confidence, right)
+    return float((np.abs(accurate - confident) * counts).sum() / len(confidence))
+
+
+def calibration_bins(
+    confidence: NDArray[np.floating], right: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Images by their confidence, in CALIBRATION_BINS bins of equal width from 0 to 1.
+
+    Returns:
+        Of each bin the number of images, their mean confidence and their accuracy, the latter two
+        0 in an empty bin.
+    """
     bins = np.minimum((confidence * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
-    gaps = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+    counts = np.bincount(bins, minlength=CALIBRATION_BINS)
+    some = np.maximum(counts, 1)
+    return (
+        counts,
+        np.bincount(bins, weights=confidence, minlength=CALIBRATION_BINS) / some,
+        np.bincount(bins, weights=right, minlength=CALIBRATION_BINS) / some,
+    )

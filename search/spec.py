@@ -20,7 +20,10 @@ from search.strategies import PRUNERS, SAMPLERS, check_options
 __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read_spec"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_TABLES = ("budget", "sampler", "pruner", "workers", "data", "fixed", "space", "trials")
+_TABLES = (
+    "budget", "sampler", "pruner", "control", "audit", "workers", "data", "fixed", "space",
+    "trials",
+)  # fmt: skip
 _KEYS = ("problem", "name", "seed", "metric", "direction", "mode", "folds", *_TABLES)
 _MODES = ("holdout", "cross-validation")
 DEFAULT_FOLDS = 5
@@ -65,6 +68,8 @@ class StudySpec:
     hours: float | None
     sampler: Strategy
     pruner: Strategy
+    control: int  # of the lineages: drawn at random, never pruned, unknown to sampler and pruner
+    audit: float  # share of the pruned trials that run on to their end
     workers: Workers
     data: Mapping[str, Any]
     fixed: Mapping[str, Any]
@@ -93,6 +98,18 @@ class StudySpec:
             index = lineage - len(self.named)
             return NamedTrial(name=f"grid-{index}", params=self._grid[index])
         return None
+
+    def is_control(self, lineage: int) -> bool:
+        """Whether it belongs to the control, whose lineages lie evenly among the unassigned."""
+        index, free = lineage - len(self.named), self.trials - len(self.named)
+        if index < 0 or not self.control:
+            return False
+        return (index + 1) * self.control // free > index * self.control // free
+
+    def is_audited(self, lineage: int) -> bool:
+        """Whether it runs on when the pruner would end it; drawn in advance, whatever it does."""
+        digest = hashlib.sha256(f"{self.seed}:audit:{lineage}".encode()).digest()
+        return int.from_bytes(digest[:8]) < self.audit * 2**64
 
     def distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         """Optuna's distribution for each of these parameters.
@@ -166,7 +183,9 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     fixed = table.get("fixed", {})
     space = parse_space(table.get("space", {}), fixed, where)
     sampler = _strategy(table.get("sampler", {"name": "tpe"}), "sampler", SAMPLERS, where)
+    pruner = _strategy(table.get("pruner", {"name": "none"}), "pruner", PRUNERS, where)
     named = _named(table.get("trials", []), space, fixed, where)
+    trials = _budget(table.get("budget", {}), space, fixed, sampler, named, where)
     return StudySpec(
         name=name,
         problem=problem,
@@ -174,10 +193,12 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         direction=direction,
         seed=_number(table, "seed", where, default=0, whole=True, low=0),
         folds=_folds(table, where),
-        trials=_budget(table.get("budget", {}), space, fixed, sampler, named, where),
+        trials=trials,
         hours=_number(table.get("budget", {}), "hours", f"{where}: budget", above=0.0),
         sampler=sampler,
-        pruner=_strategy(table.get("pruner", {"name": "none"}), "pruner", PRUNERS, where),
+        pruner=pruner,
+        control=_control(table.get("control"), sampler, trials - len(named), where),
+        audit=_audit(table.get("audit"), pruner, where),
         workers=_workers(table.get("workers", {}), where),
         data=table.get("data", {}),
         fixed=fixed,
@@ -233,6 +254,46 @@ def _budget(
             f"{where}: budget.trials = {trials} is below the {len(named)} named trials; raise it"
         )
     return int(trials)
+
+
+def _control(
+    table: Mapping[str, Any] | None, sampler: Strategy, unassigned: int, where: str
+) -> int:
+    """The lineages that are drawn at random, beside those that the sampler proposes."""
+    if table is None:
+        return 0
+    here = f"{where}: control"
+    _only(table, ("trials",), here, "key")
+    trials = _number(table, "trials", here, whole=True, low=1)
+    if trials is None:
+        raise SpecError(f"{here}.trials is missing; say how many trials shall be drawn at random")
+    if sampler.name in ("random", "grid"):
+        raise SpecError(
+            f"{here} compares the sampler with random search, got sampler {sampler.name}; "
+            "remove [control], or name another sampler"
+        )
+    if trials >= unassigned:
+        raise SpecError(
+            f"{here}.trials are part of budget.trials and must leave some to the sampler: need "
+            f"less than {unassigned} (without the named ones), got {trials}; lower it"
+        )
+    return int(trials)
+
+
+def _audit(table: Mapping[str, Any] | None, pruner: Strategy, where: str) -> float:
+    """The share of the pruned trials that run on."""
+    if table is None:
+        return 0.0
+    here = f"{where}: audit"
+    _only(table, ("fraction",), here, "key")
+    fraction = _number(table, "fraction", here, above=0.0)
+    if fraction is None:
+        raise SpecError(f"{here}.fraction is missing; 0.05 lets 5 % of the pruned trials run on")
+    if fraction > 1:
+        raise SpecError(f"{here}.fraction must be a number > 0 and <= 1, got {fraction!r}")
+    if pruner.name == "none":
+        raise SpecError(f"{here} lets pruned trials run on, got no pruner; add a [pruner]")
+    return float(fraction)
 
 
 def _named(

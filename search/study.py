@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.study import StudyDirection
@@ -15,11 +15,19 @@ from optuna.trial import FrozenTrial
 from search.checkpoint import CheckpointStore
 from search.errors import NoResult, ProblemError, SearchError, StudyChanged
 from search.ledger import UID_ATTR, Ledger, Row, Timing
+from search.optuna_storage import OptunaStorage
 from search.problem import Problem
+from search.records import columns, records
+from search.searched import SearchedStorage
 from search.spec import StudySpec, parse_spec
 from search.status import Busy, Status, best_of
 from search.storage import Storage
 from search.strategies import make_pruner, make_sampler
+
+if TYPE_CHECKING:
+    import pandas
+
+    from search.plots import Plots
 
 __all__ = ["Study", "create_study", "load_problem", "open_study", "study_names", "validate"]
 
@@ -46,9 +54,15 @@ class Study:
         self.ledger.timing = Timing.of_beat(self.spec.workers.beat_seconds)
         self.ledger.max_retries = self.spec.workers.max_retries
         self.checkpoints = CheckpointStore(checkpoints or attrs[CHECKPOINTS], self.uid, warn=say)
-        self.optuna: optuna.Study = optuna.load_study(
-            study_name=name,
-            storage=storage.optuna,
+        self.optuna = self._optuna_study(storage.optuna)
+        self.searched = self.optuna  # what the study's sampler and pruner are given
+        if self.spec.control or self.spec.audit:
+            self.searched = self._optuna_study(SearchedStorage(storage.optuna))
+
+    def _optuna_study(self, storage: OptunaStorage) -> optuna.Study:
+        return optuna.load_study(
+            study_name=self.name,
+            storage=storage,
             sampler=optuna.samplers.RandomSampler(),
             pruner=make_pruner(self.spec.pruner.name, self.spec.pruner.options),
         )
@@ -116,6 +130,20 @@ class Study:
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Every parameter of a trial: `[fixed]` and its own."""
         return {**self.spec.fixed, **trial.params}
+
+    def trials_frame(self) -> "pandas.DataFrame":
+        """Every trial as a row, with the columns of `trials --csv`."""
+        import pandas
+
+        trials, fixed = self.trials, self.spec.fixed
+        return pandas.DataFrame(records(trials, fixed), columns=columns(trials, fixed))
+
+    @property
+    def plot(self) -> "Plots":
+        """Interactive figures: `study.plot.history()` and so on."""
+        from search.plots import Plots  # imports plotly
+
+        return Plots(self.optuna, self.spec.metric)
 
     def status(self) -> Status:
         """What the study looks like now."""

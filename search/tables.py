@@ -12,9 +12,11 @@ from rich.live import Live
 from rich.table import Table
 
 from search.display import clock, make_status, show_params
+from search.records import columns, records, seconds
 from search.service import Epoch, Replay
 from search.status import Status
 from search.study import Study
+from search.trials import ARM_ATTR, AUDIT_ATTR
 
 __all__ = [
     "EpochPrinter",
@@ -57,7 +59,7 @@ def print_trials(study: Study) -> None:
             ending(trial),
             "" if trial.value is None else f"{trial.value:.4f}",
             str(max(trial.intermediate_values, default=0)),
-            clock(_seconds(trial)),
+            clock(seconds(trial)),
             " ".join(filter(None, [trial.user_attrs.get("name"), show_params(trial.params)])),
         )
     _console().print(table)
@@ -69,6 +71,10 @@ def ending(trial: FrozenTrial) -> str:
     word = str(reason) if reason else trial.state.name.lower()
     if "retry_of" in trial.user_attrs:
         word += f", resumed {trial.user_attrs['retry_of']}"
+    if AUDIT_ATTR in trial.user_attrs:
+        word += f", audited from step {trial.user_attrs[AUDIT_ATTR]['step']}"
+    if ARM_ATTR in trial.user_attrs:
+        word += f", {trial.user_attrs[ARM_ATTR]}"
     if "duplicate_of" in trial.user_attrs:
         word += f", repeats {trial.user_attrs['duplicate_of']}"
     return word
@@ -76,45 +82,9 @@ def ending(trial: FrozenTrial) -> str:
 
 def write_csv(study: Study, out: TextIO) -> None:
     """Every trial with every parameter, one column each."""
-    trials = study.trials
-    params = sorted({name for trial in trials for name in study.params(trial)})
-    writer = csv.writer(out)
-    writer.writerow(
-        [
-            "number",
-            "lineage",
-            "state",
-            "reason",
-            "name",
-            "value",
-            "steps",
-            "seconds",
-            "worker",
-            "retry_of",
-            "duplicate_of",
-            "error",
-            *(f"param_{name}" for name in params),
-        ]
-    )
-    for trial in trials:
-        attrs, values = trial.user_attrs, study.params(trial)
-        writer.writerow(
-            [
-                trial.number,
-                attrs.get("lineage"),
-                trial.state.name.lower(),
-                attrs.get("reason"),
-                attrs.get("name"),
-                trial.value,
-                max(trial.intermediate_values, default=0),
-                _seconds(trial),
-                attrs.get("worker"),
-                attrs.get("retry_of"),
-                attrs.get("duplicate_of"),
-                attrs.get("error"),
-                *(values.get(name) for name in params),
-            ]
-        )
+    writer = csv.DictWriter(out, columns(study.trials, study.spec.fixed))
+    writer.writeheader()
+    writer.writerows(records(study.trials, study.spec.fixed))
 
 
 def print_best(study: Study, *, as_json: bool) -> None:
@@ -166,10 +136,6 @@ def print_verdict(replay: Replay) -> None:
 
 def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.6f}"
-
-
-def _seconds(trial: FrozenTrial) -> float | None:
-    return trial.duration.total_seconds() if trial.duration is not None else None
 
 
 def _console() -> Console:

@@ -11,6 +11,7 @@ import optuna
 
 from search.checkpoint import CheckpointStore
 from search.problem import TrialPruned, TrialStopped
+from search.trials import AUDIT_ATTR
 
 __all__ = ["CURVES", "TrialRun"]
 
@@ -29,6 +30,8 @@ class TrialRun:
         timeout_seconds: of this attempt; None for no limit.
         last_value: the metric at the last step of the attempt before; None without any.
         batch: makes one transaction of the writes inside it.
+        prunable: whether the pruner is asked.
+        audited: whether the trial is marked and runs on when the pruner would end it.
     """
 
     def __init__(
@@ -44,6 +47,8 @@ class TrialRun:
         timeout_seconds: float | None,
         last_value: float | None,
         batch: Callable[[], AbstractContextManager[None]],
+        prunable: bool,
+        audited: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.params = params
@@ -55,6 +60,8 @@ class TrialRun:
         self._lost = lost
         self._clock = clock
         self._batch = batch
+        self._prunable = prunable
+        self._audited = audited
         self._deadline = math.inf if timeout_seconds is None else clock() + timeout_seconds
         self.last_value = last_value
         curves = trial.user_attrs.get(CURVES, {})
@@ -89,8 +96,12 @@ class TrialRun:
                 self._trial.set_user_attr(CURVES, self._curves)
                 self._trial.report(value, step)
             self.last_value = value
-            if self._trial.should_prune():
-                raise TrialPruned
+            if self._prunable and self._trial.should_prune():
+                if not self._audited:
+                    raise TrialPruned
+                self._prunable = False
+                mark = {"trial": self._trial.number, "step": step, "value": value}
+                self._trial.set_user_attr(AUDIT_ATTR, mark)
         if self.should_stop:
             raise TrialStopped
 

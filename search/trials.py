@@ -9,6 +9,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 __all__ = [
+    "ARM_ATTR",
+    "AUDIT_ATTR",
+    "CONTROL",
     "LEASE_ATTR",
     "LINEAGE_ATTR",
     "REASON_ATTR",
@@ -23,6 +26,9 @@ LEASE_ATTR = "search:lease"  # system attribute of a trial: [lineage, attempt]
 REASON_ATTR = "reason"  # user attribute: a Reason's value
 RETRY_ATTR = "retry_of"  # user attribute: number of the trial that it continues
 LINEAGE_ATTR = "lineage"  # user attribute
+ARM_ATTR = "arm"  # user attribute: CONTROL, or absent
+CONTROL = "control"  # drawn at random and not pruned, to compare the sampler and pruner with
+AUDIT_ATTR = "audit"  # user attribute: {"trial": , "step": , "value": } that would have been pruned
 
 _OF_ONE_ATTEMPT = (REASON_ATTR, RETRY_ATTR, "error", "traceback")
 

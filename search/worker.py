@@ -30,7 +30,7 @@ from search.problem import Diverged, TrialPruned, TrialStopped
 from search.strategies import hand_over, make_sampler
 from search.study import Study
 from search.trial_run import TrialRun
-from search.trials import Fresh, Reason
+from search.trials import ARM_ATTR, AUDIT_ATTR, CONTROL, Fresh, Reason
 
 __all__ = ["stop_on_signals", "work"]
 
@@ -65,6 +65,8 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
     def fresh(lineage: int) -> Fresh:
         assigned = study.spec.assigned(lineage)
         label = {"name": assigned.name} if assigned else {}
+        if study.spec.is_control(lineage):
+            label[ARM_ATTR] = CONTROL
         return Fresh(
             params=assigned.params if assigned else {},
             user_attrs={**label, "fingerprint": dict(study.fingerprint), **origin},
@@ -121,6 +123,7 @@ def _attempt(study: Study, claim: Claim, stop: threading.Event, say: Callable[[s
 def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Ending | None:
     """Carry the problem through; None when the trial was stopped and goes on elsewhere."""
     timeout = study.spec.workers.trial_timeout_seconds
+    lineage = claim.lease.lineage
     run: TrialRun | None = None
     try:
         with study.storage.optuna.batch():
@@ -129,14 +132,16 @@ def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Endi
         run = TrialRun(
             trial,
             params=params,
-            seed=trial_seed(study.spec.seed, claim.lease.lineage),
-            lineage=claim.lease.lineage,
+            seed=trial_seed(study.spec.seed, lineage),
+            lineage=lineage,
             checkpoints=study.checkpoints,
             stop=stop,
             lost=beat.lost,
             timeout_seconds=timeout,
             last_value=steps[max(steps)] if steps else None,
             batch=study.storage.optuna.batch,
+            prunable=not study.spec.is_control(lineage) and AUDIT_ATTR not in trial.user_attrs,
+            audited=study.spec.is_audited(lineage),
         )
         value = float(study.problem.run(run))
         if not math.isfinite(value):
@@ -176,15 +181,16 @@ def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Endi
 def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
     """Optuna's trial with every parameter sampled, and all parameters the problem is given."""
     spec, lineage = study.spec, claim.lease.lineage
+    searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
+    if spec.is_control(lineage):
+        searched, name, options = study.optuna, "random", {}
     # A scrambled sequence is one sequence only while all workers scramble it alike.
-    seed = spec.seed if spec.sampler.name == "qmc" else trial_seed(spec.seed, lineage)
-    sampler = make_sampler(
-        spec.sampler.name, spec.sampler.options, seed=seed, conditional=spec.space.conditional
-    )
-    hand_over(study.optuna.sampler, sampler)
-    study.optuna.sampler = sampler
-    study.optuna._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
-    trial = optuna.Trial(study.optuna, claim.trial._trial_id)
+    seed = spec.seed if name == "qmc" else trial_seed(spec.seed, lineage)
+    sampler = make_sampler(name, options, seed=seed, conditional=spec.space.conditional)
+    hand_over(searched.sampler, sampler)
+    searched.sampler = sampler
+    searched._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
+    trial = optuna.Trial(searched, claim.trial._trial_id)
     assigned = spec.assigned(lineage)
     if assigned is not None:
         for name, distribution in spec.distributions(assigned.params).items():

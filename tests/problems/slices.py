@@ -1,4 +1,4 @@
-"""A small data set of real images, in idx format."""
+"""The first images of the real data set, as a data set of one's own."""
 
 import gzip
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 from fmnist_hpo import data
 
 
-def write_slice(target: Path) -> None:
-    """The first 2,000 training and 500 test images of Fashion-MNIST, as a data set of one's own."""
+def write_slice(target: Path, *, train: int = 2000, test: int = 500) -> Path:
+    """Write the four idx files; returns their folder."""
     source = data.find()
     target.mkdir()
-    for stem, count in (("train", 2000), ("t10k", 500)):
+    for stem, count in (("train", train), ("t10k", test)):
         for kind, header, size in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
             name = f"{stem}-{kind}-ubyte"
             path = next(p for p in (source / name, source / f"{name}.gz") if p.exists())
@@ -19,3 +19,4 @@ def write_slice(target: Path) -> None:
             head = bytearray(raw[:header])
             head[4:8] = count.to_bytes(4, "big")
             (target / name).write_bytes(bytes(head) + raw[header : header + count * size])
+    return target

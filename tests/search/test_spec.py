@@ -100,6 +100,15 @@ def test_a_study_of_named_trials_alone_needs_no_budget() -> None:
         ('name = "second"', 'name = "first"', "the name 'first' is taken"),
         ("rate = 0.02", "rate = 2.0", "rate = 2.0 lies outside the space; from 0.001 to 0.1"),
         ("[space]", "[space", "is not valid TOML"),
+        ("[fixed]", "[control]\ntrials = 3\n[fixed]", "need less than 3 .*, got 3; lower it"),
+        ("[fixed]", "[control]\ntrials = 0\n[fixed]", "trials must be a whole number >= 1, got 0"),
+        ("[fixed]", "[control]\n[fixed]", "control.trials is missing"),
+        ("[fixed]", "[control]\ntrails = 1\n[fixed]", "'trails'; did you mean 'trials'"),
+        ('"tpe"', '"random"\n[control]\ntrials = 1', "compares the sampler with random search"),
+        ("[fixed]", "[audit]\nfraction = 0.1\n[fixed]", "got no pruner; add a .pruner."),
+        ("[fixed]", "[audit]\n[fixed]", "audit.fraction is missing"),
+        ("[fixed]", "[audit]\nfraction = 0\n[fixed]", "fraction must be a number > 0, got 0"),
+        ("[fixed]", "[audit]\nfraction = 2\n[fixed]", "must be a number > 0 and <= 1, got 2"),
     ],
 )
 def test_a_mistake_names_file_rule_value_and_remedy(old: str, new: str, message: str) -> None:

@@ -1,0 +1,233 @@
+"""`write_report`: the page and its figures, into a folder."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.report import figures
+from fmnist_hpo.report.models import Model, confused
+from search.display import clock
+from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
+from search.report.sections import StudyReport
+from search.study import Study
+
+__all__ = ["make_page", "report_path", "write_report"]
+
+SHEET = "figures/samples.png"  # in a bundle
+
+
+def report_path(studies: Sequence[Study]) -> Path:
+    """Where a report lies unless told otherwise."""
+    return Path("runs", studies[0].name, "report") if len(studies) == 1 else Path("runs", "report")
+
+
+def write_report(studies: Sequence[Study], directory: Path) -> Path:
+    """Write report.html and figures/*.png, *.svg; the path of the page.
+
+    Raises:
+        InputError: the folder is not writable, or a bundle is damaged.
+    """
+    page = directory / "report.html"
+    try:
+        for name, data in make_page(studies).files().items():
+            _write(directory / name, data)
+    except OSError as error:
+        raise InputError(f"cannot write the report into {directory}: {error.strerror}") from error
+    return page
+
+
+def make_page(studies: Sequence[Study]) -> Page:
+    """The whole report, as data."""
+    reports = [StudyReport.of(study, planned_epochs) for study in studies]
+    models = [Model.of(report.study, report.best) for report in reports if report.best is not None]
+    by_study = {model.study: model for model in models}
+    several = len(studies) > 1
+    sections = [Section(title="In short", parts=_summary(reports, by_study))]
+    if models:
+        sections.append(Section(title="The models compared" if several else "What the model costs",
+                                parts=_comparison(models)))  # fmt: skip
+    for report in reports:
+        model = by_study.get(report.study.name)
+        if model is not None:
+            sections += _chosen(model)
+        sections += report.sections()
+    names = ", ".join(study.name for study in studies)
+    today = datetime.now(UTC)
+    return Page(
+        title=f"Report: {names}",
+        subtitle=f"Hyperparameter search, made on {today:%Y-%m-%d %H:%M} UTC from the storage and "
+        "the exported bundles.",
+        sections=sections,
+    )
+
+
+def planned_epochs(params: Mapping[str, Any]) -> int | None:
+    """Steps of a trial that nobody prunes."""
+    epochs = params.get("epochs")
+    return epochs if isinstance(epochs, int) else None
+
+
+def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> list[Part]:
+    parts: list[Part] = []
+    for report in reports:
+        name = report.study.name
+        lines = report.summary()
+        if name in models:
+            lines[2:2] = _accuracy_lines(models[name])
+        if len(reports) > 1:
+            parts.append(Paragraph(text=f"Study {name}:"))
+        parts.append(Bullets(lines=lines))
+    return parts
+
+
+def _accuracy_lines(model: Model) -> list[str]:
+    test, lines = model.test, []
+    if (found := model.validation_interval) is not None:
+        lines.append(
+            f"Validation accuracy: {_percent(float(model.trial.value or 0.0))} "
+            f"({_percent(found[0])} to {_percent(found[1])}, {model.validation_images:,} images); "
+            "as the best of many it flatters."
+        )
+    if test is None:
+        lines.append("Test accuracy: the test set is still sealed.")
+        return lines
+    low, high = test.accuracy_interval
+    times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
+    lines.append(
+        f"Test accuracy: {_percent(test.accuracy)} (95 % interval {_percent(low)} to "
+        f"{_percent(high)}, {test.n:,} images), measured {times}."
+    )
+    worst = min(test.per_class, key=lambda one: one.f1)
+    pairs = confused(test, 2)
+    if pairs:
+        lines.append(
+            f"Hardest: {worst.name} (F1 {100 * worst.f1:.1f} %); most often confused: "
+            + " and ".join(f"{one} with {other}" for one, other, _, _ in pairs)
+            + "."
+        )
+    return lines
+
+
+def _comparison(models: Sequence[Model]) -> list[Part]:
+    rows = [
+        (
+            model.study,
+            str(model.trial.number),
+            _percent(float(model.trial.value or 0.0)),
+            "" if model.test is None else _percent(model.test.accuracy),
+            "" if model.fit is None else f"{100 * (model.fit[0] - model.fit[1]):+.2f}",
+            clock(model.training_seconds),
+            "" if model.parameters is None else f"{model.parameters:,}",
+            "" if model.latency_ms is None else f"{model.latency_ms:.3f}",
+        )
+        for model in models
+    ]
+    parts: list[Part] = [
+        Table(
+            head=(
+                "study",
+                "trial",
+                "validation",
+                "test",
+                "train - validation (pp)",
+                "training",
+                "parameters",
+                "latency (ms)",
+            ),
+            rows=rows,
+        ),
+        Paragraph(
+            text="Training is that of the best trial, in minutes and seconds. Latency is the "
+            "median of one image through the ONNX model on one thread of the machine that made "
+            "this report; empty cells are not known, as for a study that was not exported."
+        ),
+    ]
+    if len(models) > 1:
+        parts.append(
+            Drawing(
+                name="models-comparison",
+                figure=figures.draw_comparison(models, "Accuracy against cost"),
+                caption="The best model of each study, on the test set where it was measured and "
+                "else on its validation part. Up and to the left is better.",
+            )
+        )
+    if len(models) > 1 and any(model.fit for model in models):
+        parts.append(
+            Drawing(
+                name="models-overfitting",
+                figure=figures.draw_overfitting(models, "Overfitting"),
+                caption="Accuracy at the best trial's last step. The training figure is the mean "
+                "over the epoch, on augmented images and with dropout where configured, so it can "
+                "lie below the validation figure.",
+            )
+        )
+    return parts
+
+
+def _chosen(model: Model) -> list[Section]:
+    test, bundle, name = model.test, model.bundle, model.study
+    if test is None or bundle is None:
+        why = "has not been exported" if bundle is None else "has a sealed test set still"
+        text = f"The study {why}, so nothing is said of single classes and images."
+        return [Section(title=f"{name}: the chosen model", parts=[Paragraph(text=text)])]
+    title = f"{name}, trial {bundle.provenance['trial']}, test set"
+    parts: list[Part] = [
+        Paragraph(
+            text="All of this is what the sealed measurement stored in the bundle; nothing was "
+            "measured anew."
+        ),
+        Drawing(
+            name=f"{name}-classes",
+            figure=figures.draw_classes(test, f"{title}: the hardest classes on top"),
+            caption="Precision: how many of those named so are so. Recall: how many of those that "
+            "are so were named so. F1: their harmonic mean.",
+        ),
+        Drawing(
+            name=f"{name}-confusion",
+            figure=figures.draw_confusion(test, f"{title}: confusion matrix"),
+            caption=f"{test.n:,} images. Rows are true classes; the shade is the share of the row.",
+        ),
+        Table(
+            head=("confused with each other", "", "images", "of both classes"),
+            rows=[
+                (one, other, f"{count:,}", f"{100 * share:.1f} %")
+                for one, other, count, share in confused(test)
+            ],
+        ),
+    ]
+    if model.predictions is not None and model.has_probabilities:
+        parts.append(
+            Drawing(
+                name=f"{name}-reliability",
+                figure=figures.draw_reliability(
+                    model.predictions, test.calibration_error, f"{title}: reliability"
+                ),
+                caption="Below the dashed line the model is surer than it should be.",
+            )
+        )
+    if SHEET in bundle.files:
+        parts.append(
+            Picture(
+                name=f"{name}-samples",
+                data=bundle.files[SHEET],
+                caption="Test images that the model names rightly and surely, wrongly though "
+                "surely, and those it is least sure of.",
+            )
+        )
+    return [Section(title=f"{name}: the chosen model", parts=parts)]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(data)
+    Path(file.name).chmod(0o644)
+    Path(file.name).replace(path)

@@ -1,0 +1,326 @@
+"""What a report says of a study, as data: read from its trials, drawn and written elsewhere."""
+
+import warnings
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import fmean
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
+from search.searched import as_searched
+from search.trial_run import CURVES
+from search.trials import ARM_ATTR, AUDIT_ATTR, CONTROL, REASON_ATTR, RETRY_ATTR, Reason
+
+__all__ = [
+    "AuditedTrial",
+    "Compute",
+    "Endings",
+    "Pair",
+    "Point",
+    "Span",
+    "audited",
+    "compute",
+    "curve",
+    "curve_pairs",
+    "endings",
+    "fit_of",
+    "history",
+    "importances",
+    "is_control",
+    "last_attempts",
+    "running_best",
+    "spans",
+    "training_seconds",
+]
+
+IMPORTANCE_TRIALS = 6  # complete ones, below which shares would say nothing
+PlannedSteps = Callable[[Mapping[str, Any]], int | None]
+
+
+def is_control(trial: FrozenTrial) -> bool:
+    """Whether it was drawn at random and unknown to sampler and pruner."""
+    return bool(trial.user_attrs.get(ARM_ATTR) == CONTROL)
+
+
+def last_attempts(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The last attempt of each lineage that has ended, by number; a stopped one goes on."""
+    latest = {trial.user_attrs.get("lineage", ~trial.number): trial for trial in trials}
+    return sorted(
+        (
+            trial
+            for trial in latest.values()
+            if trial.state.is_finished()
+            and trial.user_attrs.get(REASON_ATTR) != Reason.STOPPED.value
+        ),
+        key=lambda trial: trial.number,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endings:
+    """How lineages ended, and how many attempts at them were interrupted."""
+
+    by_word: Mapping[str, int]  # complete, pruned, diverged, timeout, out-of-memory, error, lost
+    lost_attempts: int  # whose worker died
+    stopped_attempts: int  # whose worker was asked to stop
+    control: int
+    audited: int
+
+    @property
+    def total(self) -> int:
+        return sum(self.by_word.values())
+
+
+def endings(trials: Sequence[FrozenTrial]) -> Endings:
+    """Count how the lineages of a study ended, by reason where there is one."""
+    ended = last_attempts(trials)
+    words = Counter(map(_ending, ended))
+    reasons = Counter(trial.user_attrs.get(REASON_ATTR) for trial in trials)
+    return Endings(
+        by_word=dict(words),
+        lost_attempts=reasons[Reason.LOST.value],
+        stopped_attempts=reasons[Reason.STOPPED.value],
+        control=sum(map(is_control, ended)),
+        audited=sum(AUDIT_ATTR in trial.user_attrs for trial in ended),
+    )
+
+
+def _ending(trial: FrozenTrial) -> str:
+    return str(trial.user_attrs.get(REASON_ATTR, trial.state.name.lower()))
+
+
+def training_seconds(trial: FrozenTrial) -> float:
+    """Seconds of training of a lineage up to a trial's last step.
+
+    The sum of the curve `seconds` or `fit_seconds` where the problem reports one, which leaves out what waiting
+    and dead workers cost; otherwise how long this attempt took.
+    """
+    seconds = curve(trial, "seconds") or curve(trial, "fit_seconds")  # of an epoch, of a fold
+    if seconds:
+        return sum(value for step, value in seconds.items() if step in trial.intermediate_values)
+    return trial.duration.total_seconds() if trial.duration is not None else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """Training that was done, and training that the pruner spared."""
+
+    steps: int
+    seconds: float
+    saved_steps: int
+    saved_seconds: float  # at each pruned trial's own pace
+    estimated: bool  # the steps that were planned are the mean of the complete trials'
+
+    @property
+    def saved_share(self) -> float:
+        """Of what would have been done without a pruner, 0 to 1."""
+        whole = self.seconds + self.saved_seconds
+        return self.saved_seconds / whole if whole else 0.0
+
+
+def compute(
+    trials: Sequence[FrozenTrial], fixed: Mapping[str, Any], planned_steps: PlannedSteps
+) -> Compute:
+    """Add up the training of all lineages.
+
+    Args:
+        fixed: parameters that every trial has.
+        planned_steps: from a trial's parameters; None where they do not tell.
+    """
+    ended = last_attempts(trials)
+    complete = [len(t.intermediate_values) for t in ended if t.state is TrialState.COMPLETE]
+    typical = round(sum(complete) / len(complete)) if complete else 0
+    saved_steps, saved_seconds, estimated = 0, 0.0, False
+    for trial in ended:
+        done = len(trial.intermediate_values)
+        if trial.state is not TrialState.PRUNED or REASON_ATTR in trial.user_attrs or not done:
+            continue
+        planned = planned_steps({**fixed, **trial.params})
+        estimated |= planned is None
+        spared = max(0, (typical if planned is None else planned) - done)
+        saved_steps += spared
+        saved_seconds += spared * training_seconds(trial) / done
+    return Compute(
+        steps=sum(len(trial.intermediate_values) for trial in ended),
+        seconds=sum(map(training_seconds, ended)),
+        saved_steps=saved_steps,
+        saved_seconds=saved_seconds,
+        estimated=estimated,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditedTrial:
+    """A trial that ran on though the pruner would have ended it."""
+
+    number: int
+    step: int  # at which it would have been pruned
+    value: float  # then
+    final: float | None  # None when it diverged or failed later
+
+
+def audited(trials: Sequence[FrozenTrial]) -> list[AuditedTrial]:
+    """The audited trials that have ended, by number."""
+    return [
+        AuditedTrial(
+            number=trial.number,
+            step=trial.user_attrs[AUDIT_ATTR]["step"],
+            value=trial.user_attrs[AUDIT_ATTR]["value"],
+            final=trial.value if trial.state is TrialState.COMPLETE else None,
+        )
+        for trial in last_attempts(trials)
+        if AUDIT_ATTR in trial.user_attrs
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A lineage in the history: its value, when it ended, and in which arm."""
+
+    number: int
+    hours: float  # since the study's first trial began
+    value: float
+    complete: bool  # else pruned: the value is the last one reported
+    control: bool
+    training_seconds: float
+
+
+def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[Point]:
+    """Every lineage that ended with a value, in the order in which they ended.
+
+    Args:
+        as_pruned: show audited trials as the pruned ones that they would have been.
+    """
+    start = min((t.datetime_start for t in trials if t.datetime_start), default=None)
+    found = []
+    for trial in last_attempts(trials):
+        seen = trial
+        if as_pruned and not is_control(trial):
+            seen = as_searched(trial) or trial
+        if seen.value is None or start is None or seen.datetime_complete is None:
+            continue
+        found.append(
+            Point(
+                number=trial.number,
+                hours=(seen.datetime_complete - start).total_seconds() / 3600,
+                value=seen.value,
+                complete=seen.state is TrialState.COMPLETE,
+                control=is_control(trial),
+                training_seconds=training_seconds(seen),
+            )
+        )
+    return sorted(found, key=lambda point: (point.hours, point.number))
+
+
+def running_best(points: Sequence[Point], direction: str) -> list[tuple[Point, float]]:
+    """The best value so far at each complete point, in the order given."""
+    better = max if direction == "maximize" else min
+    best: list[tuple[Point, float]] = []
+    for point in points:
+        if point.complete:
+            value = better(point.value, best[-1][1]) if best else point.value
+            best.append((point, value))
+    return best
+
+
+def curve(trial: FrozenTrial, name: str) -> dict[int, float]:
+    """Step -> value of one of a trial's further curves; steps without a number are left out."""
+    curves = trial.user_attrs.get(CURVES, {})
+    values = curves.get(name, [])
+    return {
+        step: value
+        for step, value in zip(curves.get("step", []), values, strict=False)
+        if value is not None
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Two curves that tell what was learnt from what was remembered, by their names."""
+
+    name: str  # of what they measure
+    train: str
+    validation: str
+
+
+def curve_pairs(trials: Sequence[FrozenTrial], metric: str) -> list[Pair]:
+    """The pairs `train_X`, `val_X` that trials report, by X; or the scores of folds."""
+    names = {name for trial in trials for name in trial.user_attrs.get(CURVES, {})}
+    suffixes = {name.removeprefix("train_") for name in names if name.startswith("train_")}
+    pairs = [
+        Pair(name=name, train=f"train_{name}", validation=f"val_{name}")
+        for name in sorted(suffixes)
+        if f"val_{name}" in names
+    ]
+    if {FOLD_SCORE, FOLD_TRAIN_SCORE} <= names:
+        pairs.append(Pair(name=metric, train=FOLD_TRAIN_SCORE, validation=FOLD_SCORE))
+    return pairs
+
+
+def fit_of(trial: FrozenTrial, metric: str) -> tuple[float, float] | None:
+    """The metric on training and on validation data at a trial's end; None where not recorded.
+
+    Of a cross-validated trial the means over its folds.
+    """
+    for pair in curve_pairs([trial], metric):
+        train, validation = curve(trial, pair.train), curve(trial, pair.validation)
+        if not train or not validation:
+            continue
+        if pair.validation == FOLD_SCORE:
+            return fmean(train.values()), fmean(validation.values())
+        if pair.validation == metric:
+            return train[max(train)], validation[max(validation)]
+    return None
+
+
+def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
+    """The share of the value's variation that each parameter explains (PED-ANOVA), largest first.
+
+    Empty when there are too few trials to tell.
+    """
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if len(complete) < IMPORTANCE_TRIALS or len({trial.value for trial in complete}) < 2:
+        return {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that a parameter occurs in few trials
+        try:
+            return dict(optuna.importance.get_param_importances(study))
+        except (ValueError, RuntimeError):  # no parameter varies
+            return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """One attempt on the timeline."""
+
+    number: int
+    worker: str
+    start: datetime
+    end: datetime
+    ending: str  # complete, pruned, lost, stopped, ...; running
+    resumes: bool  # goes on with an earlier attempt
+
+
+def spans(trials: Sequence[FrozenTrial], *, now: datetime) -> list[Span]:
+    """Every attempt that was begun, by number.
+
+    Args:
+        now: the end of those that still run; local and naive, as Optuna's times.
+    """
+    return [
+        Span(
+            number=trial.number,
+            worker=str(trial.user_attrs.get("worker", "?")),
+            start=trial.datetime_start,
+            end=trial.datetime_complete or now,
+            ending=_ending(trial),
+            resumes=RETRY_ATTR in trial.user_attrs,
+        )
+        for trial in trials
+        if trial.datetime_start is not None
+    ]

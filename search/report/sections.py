@@ -1,0 +1,310 @@
+"""What a report says of one study, from its storage alone."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from scipy.stats import binomtest
+
+from search.display import clock
+from search.report import control, draw, facts
+from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
+from search.status import best_of
+from search.study import Study
+
+__all__ = ["StudyReport"]
+
+PRUNED_SHOWN = 12  # curves of pruned trials
+BEST_SHOWN = 4  # curves of the best
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyReport:
+    """One study, read once.
+
+    Attributes:
+        planned_steps: from a trial's parameters to the steps it would run unpruned, where they
+            tell; used to say what pruning spared.
+    """
+
+    study: Study
+    trials: Sequence[FrozenTrial]
+    planned_steps: Callable[[Mapping[str, Any]], int | None]
+
+    @classmethod
+    def of(
+        cls, study: Study, planned_steps: Callable[[Mapping[str, Any]], int | None]
+    ) -> "StudyReport":
+        """Read a study's trials."""
+        return cls(study=study, trials=study.trials, planned_steps=planned_steps)
+
+    @property
+    def metric(self) -> draw.Metric:
+        return draw.Metric(name=self.study.spec.metric, direction=self.study.spec.direction)
+
+    @property
+    def best(self) -> FrozenTrial | None:
+        return best_of(self.trials, self.study.spec.direction)
+
+    def summary(self) -> list[str]:
+        """What was searched and what came out: a line each."""
+        spec, metric, best = self.study.spec, self.metric, self.best
+        ended, used = facts.endings(self.trials), self._compute()
+        searched = f"{len(spec.space.parameters)} parameters" if spec.space.parameters else (
+            f"{len(spec.named)} named configurations")  # fmt: skip
+        lines = [
+            f"Searched: {searched}, {ended.total} of {spec.trials} trials ended, proposed by "
+            f"{spec.sampler.name}, pruned by {spec.pruner.name}.",
+            "How they ended: "
+            + ", ".join(f"{count} {word}" for word, count in sorted(ended.by_word.items()))
+            + (
+                f"; {ended.lost_attempts} attempts whose worker died went on elsewhere"
+                if ended.lost_attempts
+                else ""
+            )
+            + ".",
+            f"Compute: {clock(used.seconds)} of training in "
+            f"{clock(self.study.ledger.elapsed())} of wall-clock time; pruning spared "
+            f"{clock(used.saved_seconds)} ({100 * used.saved_share:.0f} % of what all trials run "
+            "to their end would have taken"
+            + (", estimated from the complete ones)." if used.estimated else ")."),
+        ]
+        if best is not None:
+            lines.insert(1, f"Best: trial {best.number} with {metric.label.split(' (')[0]} "
+                            f"{metric.show(best.value or 0.0)}.")  # fmt: skip
+        else:
+            lines.insert(1, "Best: no trial is complete yet.")
+        return [*lines, self.control_line(), self.audit_line()]
+
+    def control_line(self) -> str:
+        """What the control says."""
+        found = self._comparison()
+        if not self.study.spec.control:
+            return "Control: the study has none, so nothing is said of how much the sampler helped."
+        if found is None:
+            return "Control: too few of its trials have ended to compare."
+        reached = self.metric.show(found.value)
+        if found.ratio is None:
+            return (
+                f"Control: random search ({found.control_trials} trials) reached {reached}, "
+                "which the study did not reach."
+            )
+        low = f"{found.low:.1f}" if found.low > 0 else "not reached"
+        return (
+            f"Control: the study reached {reached} with {found.ratio:.1f} times less training than "
+            f"random search ({found.control_trials} trials; 95 % interval {low} to "
+            f"{found.high:.1f} from resampling them)."
+        )
+
+    def audit_line(self) -> str:
+        """How often the pruner was wrong, and by how much."""
+        if not self.study.spec.audit:
+            return "Pruner: not audited, so nothing is said of what it threw away."
+        ran = [one for one in facts.audited(self.trials) if one.final is not None]
+        rival = self._best_unaudited()
+        if not ran or rival is None:
+            return "Pruner: no audited trial has run to its end yet."
+        sign = 1 if self.metric.direction == "maximize" else -1
+        gains = [sign * (float(one.final or 0.0) - float(rival.value or 0.0)) for one in ran]
+        wrong = sum(gain > 0 for gain in gains)
+        low, high = binomtest(wrong, len(ran)).proportion_ci(method="wilson")
+        text = (
+            f"Pruner: of {_trials(len(ran))} that ran on for the audit, {wrong} ended better "
+            f"than the best other trial (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+        )
+        if self.metric.unit == 100:
+            size = f"{100 * abs(max(gains)):.2f} percentage points"
+        else:
+            size = f"{abs(max(gains)):.3g}"
+        if wrong:
+            return f"{text}, by at most {size}."
+        return f"{text}; the nearest stayed {size} behind."
+
+    def sections(self, *, level: int = 2) -> list[Section]:
+        """Everything else, with its figures."""
+        name = self.study.name
+        made = [
+            Section(title=f"{name}: configuration", parts=self._configuration(), level=level),
+            Section(title=f"{name}: how the trials ended", parts=self._endings(), level=level),
+            Section(title=f"{name}: the search", parts=self._search(), level=level),
+            Section(title=f"{name}: parameters", parts=self._parameters(), level=level),
+        ]
+        return [section for section in made if section.parts]
+
+    def _configuration(self) -> list[Part]:
+        best = self.best
+        if best is None:
+            return []
+        rows = [(k, _text(v)) for k, v in self.study.params(best).items()]
+        named = f" ({best.user_attrs['name']})" if "name" in best.user_attrs else ""
+        arm = " It was drawn by the control." if facts.is_control(best) else ""
+        return [
+            Paragraph(text=f"The best configuration is that of trial {best.number}{named}.{arm}"),
+            Table(head=("parameter", "value"), rows=rows),
+        ]
+
+    def _endings(self) -> list[Part]:
+        ended, used = facts.endings(self.trials), self._compute()
+        rows = [(word, str(count)) for word, count in sorted(ended.by_word.items())]
+        rows += [
+            ("of these in the control", str(ended.control)),
+            ("of these audited", str(ended.audited)),
+            ("attempts whose worker died", str(ended.lost_attempts)),
+            ("attempts that were stopped", str(ended.stopped_attempts)),
+            ("steps run", f"{used.steps:,}"),
+            ("steps spared by pruning", f"{used.saved_steps:,}"),
+        ]
+        return [
+            Table(head=("trials", "count"), rows=rows),
+            Bullets(lines=[self.control_line(), self.audit_line()]),
+        ]
+
+    def _search(self) -> list[Part]:
+        name, metric = self.study.name, self.metric
+        parts: list[Part] = []
+        points = facts.history(self.trials)
+        if points:
+            parts.append(
+                Drawing(
+                    name=f"{name}-history",
+                    figure=draw.draw_history(points, metric, f"{name}: optimisation history"),
+                    caption="Each trial's value over trials and over time. The lines are the best "
+                    "value so far; a pruned trial's value is the last it reported.",
+                )
+            )
+        named = [t for t in facts.last_attempts(self.trials) if "name" in t.user_attrs]
+        compared = draw.draw_named(named, metric, f"{name}: the named trials") if named else None
+        if compared is not None:
+            parts.append(
+                Drawing(
+                    name=f"{name}-named",
+                    figure=compared,
+                    caption="The trials that the study file names, step by step: dashed on the "
+                    "training data, as it is learnt; solid on the validation data.",
+                )
+            )
+        best = self._ranked()[: 1 + BEST_SHOWN]
+        pruned = [t for t in self.trials if t.state is TrialState.PRUNED and t.intermediate_values]
+        stride = max(1, len(pruned) // PRUNED_SHOWN)
+        if best or pruned:
+            parts.append(
+                Drawing(
+                    name=f"{name}-curves",
+                    figure=draw.draw_curves(
+                        best, pruned[::stride][:PRUNED_SHOWN], metric, f"{name}: learning curves"
+                    ),
+                    caption=f"The best trial, the next {max(0, len(best) - 1)}"
+                    + (
+                        f", and {min(len(pruned), PRUNED_SHOWN)} of {len(pruned)} pruned ones."
+                        if pruned
+                        else "; no trial was pruned."
+                    ),
+                )
+            )
+        rival = self._best_unaudited()
+        ran = [one for one in facts.audited(self.trials) if one.final is not None]
+        if ran and rival is not None:
+            parts.append(
+                Drawing(
+                    name=f"{name}-audit",
+                    figure=draw.draw_audit(
+                        ran, float(rival.value or 0.0), metric, f"{name}: the pruner's audit"
+                    ),
+                    caption="Trials that ran on though the pruner would have ended them. A dot "
+                    "beyond the dashed line is a trial that pruning would have cost.",
+                )
+            )
+        spans = facts.spans(self.trials, now=datetime.now())  # noqa: DTZ005 - as Optuna's times
+        if spans:
+            parts.append(
+                Drawing(
+                    name=f"{name}-timeline",
+                    figure=draw.draw_timeline(spans, f"{name}: who worked on what"),
+                    caption="One bar per attempt at a trial. A trial whose worker died, or was "
+                    "stopped, goes on in a later bar.",
+                )
+            )
+        return parts
+
+    def _parameters(self) -> list[Part]:
+        name, metric = self.study.name, self.metric
+        parts: list[Part] = []
+        shares = facts.importances(self.study.optuna, self.trials)
+        if shares:
+            parts.append(
+                Drawing(
+                    name=f"{name}-importances",
+                    figure=draw.draw_importances(shares, f"{name}: parameter importances"),
+                    caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
+                )
+            )
+        valued = [trial for trial in facts.last_attempts(self.trials) if trial.value is not None]
+        params = self._varied(valued, shares)
+        if not params:
+            return parts
+        parts.append(
+            Drawing(
+                name=f"{name}-slices",
+                figure=draw.draw_slices(valued, params, metric, f"{name}: value over parameters"),
+                caption="Each parameter alone; a trial without the parameter is not shown."
+                + _left_out(params),
+            )
+        )
+        complete = self._ranked()
+        if len(complete) > 1:
+            parts.append(
+                Drawing(
+                    name=f"{name}-parallel",
+                    figure=draw.draw_parallel(
+                        complete, params, metric, f"{name}: complete trials, all parameters"
+                    ),
+                    caption="One line per complete trial; it has a gap where the trial does not "
+                    "have the parameter." + _left_out(params),
+                )
+            )
+        return parts
+
+    def _varied(self, trials: Sequence[FrozenTrial], shares: Mapping[str, float]) -> list[str]:
+        """Parameters that differ among complete trials: the important first, then as declared."""
+        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        names = dict.fromkeys([*shares, *(name for trial in trials for name in trial.params)])
+        return [
+            name
+            for name in names
+            if any(name in trial.params for trial in complete)
+            and len({trial.params[name] for trial in trials if name in trial.params}) > 1
+        ]
+
+    def _ranked(self) -> list[FrozenTrial]:
+        sign = -1 if self.metric.direction == "maximize" else 1
+        complete = [t for t in self.trials if t.state is TrialState.COMPLETE]
+        return sorted(complete, key=lambda t: (sign * float(t.value or 0.0), t.number))
+
+    def _best_unaudited(self) -> FrozenTrial | None:
+        return best_of(
+            [t for t in self.trials if "audit" not in t.user_attrs], self.study.spec.direction
+        )
+
+    def _compute(self) -> facts.Compute:
+        spec = self.study.spec
+        planned = self.planned_steps if spec.folds is None else lambda params: spec.folds
+        return facts.compute(self.trials, spec.fixed, planned)
+
+    def _comparison(self) -> control.Comparison | None:
+        points = facts.history(self.trials, as_pruned=True)
+        return control.compare(points, self.study.spec.direction)
+
+
+def _trials(count: int) -> str:
+    return "1 pruned trial" if count == 1 else f"{count} pruned trials"
+
+
+def _left_out(params: Sequence[str]) -> str:
+    more = len(params) - draw.PARAMS_SHOWN
+    return f" {more} further parameters are left out." if more > 0 else ""
+
+
+def _text(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

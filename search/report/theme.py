@@ -1,0 +1,142 @@
+"""How every figure of a report looks: one palette, legible in print, right on a dark page.
+
+Figures are drawn with Matplotlib in the colours for white paper. In the page's inlined SVG each
+colour of the palette becomes a CSS variable and the ink becomes the text's colour, so the same
+drawing is right on a dark page. The palette is Okabe and Ito's, which colour-blind people can
+tell apart; no meaning hangs on colour alone.
+"""
+
+import io
+import re
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar, cast
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+__all__ = [
+    "BLUE", "CSS", "GREEN", "GREY", "INK", "ORANGE", "PURPLE", "SERIES", "SKY", "VERMILLION",
+    "figure", "inline_svg", "png", "svg", "themed",
+]  # fmt: skip
+
+INK = "#17191d"
+GREY = "#82868c"
+BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
+ORANGE, PURPLE, SKY = "#c98500", "#b3568a", "#3f9fd8"
+SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK, GREY)
+#: On a dark page: the same hues, lighter.
+_DARK = {
+    "grey": (GREY, "#a2a7ae"),
+    "blue": (BLUE, "#56b4e9"),
+    "vermillion": (VERMILLION, "#ff8b3d"),
+    "green": (GREEN, "#35c99a"),
+    "orange": (ORANGE, "#f0b73c"),
+    "purple": (PURPLE, "#e59cc6"),
+    "sky": (SKY, "#93d2fa"),
+}
+DOTS_PER_INCH = 150
+
+#: The variables that an inlined figure asks for.
+CSS = (
+    ":root{"
+    + "".join(f"--{name}:{light};" for name, (light, _) in _DARK.items())
+    + "}@media(prefers-color-scheme:dark){:root{"
+    + "".join(f"--{name}:{dark};" for name, (_, dark) in _DARK.items())
+    + "}}"
+)
+
+_RC: Any = {
+    "svg.fonttype": "none",  # text stays text: it can be searched and read aloud
+    "font.family": "sans-serif",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.5,
+    "axes.titlecolor": INK,
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "legend.frameon": False,
+    "figure.facecolor": "none",
+    "figure.titlesize": 12,
+    "figure.titleweight": "bold",
+    "grid.color": GREY,
+    "grid.alpha": 0.3,
+    "axes.grid": True,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def themed(draw: F) -> F:
+    """Let a function draw with the theme; Matplotlib's own settings are as before afterwards."""
+
+    @wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with mpl.rc_context(_RC):
+            return draw(*args, **kwargs)
+
+    return cast(F, wrapper)
+
+
+def figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure, sizes in inches."""
+    made = Figure(figsize=(width, height), layout="constrained", dpi=DOTS_PER_INCH)
+    made.suptitle(title)
+    return made
+
+
+@themed
+def png(drawn: Figure) -> bytes:
+    """For print and slides, on white."""
+    data = io.BytesIO()
+    drawn.savefig(
+        data, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None}
+    )
+    return data.getvalue()
+
+
+def svg(drawn: Figure, name: str) -> bytes:
+    """For print and slides, on white."""
+    return _svg(drawn, name, "white").encode()
+
+
+def inline_svg(drawn: Figure, name: str, label: str) -> str:
+    """An `<svg>` element for a page that has `CSS`.
+
+    Args:
+        name: distinct within the page, as it keeps the ids of figures apart.
+        label: what the figure shows, for who cannot see it.
+    """
+    text = _svg(drawn, name, "none")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every figure, and nobody asks
+    text = text.replace(INK, "currentColor")
+    for variable, (light, _) in _DARK.items():
+        text = text.replace(light, f"var(--{variable})")
+    size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
+    assert size is not None, "Matplotlib writes one"
+    width = round(float(size[1]) * 4 / 3)  # points to CSS pixels
+    head = (
+        f'<svg role="img" aria-label="{label}" {size[0]} style="max-width:{width}px" '
+        'xmlns:xlink="http://www.w3.org/1999/xlink">'
+    )
+    return re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
+
+
+@themed
+def _svg(drawn: Figure, name: str, background: str) -> str:
+    data = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        drawn.savefig(
+            data, format="svg", bbox_inches="tight", facecolor=background, metadata={"Date": None}
+        )
+    return data.getvalue()

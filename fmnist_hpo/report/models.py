@@ -11,7 +11,6 @@ import safetensors.numpy
 from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.predictions import FILE, Predictions

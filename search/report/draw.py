@@ -164,7 +164,8 @@ def draw_curves(
     pairs = curve_pairs([*best, *pruned], metric.name)
     drawn = figure(4.8 * max(1, len(pairs)), 4.2, title)
     panels = drawn.subplots(1, max(1, len(pairs)), squeeze=False)[0]
-    for axes, pair in zip(panels, pairs or [None], strict=True):
+    shown_pairs: list[Pair | None] = [*pairs] or [None]
+    for axes, pair in zip(panels, shown_pairs, strict=True):
         axis = metric if pair is None else Metric(name=pair.name, direction=metric.direction)
         shown = metric.name if pair is None else pair.validation
         for index, trial in enumerate(pruned):

@@ -97,8 +97,8 @@ def _ending(trial: FrozenTrial) -> str:
 def training_seconds(trial: FrozenTrial) -> float:
     """Seconds of training of a lineage up to a trial's last step.
 
-    The sum of the curve `seconds` or `fit_seconds` where the problem reports one, which leaves out what waiting
-    and dead workers cost; otherwise how long this attempt took.
+    The sum of the curve `seconds` or `fit_seconds` where the problem reports one, which leaves out
+    what waiting and dead workers cost; otherwise how long this attempt took.
     """
     seconds = curve(trial, "seconds") or curve(trial, "fit_seconds")  # of an epoch, of a fold
     if seconds:

@@ -9,7 +9,6 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from search.study import Study
 __all__ = ["Comparison", "Paired", "Row", "compare", "mcnemar"]
 
 BATCH = 1000  # images at once when throughput is measured
-SINGLES, BATCHES = 50, 5  # repeats, of which the median counts; each after warming up
+LEAST, MOST, ENOUGH_S = 3, 100, 1.0  # repeats of a timing, after a first one; their median counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,16 +143,18 @@ def _speed(bundle: Bundle) -> dict[str, float]:
     model = load_model(bundle, threads=threads())
     images = np.random.default_rng(0).integers(0, 256, (BATCH, *bundle.image_size), dtype=np.uint8)
 
-    def median_seconds(count: int, repeats: int) -> float:
-        times = [time.perf_counter()]
-        for _ in range(repeats + 1):
+    def median_seconds(count: int) -> float:
+        model(images[:count])
+        times: list[float] = []
+        while len(times) < LEAST or (len(times) < MOST and sum(times) < ENOUGH_S):
+            began = time.perf_counter()
             model(images[:count])
-            times.append(time.perf_counter())
-        return statistics.median(end - start for start, end in pairwise(times[1:]))
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
 
     return {
-        "latency_seconds": median_seconds(1, SINGLES),
-        "images_per_second": BATCH / median_seconds(BATCH, BATCHES),
+        "latency_seconds": median_seconds(1),
+        "images_per_second": BATCH / median_seconds(BATCH),
     }
 
 

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.report.facts import (
     AuditedTrial,
+    Pair,
     Point,
     Span,
     curve,

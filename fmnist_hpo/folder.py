@@ -3,11 +3,12 @@
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 __all__ = ["write_folder"]
@@ -23,21 +24,46 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
 
     The files are written and synced under a temporary name beside `target`, which then takes its
     place in one step; a folder that was there before is replaced. On file systems that cannot
-    exchange two folders the replacement is two renames, between which `target` is absent.
+    exchange two folders the replacement is two renames, between which `target` is absent. What
+    writers that were killed left beside `target` is removed at the end.
 
     Raises:
         OSError: the disk is full, the place is not writable, ...; `target` is as it was.
     """
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
-        _fill(staging, files)
-        _put_in_place(staging, target)
-    finally:
-        # holds what was replaced, or what could not be finished; gone when `target` was new
-        shutil.rmtree(staging, ignore_errors=True)
+    prefix = f".{target.name}.unfinished-"
+    with _alone(target.parent) as alone:
+        staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
+        try:
+            _fill(staging, files)
+            _put_in_place(staging, target)
+        finally:
+            # holds what was replaced, or what could not be finished; gone when `target` was new
+            shutil.rmtree(staging, ignore_errors=True)
+        if alone:  # not before: what lies there may be all that is left of `target`
+            for left in target.parent.iterdir():
+                if left.name.startswith(prefix):
+                    shutil.rmtree(left, ignore_errors=True)
     _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[bool]:
+    """Whether no other process writes below `folder` meanwhile; waits for one that does.
+
+    The lock ends with its process, however that ends. False on file systems without locks.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:  # NFS locks files only
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def _fill(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -212,6 +212,9 @@ def _open(url: sa.URL, shown: str) -> RDBStorage:
             if url.get_backend_name() == "sqlite":
                 _prepare_file(url)
             engine = sa.create_engine(url, **_engine_kwargs(url))
+            if url.get_backend_name() == "postgresql":
+                # first of all, as SQLAlchemy itself fails on the texts of such a database
+                sa.event.listen(engine, "connect", _on_postgres_connect, insert=True)
             return _create_schema(url, engine)
         except OSError as error:
             raise StorageError(f"cannot create the directory of {shown}: {error}") from error
@@ -271,6 +274,16 @@ def _prepare_file(url: sa.URL) -> None:
             raise exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from error
         except sqlite3.DatabaseError as error:
             raise StorageError(f"{file} is not an SQLite database; give another file") from error
+
+
+def _on_postgres_connect(connection: Any, record: Any) -> None:  # noqa: ARG001
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding == "SQL_ASCII":  # texts then are bytes of no known meaning
+        name = connection.info.dbname
+        raise StorageError(
+            f"need a Postgres database in UTF8, got {name!r} in {encoding}; create one with "
+            f"CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _on_sqlite_connect(connection: Any, record: Any) -> None:  # noqa: ARG001

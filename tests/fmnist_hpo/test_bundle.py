@@ -8,6 +8,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -233,3 +234,29 @@ def test_a_killed_writer_leaves_the_old_bundle(bundle: Bundle) -> None:
             writer.send_signal(signal.SIGKILL)
         Bundle.open(bundle.path)
     assert Bundle.open(bundle.path).files["model.safetensors"] != FILES["model.safetensors"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(bundle: Bundle) -> None:
+    program = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from fmnist_hpo.bundle import Bundle
+        os.fsync = lambda file: os.kill(os.getpid(), signal.SIGKILL)
+        path = Path(sys.argv[1])
+        Bundle.write(path, dict(Bundle.open(path).files))
+    """)
+    done = subprocess.run([sys.executable, "-c", program, bundle.path], check=False)
+    assert done.returncode == -signal.SIGKILL
+    beside = bundle.path.parent
+    assert len(list(beside.iterdir())) == 2
+    (beside / ".bundle.mine").mkdir()
+    Bundle.write(bundle.path, bundle.files)
+    assert {path.name for path in beside.iterdir()} == {"bundle", ".bundle.mine"}
+
+
+def test_writers_at_once_do_not_sweep_each_others_work(bundle: Bundle) -> None:
+    with ThreadPoolExecutor(4) as writers:
+        versions = [{**bundle.files, "model.safetensors": bytes([i]) * 9} for i in range(60)]
+        written = list(writers.map(lambda files: Bundle.write(bundle.path, files), versions))
+    assert Bundle.open(bundle.path).files in [one.files for one in written]
+    assert [path.name for path in bundle.path.parent.iterdir()] == ["bundle"]

@@ -3,6 +3,7 @@ import multiprocessing
 import pickle
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,17 @@ def test_old_postgres_scheme(postgres_url: str) -> None:
     storage = open_storage(postgres_url.replace("postgresql://", "postgres://"))
     assert storage.dialect == "postgresql"
     storage.close()
+
+
+def test_a_postgres_database_without_an_encoding_is_refused(postgres: Any) -> None:
+    name = f"ascii_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    url = sa.make_url(postgres.url).set(database=name).render_as_string(hide_password=False)
+    try:
+        with pytest.raises(StorageError, match=f"got '{name}' in SQL_ASCII; create one with.*UTF8"):
+            open_storage(url)
+    finally:
+        postgres.drop_database(url)
 
 
 def test_sqlite_settings(sqlite_url: str) -> None:

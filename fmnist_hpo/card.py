@@ -20,6 +20,8 @@ FILE_NOTES = {
 FIGURES = {
     "figures/curves.png": "Loss and accuracy per epoch",
     "figures/folds.png": "Accuracy of each fold of the trial that chose the configuration",
+    "figures/validation-confusion.png": "Confusion matrix of the validation part",
+    "figures/validation-samples.png": "Predictions of validation images: right, wrong, unsure",
     "figures/confusion.png": "Confusion matrix of the test set",
     "figures/samples.png": "Predictions of test images: right, wrong, unsure",
 }

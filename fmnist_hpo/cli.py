@@ -144,6 +144,7 @@ def _gpus() -> tuple[str, ...]:
 def _finish(study: "Study", args: argparse.Namespace) -> int:
     """Export the best trial, measure it once, and say what came out; done before, only say it."""
     from fmnist_hpo.bundle import Bundle
+    from fmnist_hpo.showcase import showcase
     from fmnist_hpo.winner import bundle_path, export_trial, measure, recorded
 
     best = study.best
@@ -157,6 +158,8 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
     if measured is None:
         print("measuring the test set, once", flush=True)
         measured = measure(study, bundle, again=False)
+        bundle = Bundle.open(path)  # with the measurement in it
+    showcase(study, bundle)
     _summary(study, path, measured)
     return 0
 
@@ -197,23 +200,27 @@ def _with_interval(metrics: "Metrics") -> str:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from fmnist_hpo.showcase import showcase
     from fmnist_hpo.winner import bundle_path, export_trial
 
     study = open_named(args, APPLICATION)
     out = args.out or bundle_path(study)
     bundle = export_trial(study, args.trial, out, refit=args.refit)
+    showcase(study, bundle)
     print(f"bundle of trial {bundle.provenance['trial']} of study {study.name!r}: {bundle.path}")
     return 0
 
 
 def _evaluate(args: argparse.Namespace) -> int:
     from fmnist_hpo.bundle import Bundle
+    from fmnist_hpo.showcase import showcase
     from fmnist_hpo.winner import measure
 
     bundle = Bundle.open(args.bundle)
     args.study = bundle.provenance["study"]
     study = open_named(args, APPLICATION)
     measured = measure(study, bundle, again=args.again)
+    showcase(study, Bundle.open(args.bundle))
     metrics = measured.evaluation.metrics
     print(f"{'class':<14}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}")
     for one in metrics.per_class:

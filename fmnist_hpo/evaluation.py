@@ -16,7 +16,7 @@ from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.card import write_card
 from fmnist_hpo.data import FILES, IMAGES, LABELS
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.figures import SHEET_COLUMNS, Sample, draw_confusion, draw_samples
+from fmnist_hpo.figures import Sample, choose_samples, draw_confusion, draw_samples
 from fmnist_hpo.idx import content_hash, locate, open_idx
 from fmnist_hpo.metrics import Metrics, measure, softmax
 from fmnist_hpo.predictions import FILE, Predictions
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = ["Evaluation", "attach", "evaluate", "validation_accuracy"]
 
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-SHEET_ROWS = 2  # of right, of wrong and of unsure predictions each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +66,7 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
         metrics=measure(outputs, labels, bundle.classes),
         hashes=hashes,
         predictions=predictions,
-        samples=_choose_samples(images, predictions, bundle.classes),
+        samples=choose_samples(images, predictions, bundle.classes),
     )
 
 
@@ -148,30 +147,3 @@ def _load_test(
         )
     hashes = {TEST_IMAGES: images_hash, TEST_LABELS: labels_hash}
     return images, labels.astype(np.int64), hashes
-
-
-def _choose_samples(
-    images: NDArray[np.uint8], predictions: Predictions, classes: tuple[str, ...]
-) -> tuple[Sample, ...]:
-    """Sure and right ones drawn at random (always the same), the surest wrong, the least sure."""
-    predicted, confidence, right = predictions.predicted, predictions.confidence, predictions.right
-    count = SHEET_ROWS * SHEET_COLUMNS
-    by_confidence = np.argsort(confidence, kind="stable")
-    sure = np.flatnonzero(right & (confidence >= np.median(confidence)))
-    wrong = by_confidence[::-1][~right[by_confidence[::-1]]][:count]
-    unsure = by_confidence[~np.isin(by_confidence, wrong)][:count]
-    return tuple(
-        Sample(
-            pixels=np.array(images[index]),
-            truth=classes[predictions.labels[index]],
-            predicted=classes[predicted[index]],
-            confidence=float(confidence[index]),
-            unsure=unsure_one,
-        )
-        for chosen, unsure_one in (
-            (np.random.default_rng(0).permutation(sure)[:count], False),
-            (wrong, False),
-            (unsure, True),
-        )
-        for index in chosen
-    )

@@ -5,11 +5,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.card import write_card
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.figures import draw_curves, draw_folds
-from fmnist_hpo.metrics import Metrics, measure
+from fmnist_hpo.figures import (
+    choose_samples,
+    draw_confusion,
+    draw_curves,
+    draw_folds,
+    draw_samples,
+)
+from fmnist_hpo.metrics import Metrics, measure, softmax
+from fmnist_hpo.predictions import Predictions
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split, TrainingData
@@ -74,11 +83,21 @@ def export(
     files = {**model.files, "config.json": to_json(model.config)}
     draft = Bundle(path=directory, files=files)
     kind = kind_of(draft)
+    title = f"{provenance.study}, trial {provenance.trial}"
     validation = None
     if len(split.validation):
-        outputs = kind.logits(draft, data.images[split.validation])
-        validation = measure(outputs, data.labels[split.validation], data.classes)
+        images, labels = data.images[split.validation], data.labels[split.validation]
+        outputs = kind.logits(draft, images)
+        validation = measure(outputs, labels, data.classes)
         _check_accuracy(validation, provenance)
+        part = f"{title}: validation part"
+        probabilities = softmax(outputs).astype(np.float32)
+        predictions = Predictions(labels=labels, probabilities=probabilities)
+        samples = choose_samples(images, predictions, data.classes)
+        files["figures/validation-confusion.png"] = draw_confusion(
+            validation, f"{part}, {validation.n:,} images"
+        )
+        files["figures/validation-samples.png"] = draw_samples(samples, part)
     compared = split.validation if len(split.validation) else split.train
     files |= kind.portable(draft, data.images[compared[:COMPARED_IMAGES]])
     record = asdict(provenance) | {"data_hashes": dict(data.hashes), "split_hash": split.hash}
@@ -91,7 +110,6 @@ def export(
     }
     files["metrics.json"] = to_json(metrics)
     files["provenance.json"] = to_json(record)
-    title = f"{provenance.study}, trial {provenance.trial}"
     if model.curves:
         files["figures/curves.png"] = draw_curves(model.curves, title)
     if fold_curves:

@@ -14,17 +14,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.metrics import Metrics
+from fmnist_hpo.predictions import Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Sample", "draw_confusion", "draw_curves", "draw_folds", "draw_samples"]
+__all__ = [
+    "Sample",
+    "choose_samples",
+    "draw_confusion",
+    "draw_curves",
+    "draw_folds",
+    "draw_samples",
+]
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 DOTS_PER_INCH = 150
 NUMBERED_CLASSES = 20  # with more classes the numbers in the cells would not be legible
 SHEET_COLUMNS = 8  # pictures in a row of the sheet
+SHEET_ROWS = 2  # of right, of wrong and of unsure predictions each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +144,37 @@ def draw_confusion(metrics: Metrics, title: str) -> bytes:
     bar = figure.colorbar(image, ax=axes, fraction=0.046, ticks=[0, 1, 5, 10, 25, 50, 75, 100])
     bar.set_label("share of the true class (%)")
     return _png(figure)
+
+
+def choose_samples(
+    images: NDArray[np.uint8], predictions: Predictions, classes: tuple[str, ...]
+) -> tuple[Sample, ...]:
+    """Sure and right ones drawn at random (always the same), the surest wrong, the least sure.
+
+    Args:
+        images: (n, rows, columns), 0 to 255, those of the predictions.
+    """
+    predicted, confidence, right = predictions.predicted, predictions.confidence, predictions.right
+    count = SHEET_ROWS * SHEET_COLUMNS
+    by_confidence = np.argsort(confidence, kind="stable")
+    sure = np.flatnonzero(right & (confidence >= np.median(confidence)))
+    wrong = by_confidence[::-1][~right[by_confidence[::-1]]][:count]
+    unsure = by_confidence[~np.isin(by_confidence, wrong)][:count]
+    return tuple(
+        Sample(
+            pixels=np.array(images[index]),
+            truth=classes[predictions.labels[index]],
+            predicted=classes[predicted[index]],
+            confidence=float(confidence[index]),
+            unsure=unsure_one,
+        )
+        for chosen, unsure_one in (
+            (np.random.default_rng(0).permutation(sure)[:count], False),
+            (wrong, False),
+            (unsure, True),
+        )
+        for index in chosen
+    )
 
 
 def draw_samples(samples: Sequence[Sample], title: str) -> bytes:

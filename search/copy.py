@@ -1,5 +1,6 @@
 """Moves a study between storages: its trials, attributes, ledger and sealed measurements."""
 
+import re
 from copy import copy
 from typing import Any
 
@@ -43,6 +44,8 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
         )
     (study,) = (s for s in source.optuna.get_all_studies() if s.study_name == name)
     trials = source.optuna.get_all_trials(ledger.study_id, deepcopy=False)
+    # optuna-dashboard keys these by the ids of trials, which the target gives anew
+    system_attrs = {k: v for k, v in study.system_attrs.items() if not _of_a_trial(k)}
     rows = {table: source.read(_rows_of(table, ledger.uid)) for table in _TABLES}
 
     def work(session: orm.Session) -> int:
@@ -52,9 +55,7 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
                 "delete it there first, or go on with it"
             )
         try:
-            study_id = add_study(
-                session, name, study.directions, study.user_attrs, study.system_attrs
-            )
+            study_id = add_study(session, name, study.directions, study.user_attrs, system_attrs)
         except optuna.exceptions.DuplicatedStudyError as error:
             raise SearchError(
                 f"{target.url} has another study named {name!r}; delete or rename that first"
@@ -71,6 +72,10 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
         return len(trials) if study_id_of(session, ledger.uid) is not None else None
 
     return target.write(work, settled=settled)
+
+
+def _of_a_trial(key: str) -> bool:
+    return re.match(r"dashboard:(artifacts:)?\d+:", key) is not None
 
 
 def _rows_of(table: sa.Table, uid: str) -> Any:

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from search.study import Study
 from search.trial_run import CURVES
 from search.worker import trial_seed
 
-__all__ = ["Epoch", "Interrupted", "Replay", "reproduce", "run"]
+__all__ = ["Epoch", "Interrupted", "Replay", "annotate", "reproduce", "run"]
 
 LOOK_SECONDS = 1.0  # between two looks at the storage
 
@@ -65,6 +65,7 @@ def run(
         on_death=study.ledger.release_worker,
         say=progress.say,
     )
+    ended = -1
     with _interrupts() as asked, progress:
         try:
             fleet.start(workers)
@@ -72,6 +73,9 @@ def run(
                 study.ledger.reap()
                 status = study.status()
                 progress.update(status)
+                if status.ended != ended:
+                    ended = status.ended
+                    annotate(study, say=progress.say)
                 if status.halted is not None:
                     raise _halted(study, status)
                 if fleet.alive == 0 and (status.done or status.out_of_time):
@@ -84,6 +88,24 @@ def run(
                     raise Interrupted(f"study {study.name!r} was stopped")
         finally:
             fleet.stop()
+
+
+def annotate(
+    study: Study, *, remarks: Sequence[str] = (), say: Callable[[str], None] = print
+) -> None:
+    """Bring the note on the study's page in the dashboard up to date.
+
+    A study does not fail for a page: what goes wrong is said, and passed over.
+
+    Args:
+        remarks: further paragraphs, in Markdown.
+    """
+    from search.dashboard import annotate as write
+
+    try:
+        write(study.optuna, metric=study.spec.metric, remarks=remarks)
+    except Exception as error:
+        say(f"the dashboard's note was not written: {type(error).__name__}: {error}")
 
 
 def _halted(study: Study, status: Status) -> StudyHalted:

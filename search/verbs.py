@@ -176,6 +176,7 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
 
     from search.errors import StorageError
     from search.launch import PARENT_VARIABLE, worker_name
+    from search.service import annotate
     from search.storage import Retry, open_storage
     from search.study import open_study
     from search.worker import stop_on_signals, work
@@ -200,6 +201,8 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
             say(str(error))
     study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
     work(study, name=name, stop=stop, say=say)
+    if PARENT_VARIABLE not in os.environ:  # a supervisor does it for its workers
+        annotate(study, say=say)
     return 0
 
 
@@ -222,7 +225,7 @@ def create_study(app: Application, args: argparse.Namespace) -> int:
 
 
 def show_dashboard(args: argparse.Namespace) -> int:
-    from search.dashboard import serve
+    from search.dashboard import open_pictures, serve
     from search.storage import open_storage
 
     password = os.environ.get(PASSWORD_VARIABLE)
@@ -240,6 +243,7 @@ def show_dashboard(args: argparse.Namespace) -> int:
         port=args.port,
         password=password,
         allow_writes=args.allow_writes,
+        artifact_store=open_pictures(make=args.allow_writes),
     )
     return 0
 

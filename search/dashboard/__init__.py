@@ -2,10 +2,11 @@
 
 `server` starts it, `door` decides what passes, `headers` tells browsers the rules, `session` knows
 who is logged in, `login` draws the log-in page, `feasible` corrects what optuna-dashboard reads,
-`load` keeps large studies light, `note` writes what is shown.
+`load` keeps large studies light, `note` and `pictures` write what is shown.
 """
 
 from search.dashboard.note import annotate
+from search.dashboard.pictures import Pictures, open_pictures
 from search.dashboard.server import application, serve
 
-__all__ = ["annotate", "application", "serve"]
+__all__ = ["Pictures", "annotate", "application", "open_pictures", "serve"]

@@ -2,6 +2,7 @@
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -15,7 +16,7 @@ _CELL_LENGTH = 40  # characters of a parameter's name or value shown
 _MARK = "*Written by the search; a note of your own in its place is kept.*"
 
 
-def annotate(study: optuna.Study, *, metric: str) -> None:
+def annotate(study: optuna.Study, *, metric: str, remarks: Sequence[str] = ()) -> None:
     """Name the study's metric and bring its note up to date; meant to follow each trial's end.
 
     Writes only what differs from what is stored, and never over a note somebody else wrote.
@@ -23,6 +24,7 @@ def annotate(study: optuna.Study, *, metric: str) -> None:
     Args:
         study: with one objective.
         metric: the metric's name, as in the study file.
+        remarks: further paragraphs, in Markdown.
     """
     from optuna_dashboard import save_note
     from optuna_dashboard._note import get_note  # not in its public names as of 0.21
@@ -31,12 +33,12 @@ def annotate(study: optuna.Study, *, metric: str) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([metric])
-    note, stored = _summary(study, metric), get_note(study)
+    note, stored = _summary(study, metric, remarks), get_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
 
-def _summary(study: optuna.Study, metric: str) -> str:
+def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
     counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
     states = ", ".join(
         f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state]
@@ -54,6 +56,7 @@ def _summary(study: optuna.Study, metric: str) -> str:
             f"[trial {best.number}]({page}/trials?numbers={best.number})"
         )
         rows = _rows(best)
+    lines += remarks
     lines.append(f"[Plots]({page}/analytics) · [All trials]({page}/trialTable)")
     return _assembled(lines, rows)
 

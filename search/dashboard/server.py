@@ -9,6 +9,7 @@ from optuna.storages import BaseStorage
 from search.dashboard.door import Door, is_loopback
 from search.dashboard.feasible import FeasibleStorage, drop_infeasible_best
 from search.dashboard.load import one_plot_at_a_time, thin_curves
+from search.dashboard.pictures import missing_is_not_found
 from search.errors import SearchError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def application(
             f"got {len(password)}; choose a longer one"
         )
     app: Any = wsgi(cast(BaseStorage, FeasibleStorage(storage)), artifact_store=artifact_store)
-    for plugin in (drop_infeasible_best, thin_curves, one_plot_at_a_time):
+    for plugin in (drop_infeasible_best, thin_curves, one_plot_at_a_time, missing_is_not_found):
         app.install(plugin)
     return Door(app, password=password, allow_writes=allow_writes)
 

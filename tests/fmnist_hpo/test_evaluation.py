@@ -135,7 +135,7 @@ def test_an_evaluation_from_storage_needs_no_pictures(
     bundle = Bundle.open(exported.path)
     assert "figures/confusion.png" in bundle.files
     assert "figures/samples.png" not in bundle.files
-    assert "samples.png" not in bundle.read("MODEL_CARD.md").decode()
+    assert "(figures/samples.png)" not in bundle.read("MODEL_CARD.md").decode()
 
 
 def test_a_full_disk_while_attaching_leaves_the_bundle(

@@ -35,6 +35,8 @@ NAMES = {
     "provenance.json",
     "MODEL_CARD.md",
     "figures/curves.png",
+    "figures/validation-confusion.png",
+    "figures/validation-samples.png",
 }
 
 
@@ -130,12 +132,16 @@ def test_the_card_says_what_is_known_and_what_is_not(exported: Bundle, trained: 
     for name in trained.data.classes:
         assert name in card
     shown = [line for line in card.splitlines() if line.startswith("![")]
-    assert len(shown) == 1
-    assert shown[0].endswith("(figures/curves.png)")
+    assert [line.rpartition("(")[2] for line in shown] == [
+        "figures/curves.png)",
+        "figures/validation-confusion.png)",
+        "figures/validation-samples.png)",
+    ]
 
 
-def test_the_curves_are_a_readable_picture(exported: Bundle) -> None:
-    with Image.open(exported.path / "figures/curves.png") as picture:
+@pytest.mark.parametrize("name", sorted(name for name in NAMES if name.endswith(".png")))
+def test_the_figures_are_readable_pictures(exported: Bundle, name: str) -> None:
+    with Image.open(exported.path / name) as picture:
         assert picture.width > 1000
         assert picture.height > 400
 

@@ -1,6 +1,5 @@
 """The commands as a user types them, in processes of their own and an empty directory."""
 
-import gzip
 import os
 import subprocess
 import sys
@@ -8,9 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from slices import write_slice
 from toy import toy_spec
-
-from fmnist_hpo import data
 
 PROBLEMS = Path(__file__).parents[1] / "problems"
 
@@ -88,15 +86,5 @@ def command(tmp_path: Path) -> Iterator[Command]:
 @pytest.fixture
 def sliced(command: Command) -> Command:
     """The first 2,000 training and 500 test images, as a data set of one's own."""
-    source, target = data.find(), command.directory / "data"
-    target.mkdir()
-    for stem, count in (("train", 2000), ("t10k", 500)):
-        for kind, header, size in (("images-idx3", 16, 784), ("labels-idx1", 8, 1)):
-            name = f"{stem}-{kind}-ubyte"
-            path = next(p for p in (source / name, source / f"{name}.gz") if p.exists())
-            raw = path.read_bytes()
-            raw = gzip.decompress(raw) if path.suffix == ".gz" else raw
-            head = bytearray(raw[:header])
-            head[4:8] = count.to_bytes(4, "big")
-            (target / name).write_bytes(bytes(head) + raw[header : header + count * size])
+    write_slice(command.directory / "data")
     return command

@@ -98,7 +98,7 @@ _REFIT_HELP = "train the best configuration anew on training and validation imag
 
 
 def _add_options(verb: str, parser: argparse.ArgumentParser) -> None:
-    if verb in ("run", "create", "worker", "reproduce"):
+    if verb in ("run", "create", "plan", "worker", "reproduce"):
         _add_data_dir(parser)
     if verb == "run":
         parser.add_argument("--refit", action="store_true", help=_REFIT_HELP)

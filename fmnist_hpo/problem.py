@@ -8,7 +8,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search.cross_validation import Fold, FoldRun, cross_validate
 from search.errors import ProblemError
-from search.problem import Diverged, Run, TrialStopped
+from search.problem import Cost, Diverged, Outline, Run, TrialStopped
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split
@@ -33,6 +33,28 @@ class FashionProblem(ImageProblem):
         from fmnist_hpo.environment import describe_torch
 
         return describe_torch()
+
+    def outline(self, params: Mapping[str, Any]) -> Outline:
+        """See `search.problem.Probing.outline`; the size is in FLOPs of forward passes."""
+        from fmnist_hpo import probe
+
+        network, how = config.parse(params)
+        data, images = self.data, how.epochs * len(self.split.train)
+        return Outline(
+            size=float(probe.flops(network, data.image_size, len(data.classes)) * images),
+            remarks=probe.remarks(network, data.image_size),
+        )
+
+    def probe(self, params: Mapping[str, Any]) -> Cost:
+        """See `search.problem.Probing.probe`; a step is an epoch."""
+        from fmnist_hpo import probe, training
+
+        network, how = config.parse(params)
+        with training.memory_errors():
+            cost = probe.measure_epoch(network, how, self.data, self.split)
+        return Cost(
+            steps=how.epochs, step_seconds=cost.epoch_seconds, start_seconds=cost.start_seconds
+        )
 
     def run(self, run: Run) -> float:
         """Train one network, or one for each fold.

@@ -34,6 +34,7 @@ __all__ = [
     "Save",
     "TrainResult",
     "history",
+    "memory_errors",
     "train",
     "weights",
 ]
@@ -98,7 +99,7 @@ def train(
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), _memory_errors():
+    with torch.random.fork_rng(devices), memory_errors():
         torch.manual_seed(seed)
         loop = Loop(network_config, config, data, split, seed, device, preprocessing)
         if start is not None:
@@ -124,7 +125,7 @@ def weights(checkpoint: bytes) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def _memory_errors() -> Iterator[None]:
+def memory_errors() -> Iterator[None]:
     """Turn torch's ways to run out of memory, on a GPU and on a CPU, into Python's."""
     try:
         yield

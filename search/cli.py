@@ -1,4 +1,4 @@
-"""The generic verbs of the command line: run, worker, status, trials, best, reproduce, copy-study.
+"""The generic verbs of the command line: `run`, `plan`, `status` and so on.
 
 Nothing heavy is imported here, so that `--help` answers at once.
 """
@@ -76,6 +76,18 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         "study", metavar="STUDY", help="a study file, or the name of one that ships"
     )
     create.add_argument("--checkpoints", metavar="PLACE", help=_CHECKPOINTS_HELP)
+
+    plan = add_verb(
+        verbs,
+        "plan",
+        partial(do.show_plan, app),
+        "say what a study will take, before anything runs: space, times, memory",
+        f"{prog} plan studies/quick.toml --workers 2",
+    )
+    plan.add_argument("study", metavar="STUDY", help="a study file, or the name of one that ships")
+    plan.add_argument("--workers", type=_positive, help="processes (default: as the cores allow)")
+    plan.add_argument("--json", action="store_true", help="one JSON object")
+    app.add_options("plan", plan)
 
     worker = add_verb(
         verbs,

@@ -1,9 +1,19 @@
 """What an application implements (`Problem`) and what it is handed for one trial (`Run`)."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["Diverged", "Problem", "Run", "TrialPruned", "TrialStopped"]
+__all__ = [
+    "Cost",
+    "Diverged",
+    "Outline",
+    "Probing",
+    "Problem",
+    "Run",
+    "TrialPruned",
+    "TrialStopped",
+]
 
 
 class Diverged(Exception):
@@ -100,5 +110,39 @@ class Problem(Protocol):
             Diverged: the numbers are no longer finite.
             MemoryError: the device or the machine has no memory left.
             TrialPruned, TrialStopped: passed through from `run`.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outline:
+    """What can be said of a configuration without running it."""
+
+    size: float  # the work of a whole trial; any unit, only compared
+    remarks: tuple[str, ...] = ()  # why it makes no sense, where it makes none
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a trial of a configuration takes here, when nothing ends it early."""
+
+    steps: int
+    step_seconds: float
+    start_seconds: float  # before the first step
+
+
+@runtime_checkable
+class Probing(Protocol):
+    """What a problem may offer besides, so that `plan` can foresee a study of it."""
+
+    def outline(self, params: Mapping[str, Any]) -> Outline:
+        """Judge a configuration. Cheap: no data, no training."""
+        ...
+
+    def probe(self, params: Mapping[str, Any]) -> Cost:
+        """Measure a configuration on a part of its work, about a second of it.
+
+        Raises:
+            MemoryError: the device or the machine has too little memory for it.
         """
         ...

@@ -21,7 +21,7 @@ from search.status import Busy, Status, best_of
 from search.storage import Storage
 from search.strategies import make_pruner, make_sampler
 
-__all__ = ["Study", "create_study", "load_problem", "open_study", "study_names"]
+__all__ = ["Study", "create_study", "load_problem", "open_study", "study_names", "validate"]
 
 # Attributes of Optuna's study.
 SPEC = "search:spec"
@@ -172,10 +172,7 @@ def create_study(
         SpecError: the sampler or the pruner refuses an option's value.
         ProblemError: the problem refuses its data or a parameter.
     """
-    make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
-    make_pruner(spec.pruner.name, spec.pruner.options)
-    problem = load_problem(spec)
-    _check_params(problem, spec)
+    problem = validate(spec)
     try:
         Ledger.create(
             storage,
@@ -212,6 +209,20 @@ def open_study(
         StudyNotFound: there is none of that name.
     """
     return Study(storage, name, checkpoints=checkpoints, say=say)
+
+
+def validate(spec: StudySpec) -> Problem:
+    """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
+
+    Raises:
+        SpecError: the sampler or the pruner refuses an option's value.
+        ProblemError: the problem refuses its settings or a parameter.
+    """
+    make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
+    make_pruner(spec.pruner.name, spec.pruner.options)
+    problem = load_problem(spec)
+    _check_params(problem, spec)
+    return problem
 
 
 def study_names(storage: Storage) -> list[str]:

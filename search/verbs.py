@@ -224,6 +224,31 @@ def create_study(app: Application, args: argparse.Namespace) -> int:
     return 0
 
 
+def show_plan(app: Application, args: argparse.Namespace) -> int:
+    import json
+
+    import optuna
+
+    from search.launch import default_workers
+    from search.plan import make_plan
+    from search.plan_text import print_plan
+    from search.study import validate
+
+    app.prepare(args)
+    spec = find_spec(args.study, app.studies)
+    if spec is None:
+        raise _unknown(args.study, app)
+    gpus = app.gpus()
+    workers = args.workers or default_workers(1, len(gpus))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces studies in memory too
+    plan = make_plan(spec, validate(spec), workers=workers, threads=1, gpus=gpus)
+    if args.json:
+        print(json.dumps(plan.to_json(), indent=2))
+    else:
+        print_plan(plan)
+    return 0
+
+
 def show_dashboard(args: argparse.Namespace) -> int:
     from search.dashboard import open_pictures, serve
     from search.storage import open_storage

@@ -13,12 +13,12 @@ ROOT = Path(__file__).parents[1]
 
 #: What a module may import of this project, nearest last; a name stands for itself and all below.
 ORDER = [
-    "errors", "problem", "cross_validation", "space", "tpe", "strategies", "spec", "schema",
-    "lease", "trials", "trial_tables", "study_tables", "retrying", "optuna_storage", "embedded",
-    "storage",
+    "errors", "problem", "cross_validation", "space", "counting", "tpe", "strategies", "spec",
+    "schema", "lease", "trials", "trial_tables", "study_tables", "retrying", "optuna_storage",
+    "embedded", "storage",
     "lineages", "ledger", "copy", "beat", "checkpoint", "status", "evaluations", "study",
-    "trial_run", "launch", "worker", "display", "service", "cv_results", "tables",
-    "application", "verbs", "cli",
+    "trial_run", "launch", "worker", "probing", "rehearsal", "plan", "display", "plan_text",
+    "service", "cv_results", "tables", "application", "verbs", "cli",
 ]  # fmt: skip
 PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict",
         "inference", "network_bundle", "classical", "classical_bundle", "classical_config",

@@ -6,11 +6,14 @@ at the wrong step, or with another seed, shows another curve.
 
 import hashlib
 import json
+import os
+import signal
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from search import Diverged, ProblemError, Run, TrialStopped
+from search.problem import Cost, Outline
 
 
 def next_state(state: str, seed: int, x: float) -> str:
@@ -111,6 +114,20 @@ class Improving(Toy):
         for step in range(1, 6):
             run.report(step, run.params["x"] * step / 5)
         return float(run.params["x"])
+
+
+class Probed(Toy):
+    """Can be probed; x = 1 is too large, as the settings say in which way."""
+
+    def outline(self, params: Mapping[str, Any]) -> Outline:
+        return Outline(size=params["x"], remarks=("x is 1",) if params["x"] == 1.0 else ())
+
+    def probe(self, params: Mapping[str, Any]) -> Cost:
+        if params["x"] == 1.0 and self.settings.get("too_large") == "memory":
+            raise MemoryError("tried to allocate 1 TB")
+        if params["x"] == 1.0 and self.settings.get("too_large") == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Cost(steps=4, step_seconds=1 + params["x"], start_seconds=0.5)
 
 
 def toy_spec(

@@ -1,0 +1,101 @@
+"""A study played through without its problem: the pruner itself, workers that take their time."""
+
+import heapq
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import optuna
+from optuna.study import StudyDirection
+
+from search.problem import Cost
+from search.spec import StudySpec
+from search.strategies import make_pruner
+
+__all__ = ["FOLLOWS_VALUES", "Rehearsal", "rehearse"]
+
+#: Pruners that look at the values themselves; without them nothing can be said.
+FOLLOWS_VALUES = ("patience", "threshold")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rehearsal:
+    """How a study went that was played through."""
+
+    seconds: float  # from the start of the workers to the end of the last trial
+    ended: int  # trials
+    steps: int  # that ran
+    steps_unpruned: int  # that the same trials would have run without the pruner
+
+
+@dataclass
+class _Running:
+    trial: optuna.Trial
+    cost: Cost
+    steps: int
+    quality: float
+    step: int = 0
+
+
+def rehearse(
+    spec: StudySpec,
+    cost_of: Callable[[int], Cost],
+    *,
+    workers: int,
+    start_seconds: float,
+    chance: random.Random,
+) -> Rehearsal:
+    """Play a study through, event by event.
+
+    Every trial is given a rank at random, which it keeps from its first step to its last; the
+    study's pruner decides on that. A sampler that learns does better, so it is pruned less.
+
+    Args:
+        cost_of: of the lineage of that index.
+        start_seconds: until a worker is ready.
+    """
+    name = "none" if spec.pruner.name in FOLLOWS_VALUES else spec.pruner.name
+    options = {} if name == "none" else spec.pruner.options
+    study = optuna.create_study(
+        direction=StudyDirection[spec.direction.upper()],
+        sampler=optuna.samplers.RandomSampler(seed=0),
+        pruner=make_pruner(name, options),
+    )
+    limit = None if spec.hours is None else spec.hours * 3600
+    timeout = spec.workers.trial_timeout_seconds
+    # (seconds, worker, what it runs); a worker stands in it once
+    events: list[tuple[float, int, _Running | None]] = [
+        (start_seconds, worker, None) for worker in range(workers)
+    ]
+    started = ended = steps = unpruned = 0
+    now = start_seconds
+    while events:
+        now, worker, running = heapq.heappop(events)
+        if running is None:
+            if started == spec.trials or (limit is not None and now >= limit):
+                continue
+            cost = cost_of(started)
+            most = cost.steps
+            if timeout is not None:
+                most = min(most, max(1, int(timeout / cost.step_seconds)))
+            running = _Running(study.ask(), cost, most, chance.random())
+            started += 1
+            now += cost.start_seconds
+        else:
+            running.step += 1
+            steps += 1
+            running.trial.report(running.quality, running.step)
+            over = running.step == running.steps
+            if over or running.trial.should_prune():
+                state = optuna.trial.TrialState.COMPLETE if over else None
+                study.tell(
+                    running.trial,
+                    running.quality if over else None,
+                    state=state or optuna.trial.TrialState.PRUNED,
+                )
+                ended += 1
+                unpruned += running.steps
+                heapq.heappush(events, (now, worker, None))
+                continue
+        heapq.heappush(events, (now + running.cost.step_seconds, worker, running))
+    return Rehearsal(seconds=now, ended=ended, steps=steps, steps_unpruned=unpruned)

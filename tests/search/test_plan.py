@@ -1,0 +1,94 @@
+"""Plans of toy studies, probed in real processes."""
+
+from pathlib import Path
+
+import pytest
+import toy
+from toy import toy_spec
+
+import search
+from search.plan import Plan, first_points, make_plan
+from search.plan_text import print_plan
+from search.spec import StudySpec, parse_spec
+from search.study import validate
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(toy.__file__).parent))
+
+
+def plan(problem: str = "toy:Probed", workers: int = 2, **options: object) -> Plan:
+    spec = parse_spec(toy_spec(problem, **options), where="here")  # type: ignore[arg-type]
+    return make_plan(spec, validate(spec), workers=workers, threads=1, gpus=())
+
+
+def test_times_follow_from_the_probes_and_the_study_is_rehearsed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planned = plan(space="x = { choice = [0.0, 1.0] }", trials=6)
+    forecast = planned.forecast
+    assert forecast is not None
+    assert (forecast.trial_seconds.low, forecast.trial_seconds.high) == (4.5, 8.5)
+    own = [0.5 + 4 * (1 + point["x"]) for point in first_points(planned.spec, 6)]
+    # all six are known, so every rehearsal is the same: two workers take turns
+    free = [forecast.probes.start_seconds] * 2
+    for seconds in own:
+        free[free.index(min(free))] += seconds
+    assert forecast.study_seconds.low == forecast.study_seconds.high == pytest.approx(max(free))
+    assert forecast.probes.peak_bytes > 50e6
+    assert (planned.count.points, forecast.trials, forecast.saved) == (2, 6, 0.0)
+    print_plan(planned)
+    said = capsys.readouterr().out
+    assert "2 points: 1 parameter\n" in said
+    assert "0:04 to 0:08" in said
+    assert "x is 1; such as x=1" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "failure"),
+    [("memory", "tried to allocate 1 TB"), ("killed", "the process ended by SIGKILL")],
+)
+def test_what_does_not_fit_is_said(
+    how: str, failure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan(trials=3, extra=f'[data]\ntoo_large = "{how}"')
+    print_plan(planned)
+    assert f"does not fit ({failure}): x=1\n" in capsys.readouterr().out
+    assert planned.forecast is not None
+    assert planned.forecast.trial_seconds.high < 8.5
+
+
+def test_without_a_probe_the_times_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = plan("toy:Toy")
+    print_plan(planned)
+    assert "unknown: toy:Toy has no probe" in capsys.readouterr().out
+    assert planned.to_json()["forecast"] is None
+
+
+def test_what_a_pruner_saves_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan(trials=30, extra='[pruner]\nname = "successive-halving"\nmin_resource = 1'))
+    assert "successive-halving: saves about " in capsys.readouterr().out
+    print_plan(plan(extra='[pruner]\nname = "threshold"\nlower = 0.1'))
+    assert "what it saves is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+def test_the_first_points_are_those_that_the_study_runs(
+    sampler: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    numbers = "y = { float = [1e-3, 1.0], log = true, when = { kind = 1 } }\n"
+    if sampler == "grid":
+        numbers = "y = { choice = [1, 2, 3], when = { kind = 1 } }\n"
+    text = toy_spec(
+        trials=4,
+        space="kind = { choice = [0, 1] }\nn = { int = [2, 2] }\nx = { choice = [0.5, 0.25] }\n"
+        + numbers,
+        extra=f'[sampler]\nname = "{sampler}"\n[[trials]]\nname = "own"\n'
+        "params = { kind = 0, n = 2, x = 0.5 }",
+    )
+    spec: StudySpec = parse_spec(text, where="here")
+    study = search.create(text, storage=sqlite_url, checkpoints=str(tmp_path / "checkpoints"))
+    search.work(study)
+    assert [trial.params for trial in study.trials] == first_points(spec, 4)
+    study.storage.close()

@@ -1,0 +1,52 @@
+"""A study played through, against what can be counted by hand."""
+
+import random
+import statistics
+
+import pytest
+from toy import toy_spec
+
+from search.problem import Cost
+from search.rehearsal import Rehearsal, rehearse
+from search.spec import parse_spec
+
+COST = Cost(steps=5, step_seconds=2.0, start_seconds=1.0)  # 11 seconds
+
+
+def play(extra: str = "", *, trials: int = 7, workers: int = 2, seed: int = 0) -> Rehearsal:
+    spec = parse_spec(toy_spec(trials=trials, extra=extra), where="here")
+    return rehearse(
+        spec, lambda _: COST, workers=workers, start_seconds=3.0, chance=random.Random(seed)
+    )
+
+
+def test_without_a_pruner_the_workers_share_the_trials() -> None:
+    played = play()
+    assert played == Rehearsal(seconds=3 + 4 * 11, ended=7, steps=35, steps_unpruned=35)
+    assert play(workers=7).seconds == 3 + 11
+
+
+def test_after_the_hours_no_trial_starts() -> None:
+    text = toy_spec(trials=7).replace("trials = 7", f"trials = 7\nhours = {20 / 3600}")
+    spec = parse_spec(text, where="here")
+    played = rehearse(spec, lambda _: COST, workers=2, start_seconds=3.0, chance=random.Random(0))
+    assert (played.ended, played.seconds) == (4, 3 + 2 * 11)  # started at 3 and at 14 seconds
+
+
+def test_a_time_limit_ends_a_trial() -> None:
+    played = play("[workers]\ntrial_timeout_seconds = 6.0", trials=2)
+    assert (played.seconds, played.steps) == (3 + 1 + 3 * 2, 6)
+
+
+@pytest.mark.parametrize(("factor", "trials"), [(2, 12), (3, 20)])
+def test_successive_halving_lets_as_many_pass_as_it_should(factor: int, trials: int) -> None:
+    """Of n values in random order the n-th is among the best n // factor of them, at least 1."""
+    extra = f'[pruner]\nname = "successive-halving"\nmin_resource = 4\nreduction_factor = {factor}'
+    played = [play(extra, trials=trials, workers=1, seed=seed) for seed in range(300)]
+    passed = statistics.mean(one.steps - 4 * trials for one in played)  # each runs a fifth step
+    expected = sum(max(1, n // factor) / n for n in range(1, trials + 1))
+    assert passed == pytest.approx(expected, rel=0.05)
+
+
+def test_pruners_that_look_at_the_values_are_left_out() -> None:
+    assert play('[pruner]\nname = "threshold"\nlower = 2.0').steps == 35

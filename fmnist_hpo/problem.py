@@ -39,21 +39,26 @@ class FashionProblem(ImageProblem):
         from fmnist_hpo import probe
 
         network, how = config.parse(params)
-        data, images = self.data, how.epochs * len(self.split.train)
+        data, images = self.data, how.epochs * sum(len(split.train) for split in self.splits)
         return Outline(
             size=float(probe.flops(network, data.image_size, len(data.classes)) * images),
             remarks=probe.remarks(network, data.image_size),
         )
 
     def probe(self, params: Mapping[str, Any]) -> Cost:
-        """See `search.problem.Probing.probe`; a step is an epoch."""
+        """See `search.problem.Probing.probe`."""
         from fmnist_hpo import probe, training
 
         network, how = config.parse(params)
         with training.memory_errors():
-            cost = probe.measure_epoch(network, how, self.data, self.split)
+            cost = probe.measure_epoch(network, how, self.data, self.splits[0])
+        if self.folds is None:
+            steps, step_seconds, start_seconds = how.epochs, cost.epoch_seconds, cost.start_seconds
+        else:
+            fit_seconds = cost.start_seconds + how.epochs * cost.epoch_seconds
+            steps, step_seconds, start_seconds = self.folds, fit_seconds, 0.0
         return Cost(
-            steps=how.epochs, step_seconds=cost.epoch_seconds, start_seconds=cost.start_seconds
+            steps=steps, step_seconds=step_seconds, start_seconds=start_seconds, share=cost.share
         )
 
     def run(self, run: Run) -> float:

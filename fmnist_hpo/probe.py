@@ -16,8 +16,8 @@ __all__ = ["EpochCost", "flops", "measure_epoch", "remarks"]
 
 EPOCHS = 3  # timed, of a part of the images each; their median counts
 PART_SECONDS = 0.25  # that the training of such a part shall take
-FEWEST_BATCHES = 3
-VALIDATED = 2 * VALIDATION_BATCH  # images
+FEWEST_BATCHES = 2
+VALIDATED = VALIDATION_BATCH  # images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,16 +16,20 @@ __all__ = ["EpochCost", "flops", "measure_epoch", "remarks"]
 
 EPOCHS = 3  # timed, of a part of the images each; their median counts
 PART_SECONDS = 0.25  # that the training of such a part shall take
-FEWEST_BATCHES = 3
-VALIDATED = 2 * VALIDATION_BATCH  # images
+FEWEST_BATCHES = 2
+VALIDATED = VALIDATION_BATCH  # images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochCost:
-    """Seconds that an epoch on the whole split takes, and those before the first."""
+    """Seconds that an epoch on the whole split takes, and those before the first.
+
+    On a CPU those in which this process had the processors; the others are other work's.
+    """
 
     epoch_seconds: float
     start_seconds: float
+    share: float  # of the processors' time that this process had, 0 to 1
 
 
 def flops(network: NetworkConfig, image_size: tuple[int, int], classes: int) -> int:
@@ -91,24 +95,35 @@ def measure_epoch(
     batch_seconds = batch_size / loop.run_epoch(_never).images_per_second
     loop = part(min(most, max(FEWEST_BATCHES, round(PART_SECONDS / batch_seconds))))
     loop.run_epoch(_never)
-    epochs = [_epoch_seconds(loop, split, most) for _ in range(EPOCHS)]
-    return EpochCost(epoch_seconds=statistics.median(epochs), start_seconds=start_seconds)
+    measured = [_measure(loop, split, most) for _ in range(EPOCHS)]
+    share = statistics.median(share for _, share in measured)
+    return EpochCost(
+        epoch_seconds=statistics.median(seconds for seconds, _ in measured),
+        start_seconds=start_seconds * share,
+        share=share,
+    )
 
 
-def _epoch_seconds(loop: Loop, split: Split, batches: int) -> float:
-    """Run an epoch of a part, with its checkpoint, and scale it up to the whole split."""
+def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
+    """Run an epoch of a part, with its checkpoint: seconds of a whole one, and our share."""
+    started, used = time.perf_counter(), time.process_time()
     metrics = loop.run_epoch(_never)
+    run = time.perf_counter() - started
+    loop.checkpoint()
+    passed, used = time.perf_counter() - started, time.process_time() - used
+    share = 1.0
+    if loop.device.type == "cpu":
+        share = min(1.0, used / (passed * torch.get_num_threads()))
     trained, validated = loop.batches * loop.batch_size, len(loop.validation_indices)
     training = trained / metrics.images_per_second
-    validation = metrics.seconds - training
-    started = time.perf_counter()
-    loop.checkpoint()
-    saving = time.perf_counter() - started
-    return (
+    validation = run - training
+    seconds = (
         training * batches / loop.batches
         + validation * len(split.validation) / max(1, validated)
-        + saving
+        + passed
+        - run
     )
+    return seconds * share, share
 
 
 def _never() -> bool:

@@ -46,17 +46,19 @@ class FashionProblem(ImageProblem):
         )
 
     def probe(self, params: Mapping[str, Any]) -> Cost:
-        """See `search.problem.Probing.probe`; a step is an epoch, or a fold."""
+        """See `search.problem.Probing.probe`."""
         from fmnist_hpo import probe, training
 
         network, how = config.parse(params)
         with training.memory_errors():
             cost = probe.measure_epoch(network, how, self.data, self.splits[0])
-        steps, epochs = (how.epochs, 1) if self.folds is None else (self.folds, how.epochs)
+        if self.folds is None:
+            steps, step_seconds, start_seconds = how.epochs, cost.epoch_seconds, cost.start_seconds
+        else:
+            fit_seconds = cost.start_seconds + how.epochs * cost.epoch_seconds
+            steps, step_seconds, start_seconds = self.folds, fit_seconds, 0.0
         return Cost(
-            steps=steps,
-            step_seconds=epochs * cost.epoch_seconds,
-            start_seconds=cost.start_seconds,
+            steps=steps, step_seconds=step_seconds, start_seconds=start_seconds, share=cost.share
         )
 
     def run(self, run: Run) -> float:

@@ -47,6 +47,7 @@ class Forecast:
     trials: int  # that end; fewer than the budget where its hours are used up before
     saved: float  # share of the steps that the pruner saves, 0 to 1
     foreseen: bool  # whether the pruner's part could be rehearsed
+    share: float  # of the processors' time that other work left the probes, 0 to 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,7 @@ class Plan:
                 "steps_saved_by_pruning": forecast.saved if forecast.foreseen else None,
                 "worker_bytes": forecast.probes.peak_bytes,
                 "worker_start_seconds": forecast.probes.start_seconds,
+                "share_of_processors": forecast.share,
                 "probes": [
                     {
                         "params": dict(one.params),
@@ -230,6 +232,7 @@ def _forecast(
         trials=round(statistics.median(one.ended for one in played)),
         saved=1 - sum(one.steps for one in played) / sum(one.steps_unpruned for one in played),
         foreseen=spec.pruner.name not in FOLLOWS_VALUES,
+        share=statistics.median(cost.share for cost in costs),
     )
 
 

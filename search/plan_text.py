@@ -10,6 +10,7 @@ from search.space import Parameter
 __all__ = ["print_plan"]
 
 _LABEL = 12  # columns
+BUSY = 0.85  # a share of the processors below this is worth a warning
 
 
 def print_plan(plan: Plan) -> None:
@@ -81,8 +82,8 @@ def _pruning(plan: Plan, forecast: Forecast) -> str:
     if not forecast.foreseen:
         return f"{name}: looks at the values, so what it saves is not known; counted as nothing"
     return (
-        f"{name}: saves about {100 * forecast.saved:.0f} % of the epochs, if a trial's rank stays "
-        "what it is at its first epoch"
+        f"{name}: saves about {100 * forecast.saved:.0f} % of the steps, if a trial's rank stays "
+        "what it is at its first step"
     )
 
 
@@ -94,6 +95,12 @@ def _warnings(plan: Plan) -> Iterator[tuple[str, str]]:
     for one in plan.forecast.probes.probes:
         if one.failure is not None:
             yield "warning", f"does not fit ({one.failure}): {show_params(one.params)}"
+    if plan.forecast.share < BUSY:
+        yield (
+            "warning",
+            f"other work left the probes {100 * plan.forecast.share:.0f} % of the processors; the "
+            f"times above are without it, and with it {1 / plan.forecast.share:.1f} times as long",
+        )
     need = plan.workers * plan.forecast.probes.peak_bytes
     if plan.memory_bytes is not None and need > plan.memory_bytes:
         yield (

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from search.errors import SearchError
+from search.launch import default_workers
 from search.problem import Cost, Probing
 from search.spec import StudySpec, parse_spec
 from search.study import load_problem
@@ -54,7 +55,8 @@ def probe(
 ) -> Probes:
     """Let `workers` processes measure every point at once, as they will share the machine later.
 
-    The medians over the processes are taken.
+    The medians over the processes are taken. Where there are more of them than processors, each
+    step takes as much longer.
 
     Args:
         points: all parameters of a trial each, `[fixed]` included.
@@ -67,9 +69,7 @@ def probe(
     with tempfile.TemporaryDirectory(prefix="plan-") as name, ExitStack() as stack:
         folder = Path(name)
         request = folder / "request.json"
-        request.write_text(
-            json.dumps({"spec": spec.text, "points": list(points), "at": time.time()})
-        )
+        request.write_text(json.dumps({"spec": spec.text, "points": list(points)}))
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
         processes = []
         for index in range(workers):
@@ -98,11 +98,14 @@ def probe(
             if code < 0:
                 lines.append({"failure": f"the process ended by {signal.Signals(-code).name}"})
             answers.append(lines)
-    return _combined(points, answers)
+    crowd = 1.0 if gpus else max(1.0, workers * threads / default_workers(1, 0))
+    return _combined(points, answers, crowd)
 
 
 def _combined(
-    points: Sequence[Mapping[str, Any]], answers: Sequence[Sequence[Mapping[str, Any]]]
+    points: Sequence[Mapping[str, Any]],
+    answers: Sequence[Sequence[Mapping[str, Any]]],
+    crowd: float,
 ) -> Probes:
     """Each process answers "ready", then point by point until it ends or is killed."""
     probes = []
@@ -114,8 +117,9 @@ def _combined(
         if costs and not failures:
             cost = Cost(
                 steps=costs[0].steps,
-                step_seconds=statistics.median(cost.step_seconds for cost in costs),
-                start_seconds=statistics.median(cost.start_seconds for cost in costs),
+                step_seconds=crowd * statistics.median(cost.step_seconds for cost in costs),
+                start_seconds=crowd * statistics.median(cost.start_seconds for cost in costs),
+                share=min(1.0, crowd * statistics.median(cost.share for cost in costs)),
             )
         failure = failures[0] if failures else None if cost else "not reached"
         probes.append(Probe(params=params, cost=cost, failure=failure))
@@ -131,7 +135,7 @@ def _answers(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     problem = load_problem(parse_spec(request["spec"], where="the study file"))
     assert isinstance(problem, Probing)
     problem.fingerprint()  # opens the data, as a worker does first
-    yield {"ready": time.time() - request["at"]}
+    yield {"ready": time.process_time()}  # other work does not count here either
     for params in request["points"]:
         try:
             cost = problem.probe(params)

@@ -124,11 +124,12 @@ class Outline:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a trial of a configuration takes here, when nothing ends it early."""
+    """What a trial of a configuration takes here, when nothing ends or disturbs it."""
 
     steps: int
     step_seconds: float
     start_seconds: float  # before the first step
+    share: float = 1.0  # of its processors' time that others left it while it was measured, 0 to 1
 
 
 @runtime_checkable

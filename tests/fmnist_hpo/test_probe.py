@@ -46,3 +46,4 @@ def test_an_epoch_is_measured(network: NetworkConfig, fashion_dir: Path) -> None
         cost = measure_epoch(network, TrainingConfig(schedule="one-cycle"), data, part)
         assert cost.epoch_seconds > 0
         assert cost.start_seconds > 0
+        assert 0 < cost.share <= 1

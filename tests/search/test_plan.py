@@ -7,6 +7,7 @@ import toy
 from toy import toy_spec
 
 import search
+from search.launch import default_workers
 from search.plan import Plan, first_points, make_plan
 from search.plan_text import print_plan
 from search.spec import StudySpec, parse_spec
@@ -18,7 +19,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(toy.__file__).parent))
 
 
-def plan(problem: str = "toy:Probed", workers: int = 2, **options: object) -> Plan:
+def plan(problem: str = "toy:Probed", workers: int = 1, **options: object) -> Plan:
     spec = parse_spec(toy_spec(problem, **options), where="here")  # type: ignore[arg-type]
     return make_plan(spec, validate(spec), workers=workers, threads=1, gpus=())
 
@@ -31,11 +32,9 @@ def test_times_follow_from_the_probes_and_the_study_is_rehearsed(
     assert forecast is not None
     assert (forecast.trial_seconds.low, forecast.trial_seconds.high) == (4.5, 8.5)
     own = [0.5 + 4 * (1 + point["x"]) for point in first_points(planned.spec, 6)]
-    # all six are known, so every rehearsal is the same: two workers take turns
-    free = [forecast.probes.start_seconds] * 2
-    for seconds in own:
-        free[free.index(min(free))] += seconds
-    assert forecast.study_seconds.low == forecast.study_seconds.high == pytest.approx(max(free))
+    # all six are known, so every rehearsal is the same
+    total = forecast.probes.start_seconds + sum(own)
+    assert forecast.study_seconds.low == forecast.study_seconds.high == pytest.approx(total)
     assert forecast.probes.peak_bytes > 50e6
     assert (planned.count.points, forecast.trials, forecast.saved) == (2, 6, 0.0)
     print_plan(planned)
@@ -92,3 +91,13 @@ def test_the_first_points_are_those_that_the_study_runs(
     search.work(study)
     assert [trial.params for trial in study.trials] == first_points(spec, 4)
     study.storage.close()
+
+
+def test_more_workers_than_processors_take_longer() -> None:
+    processors = default_workers(1, 0)
+    planned = plan(workers=3 * processors, trials=3 * processors)
+    assert planned.forecast is not None
+    probes = planned.forecast.probes.probes
+    assert [one.cost.step_seconds for one in probes if one.cost] == [
+        pytest.approx(3 * (1 + one.params["x"])) for one in probes
+    ]

@@ -1,6 +1,5 @@
 """One study file, read, validated and hashed: `StudySpec`."""
 
-import difflib
 import hashlib
 import json
 import re
@@ -15,6 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.errors import SpecError
 from search.space import Space, parse_space
+from search.spec_values import leaves, number_of, only, text_of
 from search.strategies import PRUNERS, SAMPLERS, check_options
 
 __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read_spec"]
@@ -131,7 +131,7 @@ class StudySpec:
 
     def differences(self, other_text: str) -> list[str]:
         """What another spec's text says differently, one line per key: `key: theirs -> ours`."""
-        theirs, ours = _flat(tomllib.loads(other_text)), _flat(tomllib.loads(self.text))
+        theirs, ours = leaves(tomllib.loads(other_text)), leaves(tomllib.loads(self.text))
         return [
             f"{key}: {theirs.get(key, 'absent')} in the study, {ours.get(key, 'absent')} here"
             for key in sorted(theirs.keys() | ours.keys())
@@ -163,21 +163,21 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SpecError(f"{where} is not valid TOML: {error}") from error
-    _only(table, _KEYS, where, "key")
+    only(table, _KEYS, where, "key")
     for key in _TABLES:
         wanted = list if key == "trials" else dict
         if not isinstance(table.get(key, wanted()), wanted):
             shape = "[[trials]] tables" if key == "trials" else f"a table [{key}]"
             raise SpecError(f"{where}: {key} must be {shape}, got {table[key]!r}")
-    name = _text(table, "name", where)
+    name = text_of(table, "name", where)
     if not _NAME.fullmatch(name):
         raise SpecError(
             f"{where}: name may hold letters, digits, '.', '_' and '-', got {name!r}; rename it"
         )
-    problem = _text(table, "problem", where)
+    problem = text_of(table, "problem", where)
     if problem.count(":") != 1:
         raise SpecError(f"{where}: problem must be 'module:Class', got {problem!r}")
-    direction = _text(table, "direction", where)
+    direction = text_of(table, "direction", where)
     if direction not in ("maximize", "minimize"):
         raise SpecError(f"{where}: direction must be maximize or minimize, got {direction!r}")
     fixed = table.get("fixed", {})
@@ -189,12 +189,12 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     return StudySpec(
         name=name,
         problem=problem,
-        metric=_text(table, "metric", where),
+        metric=text_of(table, "metric", where),
         direction=direction,
-        seed=_number(table, "seed", where, default=0, whole=True, low=0),
+        seed=number_of(table, "seed", where, default=0, whole=True, low=0),
         folds=_folds(table, where),
         trials=trials,
-        hours=_number(table.get("budget", {}), "hours", f"{where}: budget", above=0.0),
+        hours=number_of(table.get("budget", {}), "hours", f"{where}: budget", above=0.0),
         sampler=sampler,
         pruner=pruner,
         control=_control(table.get("control"), sampler, trials - len(named), where),
@@ -213,7 +213,7 @@ def _folds(table: Mapping[str, Any], where: str) -> int | None:
     if mode not in _MODES:
         raise SpecError(f"{where}: mode must be {' or '.join(_MODES)}, got {mode!r}")
     if mode == "cross-validation":
-        return int(_number(table, "folds", where, default=DEFAULT_FOLDS, whole=True, low=2))
+        return int(number_of(table, "folds", where, default=DEFAULT_FOLDS, whole=True, low=2))
     if "folds" in table:
         raise SpecError(
             f'{where}: folds = {table["folds"]!r} goes with mode = "cross-validation" only; '
@@ -231,7 +231,7 @@ def _budget(
     where: str,
 ) -> int:
     """The number of lineages; where it can only be one number it need not be given."""
-    _only(table, ("trials", "hours"), f"{where}: budget", "key")
+    only(table, ("trials", "hours"), f"{where}: budget", "key")
     most: int | None = None
     if not space.parameters:
         most = len(named)
@@ -240,7 +240,7 @@ def _budget(
             most = len(named) + len(space.grid(fixed))
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
-    trials = _number(table, "trials", f"{where}: budget", default=most, whole=True, low=1)
+    trials = number_of(table, "trials", f"{where}: budget", default=most, whole=True, low=1)
     if trials is None:
         raise SpecError(f"{where}: budget.trials is missing; say how many trials shall finish")
     if most is not None and trials > most:
@@ -263,8 +263,8 @@ def _control(
     if table is None:
         return 0
     here = f"{where}: control"
-    _only(table, ("trials",), here, "key")
-    trials = _number(table, "trials", here, whole=True, low=1)
+    only(table, ("trials",), here, "key")
+    trials = number_of(table, "trials", here, whole=True, low=1)
     if trials is None:
         raise SpecError(f"{here}.trials is missing; say how many trials shall be drawn at random")
     if sampler.name in ("random", "grid"):
@@ -285,8 +285,8 @@ def _audit(table: Mapping[str, Any] | None, pruner: Strategy, where: str) -> flo
     if table is None:
         return 0.0
     here = f"{where}: audit"
-    _only(table, ("fraction",), here, "key")
-    fraction = _number(table, "fraction", here, above=0.0)
+    only(table, ("fraction",), here, "key")
+    fraction = number_of(table, "fraction", here, above=0.0)
     if fraction is None:
         raise SpecError(f"{here}.fraction is missing; 0.05 lets 5 % of the pruned trials run on")
     if fraction > 1:
@@ -302,8 +302,8 @@ def _named(
     named: list[NamedTrial] = []
     for index, table in enumerate(tables):
         here = f"{where}: trials[{index}]"
-        _only(table, ("name", "params"), here, "key")
-        name = _text(table, "name", here)
+        only(table, ("name", "params"), here, "key")
+        name = text_of(table, "name", here)
         if any(name == other.name for other in named):
             raise SpecError(f"{here}: the name {name!r} is taken; give each trial its own")
         params = table.get("params", {})
@@ -323,7 +323,7 @@ def _strategy(
     table: Mapping[str, Any], kind: str, known: Mapping[str, tuple[str, ...]], where: str
 ) -> Strategy:
     options = {key: value for key, value in table.items() if key != "name"}
-    strategy = Strategy(name=_text(table, "name", f"{where}: {kind}"), options=options)
+    strategy = Strategy(name=text_of(table, "name", f"{where}: {kind}"), options=options)
     try:
         check_options(kind, known, strategy.name, options)
     except SpecError as error:
@@ -333,61 +333,9 @@ def _strategy(
 
 def _workers(table: Mapping[str, Any], where: str) -> Workers:
     here = f"{where}: workers"
-    _only(table, ("beat_seconds", "max_retries", "trial_timeout_seconds"), here, "key")
+    only(table, ("beat_seconds", "max_retries", "trial_timeout_seconds"), here, "key")
     return Workers(
-        beat_seconds=_number(table, "beat_seconds", here, default=5.0, above=0.0),
-        max_retries=_number(table, "max_retries", here, default=3, whole=True, low=0),
-        trial_timeout_seconds=_number(table, "trial_timeout_seconds", here, above=0.0),
+        beat_seconds=number_of(table, "beat_seconds", here, default=5.0, above=0.0),
+        max_retries=number_of(table, "max_retries", here, default=3, whole=True, low=0),
+        trial_timeout_seconds=number_of(table, "trial_timeout_seconds", here, above=0.0),
     )
-
-
-def _only(table: Any, allowed: tuple[str, ...], where: str, what: str) -> None:
-    if not isinstance(table, dict):
-        raise SpecError(f"{where} must be a table, got {table!r}")
-    for key in table:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed)}"
-            raise SpecError(f"{where} has an unknown {what} {key!r}; {hint}")
-
-
-def _text(table: Mapping[str, Any], key: str, where: str) -> str:
-    if key not in table:
-        raise SpecError(f'{where}: the key {key!r} is missing; add {key} = "..."')
-    value = table[key]
-    if not isinstance(value, str) or not value:
-        raise SpecError(f"{where}: {key} must be a non-empty string, got {value!r}")
-    return value
-
-
-def _number(
-    table: Mapping[str, Any],
-    key: str,
-    where: str,
-    *,
-    default: Any = None,
-    whole: bool = False,
-    low: int | None = None,
-    above: float | None = None,
-) -> Any:
-    value = table.get(key, default)
-    if value is None:
-        return None
-    kind = int if whole else (int, float)
-    rule = "a whole number" if whole else "a number"
-    rule += f" >= {low}" if low is not None else f" > {above:g}" if above is not None else ""
-    ok = isinstance(value, kind) and not isinstance(value, bool)
-    if not ok or (low is not None and value < low) or (above is not None and value <= above):
-        raise SpecError(f"{where}: {key} must be {rule}, got {value!r}")
-    return value
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, str]:
-    """Leaf values by dotted key, as JSON."""
-    if isinstance(value, dict) and value:
-        items = [(f"{prefix}.{k}" if prefix else k, v) for k, v in value.items()]
-    elif isinstance(value, list) and any(isinstance(v, dict) for v in value):
-        items = [(f"{prefix}[{i}]", v) for i, v in enumerate(value)]
-    else:
-        return {prefix: json.dumps(value)}
-    return {key: leaf for k, v in items for key, leaf in _flat(v, k).items()}

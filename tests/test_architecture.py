@@ -13,9 +13,9 @@ ROOT = Path(__file__).parents[1]
 
 #: What a module may import of this project, nearest last; a name stands for itself and all below.
 ORDER = [
-    "errors", "problem", "cross_validation", "space", "counting", "tpe", "strategies", "spec",
-    "schema", "lease", "trials", "trial_tables", "study_tables", "retrying", "optuna_storage",
-    "searched", "embedded", "storage", "lineages", "ledger", "copy", "records", "plots", "beat",
+    "errors", "problem", "cross_validation", "space", "counting", "tpe", "strategies",
+    "spec_values", "spec", "schema", "lease", "trials", "trial_tables", "study_tables",
+    "retrying", "optuna_storage", "searched", "embedded", "storage", "lineages", "ledger", "copy", "records", "plots", "beat",
     "checkpoint", "status", "evaluations", "study", "trial_run", "launch", "worker", "probing",
     "rehearsal", "plan", "display", "plan_text", "service", "cv_results", "tables", "application",
     "verbs", "cli",

@@ -1,17 +1,17 @@
 """The figures of a report that know classes and models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fmnist_hpo.figures import confusion_size, plot_confusion
 from fmnist_hpo.metrics import Metrics, calibration_bins
+from fmnist_hpo.report.models import Model
 from search.report.theme import BLUE, GREEN, GREY, INK, SERIES, VERMILLION, figure, themed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from fmnist_hpo.predictions import Predictions
-    from fmnist_hpo.report.models import Model
 
 __all__ = ["draw_classes", "draw_comparison", "draw_confusion", "draw_overfitting",
            "draw_reliability"]  # fmt: skip
@@ -78,18 +78,18 @@ def draw_reliability(predictions: "Predictions", error: float, title: str) -> "F
 
 
 @themed
-def draw_comparison(models: "Sequence[Model]", title: str) -> "Figure":
+def draw_comparison(models: Sequence[Model], title: str) -> "Figure":
     """Accuracy over training time, over parameters and over latency; one mark per model."""
     drawn = figure(10.2, 4.0, title)
     panels = drawn.subplots(1, 3, sharey=True)
-    for axes, name, label in zip(
-        panels,
-        ("training_seconds", "parameters", "latency_ms"),
-        ("training time (s)", "parameters", "latency of one image (ms)"),
-        strict=True,
-    ):
+    costs: tuple[tuple[str, Callable[[Model], float | None]], ...] = (
+        ("training time (s)", lambda model: model.training_seconds),
+        ("parameters", lambda model: model.row.parameters),
+        ("latency of one image (ms)", lambda model: model.latency_ms),
+    )
+    for axes, (label, cost) in zip(panels, costs, strict=True):
         for index, model in enumerate(models):
-            x = getattr(model, name)
+            x = cost(model)
             if x is None:
                 continue
             low, high = model.interval
@@ -115,7 +115,7 @@ def draw_comparison(models: "Sequence[Model]", title: str) -> "Figure":
 
 
 @themed
-def draw_overfitting(models: "Sequence[Model]", title: str) -> "Figure":
+def draw_overfitting(models: Sequence[Model], title: str) -> "Figure":
     """Training and validation accuracy of each model, and the gap between them."""
     shown = [model for model in models if model.fit is not None]
     drawn = figure(7.6, 1.4 + 0.4 * len(shown), title)

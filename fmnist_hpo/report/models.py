@@ -1,16 +1,14 @@
 """The chosen model of a study, from its bundle: figures of merit, and what it costs."""
 
 import functools
-import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import safetensors.numpy
 from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.comparison import Row
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.predictions import FILE, Predictions
@@ -20,9 +18,6 @@ from search.report.facts import fit_of, training_seconds
 from search.study import Study
 
 __all__ = ["Model", "confused", "find_bundle"]
-
-_BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch normalisation
-WARM_UP, REPEATS = 20, 200  # predictions of one image
 
 
 def find_bundle(study: Study) -> Bundle | None:
@@ -47,6 +42,7 @@ class Model:
     trial: FrozenTrial
     validation_images: int | None
     bundle: Bundle | None
+    row: Row  # what the model costs
 
     @functools.cached_property
     def test(self) -> Metrics | None:
@@ -94,39 +90,14 @@ class Model:
 
     @property
     def training_seconds(self) -> float:
-        """Of the best trial."""
-        return training_seconds(self.trial)
+        """Of the exported model; of the best trial where none was exported."""
+        return self.row.train_seconds or training_seconds(self.trial)
 
-    @functools.cached_property
-    def parameters(self) -> int | None:
-        """Trained numbers of a network; None without a bundle, or of another kind of model."""
-        if self.bundle is None or "model.safetensors" not in self.bundle.files:
-            return None
-        tensors = safetensors.numpy.load(self.bundle.files["model.safetensors"])
-        return sum(t.size for name, t in tensors.items() if not name.endswith(_BUFFERS))
-
-    @functools.cached_property
+    @property
     def latency_ms(self) -> float | None:
-        """Of one image through the bundle's ONNX model on one thread here: the median.
-
-        None without one.
-        """
-        if self.bundle is None or "model.onnx" not in self.bundle.files:
-            return None
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        session = onnxruntime.InferenceSession(
-            self.bundle.files["model.onnx"], options, providers=["CPUExecutionProvider"]
-        )
-        image = np.zeros((1, 1, *self.bundle.image_size), np.float32)
-        times = []
-        for _ in range(WARM_UP + REPEATS):
-            start = time.perf_counter()
-            session.run(None, {"images": image})
-            times.append(time.perf_counter() - start)
-        return 1000 * statistics.median(times[WARM_UP:])
+        """Of one image; None without a bundle."""
+        seconds = self.row.latency_seconds
+        return None if seconds is None else 1000 * seconds
 
     @property
     def fit(self) -> tuple[float, float] | None:
@@ -134,7 +105,7 @@ class Model:
         return fit_of(self.trial, self.metric)
 
     @classmethod
-    def of(cls, study: Study, trial: FrozenTrial) -> "Model":
+    def of(cls, study: Study, trial: FrozenTrial, row: Row) -> "Model":
         """Read a study's bundle, if there is one.
 
         Raises:
@@ -146,6 +117,7 @@ class Model:
             trial=trial,
             validation_images=_validation_images(study),
             bundle=find_bundle(study),
+            row=row,
         )
 
 

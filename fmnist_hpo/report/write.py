@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fmnist_hpo.comparison import Comparison, compare
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
@@ -42,13 +43,18 @@ def write_report(studies: Sequence[Study], directory: Path) -> Path:
 def make_page(studies: Sequence[Study]) -> Page:
     """The whole report, as data."""
     reports = [StudyReport.of(study, planned_epochs) for study in studies]
-    models = [Model.of(report.study, report.best) for report in reports if report.best is not None]
+    found = [(report.study, report.best) for report in reports if report.best is not None]
+    comparison = compare([study for study, _ in found])
+    models = [
+        Model.of(study, best, row)
+        for (study, best), row in zip(found, comparison.rows, strict=True)
+    ]
     by_study = {model.study: model for model in models}
     several = len(studies) > 1
     sections = [Section(title="In short", parts=_summary(reports, by_study))]
     if models:
         sections.append(Section(title="The models compared" if several else "What the model costs",
-                                parts=_comparison(models)))  # fmt: skip
+                                parts=_comparison(models, comparison)))  # fmt: skip
     for report in reports:
         model = by_study.get(report.study.name)
         if model is not None:
@@ -111,7 +117,7 @@ def _accuracy_lines(model: Model) -> list[str]:
     return lines
 
 
-def _comparison(models: Sequence[Model]) -> list[Part]:
+def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
     rows = [
         (
             model.study,
@@ -120,8 +126,9 @@ def _comparison(models: Sequence[Model]) -> list[Part]:
             "" if model.test is None else _percent(model.test.accuracy),
             "" if model.fit is None else f"{100 * (model.fit[0] - model.fit[1]):+.2f}",
             clock(model.training_seconds),
-            "" if model.parameters is None else f"{model.parameters:,}",
-            "" if model.latency_ms is None else f"{model.latency_ms:.3f}",
+            "" if model.row.parameters is None else f"{model.row.parameters:,}",
+            "" if model.row.model_bytes is None else f"{model.row.model_bytes / 1e6:.2f}",
+            "" if model.latency_ms is None else f"{model.latency_ms:.2f}",
         )
         for model in models
     ]
@@ -135,16 +142,29 @@ def _comparison(models: Sequence[Model]) -> list[Part]:
                 "train - validation (pp)",
                 "training",
                 "parameters",
+                "size (MB)",
                 "latency (ms)",
             ),
             rows=rows,
         ),
         Paragraph(
-            text="Training is that of the best trial, in minutes and seconds. Latency is the "
-            "median of one image through the ONNX model on one thread of the machine that made "
-            "this report; empty cells are not known, as for a study that was not exported."
+            text="Training is that of the exported model, or of the best trial where none was "
+            "exported, in minutes and seconds. Latency is the median of one image as `predict` "
+            f"runs the model, with {comparison.threads} thread(s) on the machine that made this "
+            "report. Empty cells are not known, as for a study that was not exported."
         ),
     ]
+    if comparison.pairs:
+        parts.append(
+            Bullets(
+                lines=[
+                    f"{pair.best} against {pair.other}, image by image: {pair.only_best:,} that "
+                    f"the first alone has right, {pair.only_other:,} the second alone; McNemar's "
+                    f"exact test p = {pair.p_value:.2g}."
+                    for pair in comparison.pairs
+                ]
+            )
+        )
     if len(models) > 1:
         parts.append(
             Drawing(

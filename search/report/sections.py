@@ -9,7 +9,16 @@ from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import binomtest
 
 from search.display import clock
-from search.report import control, draw, facts
+from search.report import control, facts
+from search.report.axes import Metric
+from search.report.draw_curves import draw_curves, draw_named
+from search.report.draw_parameters import (
+    PARAMS_SHOWN,
+    draw_importances,
+    draw_parallel,
+    draw_slices,
+)
+from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
 from search.status import best_of
 from search.study import Study
@@ -41,8 +50,8 @@ class StudyReport:
         return cls(study=study, trials=study.trials, planned_steps=planned_steps)
 
     @property
-    def metric(self) -> draw.Metric:
-        return draw.Metric(name=self.study.spec.metric, direction=self.study.spec.direction)
+    def metric(self) -> Metric:
+        return Metric(name=self.study.spec.metric, direction=self.study.spec.direction)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -169,13 +178,13 @@ class StudyReport:
             parts.append(
                 Drawing(
                     name=f"{name}-history",
-                    figure=draw.draw_history(points, metric, f"{name}: optimisation history"),
+                    figure=draw_history(points, metric, f"{name}: optimisation history"),
                     caption="Each trial's value over trials and over time. The lines are the best "
                     "value so far; a pruned trial's value is the last it reported.",
                 )
             )
         named = [t for t in facts.last_attempts(self.trials) if "name" in t.user_attrs]
-        compared = draw.draw_named(named, metric, f"{name}: the named trials") if named else None
+        compared = draw_named(named, metric, f"{name}: the named trials") if named else None
         if compared is not None:
             parts.append(
                 Drawing(
@@ -192,7 +201,7 @@ class StudyReport:
             parts.append(
                 Drawing(
                     name=f"{name}-curves",
-                    figure=draw.draw_curves(
+                    figure=draw_curves(
                         best, pruned[::stride][:PRUNED_SHOWN], metric, f"{name}: learning curves"
                     ),
                     caption=f"The best trial, the next {max(0, len(best) - 1)}"
@@ -209,7 +218,7 @@ class StudyReport:
             parts.append(
                 Drawing(
                     name=f"{name}-audit",
-                    figure=draw.draw_audit(
+                    figure=draw_audit(
                         ran, float(rival.value or 0.0), metric, f"{name}: the pruner's audit"
                     ),
                     caption="Trials that ran on though the pruner would have ended them. A dot "
@@ -221,7 +230,7 @@ class StudyReport:
             parts.append(
                 Drawing(
                     name=f"{name}-timeline",
-                    figure=draw.draw_timeline(spans, f"{name}: who worked on what"),
+                    figure=draw_timeline(spans, f"{name}: who worked on what"),
                     caption="One bar per attempt at a trial. A trial whose worker died, or was "
                     "stopped, goes on in a later bar.",
                 )
@@ -236,7 +245,7 @@ class StudyReport:
             parts.append(
                 Drawing(
                     name=f"{name}-importances",
-                    figure=draw.draw_importances(shares, f"{name}: parameter importances"),
+                    figure=draw_importances(shares, f"{name}: parameter importances"),
                     caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
                 )
             )
@@ -247,7 +256,7 @@ class StudyReport:
         parts.append(
             Drawing(
                 name=f"{name}-slices",
-                figure=draw.draw_slices(valued, params, metric, f"{name}: value over parameters"),
+                figure=draw_slices(valued, params, metric, f"{name}: value over parameters"),
                 caption="Each parameter alone; a trial without the parameter is not shown."
                 + _left_out(params),
             )
@@ -257,7 +266,7 @@ class StudyReport:
             parts.append(
                 Drawing(
                     name=f"{name}-parallel",
-                    figure=draw.draw_parallel(
+                    figure=draw_parallel(
                         complete, params, metric, f"{name}: complete trials, all parameters"
                     ),
                     caption="One line per complete trial; it has a gap where the trial does not "
@@ -302,7 +311,7 @@ def _trials(count: int) -> str:
 
 
 def _left_out(params: Sequence[str]) -> str:
-    more = len(params) - draw.PARAMS_SHOWN
+    more = len(params) - PARAMS_SHOWN
     return f" {more} further parameters are left out." if more > 0 else ""
 
 

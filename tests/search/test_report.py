@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 from optuna.trial import TrialState
 
-from search.report import draw, facts
+from search.report import facts
+from search.report.axes import Metric
 from search.report.control import compare
+from search.report.draw_curves import draw_curves, draw_named
+from search.report.draw_parameters import draw_parallel, draw_slices
+from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.facts import Point
 from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
 from search.report.sections import StudyReport
@@ -19,7 +23,7 @@ from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
 from search.worker import work
 from tests.made_trials import START, lines, trial
 
-ACCURACY = draw.Metric(name="val_accuracy", direction="maximize")
+ACCURACY = Metric(name="val_accuracy", direction="maximize")
 
 TRIALS = [
     trial(0, TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.8], minutes=(0, 4)),
@@ -112,7 +116,7 @@ def axes_of(drawn):
 
 
 def test_the_history_figure_holds_every_trial():
-    drawn = draw.draw_history(facts.history(TRIALS), ACCURACY, "t")
+    drawn = draw_history(facts.history(TRIALS), ACCURACY, "t")
     left, right = axes_of(drawn)
     assert lines(left)["complete"].get_xydata().tolist() == [[0, 80], [3, 90], [6, 95]]
     assert lines(left)["control (random)"].get_xydata().tolist() == [[5, 75]]
@@ -122,7 +126,7 @@ def test_the_history_figure_holds_every_trial():
 
 
 def test_the_curves_figure_draws_training_and_validation_of_the_best():
-    drawn = draw.draw_curves([TRIALS[3], TRIALS[0]], [TRIALS[1]], ACCURACY, "t")
+    drawn = draw_curves([TRIALS[3], TRIALS[0]], [TRIALS[1]], ACCURACY, "t")
     (axes,) = axes_of(drawn)
     found = lines(axes)
     assert found["trial 3, validation"].get_ydata() == pytest.approx([50, 60, 70, 90])
@@ -133,27 +137,25 @@ def test_the_curves_figure_draws_training_and_validation_of_the_best():
 
 def test_named_trials_are_drawn_side_by_side():
     named = [trial(n, TrialState.COMPLETE, [0.5, 0.6 + n / 10], name=f"t{n}") for n in range(4)]
-    (axes,) = axes_of(draw.draw_named(named, ACCURACY, "t"))
+    (axes,) = axes_of(draw_named(named, ACCURACY, "t"))
     assert len(axes.lines) == 8
     assert lines(axes)["t3, validation"].get_ydata() == pytest.approx([50, 90])
-    assert (
-        draw.draw_named([trial(0, TrialState.COMPLETE, [0.5], name="t")] * 9, ACCURACY, "t") is None
-    )
+    assert draw_named([trial(0, TrialState.COMPLETE, [0.5], name="t")] * 9, ACCURACY, "t") is None
 
 
 def test_slices_and_parallel_coordinates_place_every_trial():
     ended = [one for one in facts.last_attempts(TRIALS) if one.value is not None]
-    rate, kind = axes_of(draw.draw_slices(ended, ["rate", "kind"], ACCURACY, "t"))
+    rate, kind = axes_of(draw_slices(ended, ["rate", "kind"], ACCURACY, "t"))
     assert rate.get_xscale() == "log"
     assert lines(rate)["complete"].get_xdata() == pytest.approx([0.1, 0.4, 0.7])
     assert lines(kind)["complete"].get_xdata().tolist() == [0, 1, 0]
     assert [label.get_text() for label in kind.get_xticklabels()] == ["a", "b"]
     complete = [one for one in ended if one.state is TrialState.COMPLETE]
-    (axes,) = axes_of(draw.draw_parallel(complete, ["rate", "kind"], ACCURACY, "t"))
+    (axes,) = axes_of(draw_parallel(complete, ["rate", "kind"], ACCURACY, "t"))
     best = next(line for line in axes.lines if line.get_linewidth() == 2.0)
     assert best.get_ydata().tolist() == [pytest.approx(np.log(0.7 / 0.01) / np.log(1000)), 0, 1]
     gap = trial(9, TrialState.COMPLETE, [0.1], params={"kind": "b"})
-    (axes,) = axes_of(draw.draw_parallel([*complete, gap], ["rate", "kind"], ACCURACY, "t"))
+    (axes,) = axes_of(draw_parallel([*complete, gap], ["rate", "kind"], ACCURACY, "t"))
     assert sum(np.isnan(line.get_ydata()).any() for line in axes.lines) == 1
 
 
@@ -161,7 +163,7 @@ def test_the_timeline_marks_losses_and_resumes():
     running = trial(7, TrialState.RUNNING, [0.1], minutes=(11, 0), worker="v")
     spans = facts.spans([*TRIALS, running], now=START + timedelta(minutes=20))
     assert [span.ending for span in spans].count("lost") == 1
-    (axes,) = axes_of(draw.draw_timeline(spans, "t"))
+    (axes,) = axes_of(draw_timeline(spans, "t"))
     assert lines(axes)["its worker died"].get_xydata().tolist() == [[3, 0]]
     assert lines(axes)["goes on with an earlier trial"].get_xydata().tolist() == [[3, 0]]
     bars = {(round(bar.get_x(), 6), round(bar.get_width(), 6)) for bar in axes.patches}
@@ -170,7 +172,7 @@ def test_the_timeline_marks_losses_and_resumes():
 
 
 def test_the_audit_figure_goes_from_the_cut_to_the_end():
-    (axes,) = axes_of(draw.draw_audit(facts.audited(TRIALS), 0.9, ACCURACY, "t"))
+    (axes,) = axes_of(draw_audit(facts.audited(TRIALS), 0.9, ACCURACY, "t"))
     assert lines(axes)["when it would have been pruned"].get_xydata().tolist() == [[50, 0]]
     assert lines(axes)["at its end"].get_xydata().tolist() == [[95, 0]]
 
@@ -178,7 +180,7 @@ def test_the_audit_figure_goes_from_the_cut_to_the_end():
 def test_far_outliers_do_not_flatten_the_rest():
     values = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.1]
     history = points(values, control=False)
-    left, _ = axes_of(draw.draw_history(history, ACCURACY, "t"))
+    left, _ = axes_of(draw_history(history, ACCURACY, "t"))
     low, high = left.get_ylim()
     assert 85 < low < 90 < 97 < high < 100
     assert "1 worse, outside" in {text.get_text() for text in left.texts}

@@ -1,0 +1,61 @@
+"""What the figures of a study have in common: the axis of its value, outliers, the legend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["RASTER_ABOVE", "Metric", "focus", "legend"]
+
+RASTER_ABOVE = 1500  # points; so many are kept as a picture, or the page would grow with them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A study's value on an axis; shares whose name says accuracy are shown in percent."""
+
+    name: str
+    direction: str
+
+    @property
+    def unit(self) -> float:
+        return 100.0 if self.name.endswith("accuracy") else 1.0
+
+    @property
+    def label(self) -> str:
+        words = self.name.replace("val_", "validation_").replace("_", " ")
+        return f"{words} (%)" if self.unit == 100 else words
+
+    def show(self, value: float) -> str:
+        """A value with its unit."""
+        return f"{100 * value:.2f} %" if self.unit == 100 else f"{value:.4g}"
+
+
+def focus(axes: Axes, values: Sequence[float], metric: Metric) -> None:
+    """Cut far outliers off on the worse side, and say how many."""
+    if len(values) < 8:
+        return
+    ranked = sorted(values, reverse=metric.direction == "maximize")
+    best, middle = ranked[0], ranked[len(ranked) // 2]
+    reach = 4 * abs(best - middle)
+    limit = best - reach if metric.direction == "maximize" else best + reach
+    outside = [v for v in values if (v < limit if metric.direction == "maximize" else v > limit)]
+    if not outside or not reach:
+        return
+    inside = [value for value in values if value not in outside]
+    pad = 0.06 * (max(inside) - min(inside))
+    axes.set_ylim(min(inside) - pad, max(inside) + pad)
+    axes.annotate(
+        f"{len(outside)} worse, outside",
+        (0.99, 0.02 if metric.direction == "maximize" else 0.98),
+        xycoords="axes fraction",
+        ha="right",
+        va="bottom" if metric.direction == "maximize" else "top",
+        fontsize=8,
+    )
+
+
+def legend(drawn: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    drawn.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 5))

@@ -1,0 +1,166 @@
+"""The figures of what the parameters do: importances, slices, parallel coordinates."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from optuna.distributions import IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from search.report.axes import RASTER_ABOVE, Metric, focus, legend
+from search.report.facts import is_control
+from search.report.theme import BLUE, GREY, INK, VERMILLION, figure, themed
+
+__all__ = ["PARAMS_SHOWN", "draw_importances", "draw_parallel", "draw_slices"]
+
+PARAMS_SHOWN = 12  # of a slice figure, and of parallel coordinates
+BEST_SHARE = 0.1  # of the trials that parallel coordinates bring out
+
+
+@themed
+def draw_importances(shares: Mapping[str, float], title: str) -> Figure:
+    """One bar per parameter, the largest on top."""
+    drawn = figure(7.2, 0.9 + 0.32 * len(shares), title)
+    axes = drawn.subplots()
+    names = list(shares)[::-1]
+    bars = axes.barh(names, [100 * shares[name] for name in names], color=BLUE, height=0.65)
+    axes.bar_label(bars, fmt="%.0f %%", padding=3)
+    axes.margins(x=0.12)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("share of the variation of the value that it explains (%)")
+    return drawn
+
+
+@themed
+def draw_slices(
+    trials: Sequence[FrozenTrial], params: Sequence[str], metric: Metric, title: str
+) -> Figure:
+    """The value over each parameter alone."""
+    shown = params[:PARAMS_SHOWN]
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    drawn = figure(2.5 * columns + 0.6, 2.25 * rows + 0.9, title)
+    grid = drawn.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axes in grid[len(shown) :]:
+        axes.set_axis_off()
+    for axes, name in zip(grid, shown, strict=False):
+        having = [trial for trial in trials if name in trial.params and trial.value is not None]
+        distribution: Any = having[0].distributions[name]
+        choices = _choices(distribution)
+        for label, colour, marker in (
+            ("pruned, last value", GREY, "x"),
+            ("complete", BLUE, "o"),
+            ("control (random)", VERMILLION, "^"),
+        ):
+            if not any(_kind(trial) == label for trial in trials):
+                continue
+            part = [trial for trial in having if _kind(trial) == label]
+            axes.plot(
+                [_place(trial.params[name], choices) for trial in part],
+                [metric.unit * float(trial.value or 0.0) for trial in part],
+                marker,
+                color=colour,
+                label=label,
+                markersize=4,
+                alpha=0.8,
+                rasterized=len(part) > RASTER_ABOVE / len(shown),
+            )
+        if choices is not None:
+            axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
+            axes.set_xlim(-0.5, len(choices) - 0.5)
+        elif getattr(distribution, "log", False):
+            axes.set_xscale("log")
+        elif isinstance(distribution, IntDistribution):
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axes.set_xlabel(name)
+    focus(grid[0], [metric.unit * t.value for t in trials if t.value is not None], metric)
+    for axes in grid[: len(shown) : columns]:
+        axes.set_ylabel(metric.label, fontsize=8.5)
+    legend(drawn, grid[0])
+    return drawn
+
+
+def _kind(trial: FrozenTrial) -> str:
+    if trial.state is TrialState.PRUNED:
+        return "pruned, last value"
+    return "control (random)" if is_control(trial) else "complete"
+
+
+def _choices(distribution: Any) -> Sequence[Any] | None:
+    return getattr(distribution, "choices", None)
+
+
+def _place(value: Any, choices: Sequence[Any] | None) -> float:
+    return float(value if choices is None else choices.index(value))
+
+
+@themed
+def draw_parallel(
+    trials: Sequence[FrozenTrial], params: Sequence[str], metric: Metric, title: str
+) -> Figure:
+    """Each complete trial as a line over all parameters; the best tenth is brought out.
+
+    A trial's line has a gap where it does not have the parameter.
+    """
+    shown = list(params[:PARAMS_SHOWN])
+    sign = 1 if metric.direction == "maximize" else -1
+    ranked = sorted(trials, key=lambda t: sign * float(t.value or 0.0))
+    count = max(1, round(BEST_SHARE * len(ranked)))
+    drawn = figure(max(6.0, 1.15 * (len(shown) + 1)), 4.2, title)
+    axes = drawn.subplots()
+    scales = [_scale(ranked, name) for name in shown]
+    values = [metric.unit * float(trial.value or 0.0) for trial in ranked]
+    low, high = min(values), max(values)
+    for index, (trial, value) in enumerate(zip(ranked, values, strict=True)):
+        best = index >= len(ranked) - count
+        heights = [
+            place(trial.params[name]) if name in trial.params else math.nan
+            for name, (place, _) in zip(shown, scales, strict=True)
+        ]
+        axes.plot(
+            range(len(shown) + 1),
+            [*heights, (value - low) / (high - low or 1.0)],
+            color=VERMILLION if best else GREY,
+            linewidth=2.0 if best else 0.9,
+            alpha=1.0 if best else 0.55,
+            marker="o" if best else None,
+            rasterized=not best and len(ranked) > 200,
+        )
+    for place, (_, ticks) in enumerate(scales):
+        for height, text in ticks:
+            axes.annotate(text, (place, height), xytext=(3, 0), textcoords="offset points",
+                          fontsize=7.5, va="center")  # fmt: skip
+    for height, value in ((0, low), (1, high)):
+        axes.annotate(f"{value:.4g}", (len(shown), height), xytext=(3, 0),
+                      textcoords="offset points", fontsize=7.5, va="center")  # fmt: skip
+    axes.set_xticks(range(len(shown) + 1), [*shown, metric.label], rotation=30, ha="right",
+                    rotation_mode="anchor")  # fmt: skip
+    axes.set_yticks([])
+    axes.set_xlim(-0.15, len(shown) + 0.45)
+    axes.spines[:].set_visible(False)
+    axes.grid(axis="x", color=INK, alpha=0.5)
+    word = "trial" if count == 1 else f"{count} trials"
+    axes.plot([], [], color=VERMILLION, linewidth=2, marker="o", label=f"the best {word}")
+    axes.plot([], [], color=GREY, label="the other complete trials")
+    legend(drawn, axes)
+    return drawn
+
+
+def _scale(trials: Sequence[FrozenTrial], name: str) -> tuple[Any, list[tuple[float, str]]]:
+    """From a parameter's value to a height of 0 to 1, and the labels of that axis."""
+    distribution: Any = next(t for t in trials if name in t.params).distributions[name]
+    choices = _choices(distribution)
+    if choices is not None:
+        last = max(1, len(choices) - 1)
+        return (
+            lambda value: choices.index(value) / last,
+            [(index / last, str(choice)) for index, choice in enumerate(choices)],
+        )
+    warp = math.log if distribution.log else float
+    low, high = warp(distribution.low), warp(distribution.high)
+    return (
+        lambda value: (warp(value) - low) / (high - low or 1.0),
+        [(0.0, f"{distribution.low:.4g}"), (1.0, f"{distribution.high:.4g}")],
+    )

@@ -1,0 +1,157 @@
+"""The figures of how a search went: history, timeline, the pruner's audit."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from search.report.axes import RASTER_ABOVE, Metric, focus, legend
+from search.report.facts import AuditedTrial, Point, Span, running_best
+from search.report.theme import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILLION, figure, themed
+
+__all__ = ["draw_audit", "draw_history", "draw_timeline"]
+
+
+@themed
+def draw_history(points: Sequence[Point], metric: Metric, title: str) -> Figure:
+    """The values over trials and over wall-clock time, with the best so far of each arm."""
+    drawn = figure(9.6, 3.9, title)
+    left, right = drawn.subplots(1, 2, sharey=True)
+    places: tuple[tuple[Axes, Callable[[Point], float], str], ...] = (
+        (left, lambda p: p.number, "trial"),
+        (right, lambda p: 60 * p.hours, "minutes since the first trial began"),
+    )
+    for axes, where, label in places:
+        for control, colour, marker, name in (
+            (False, BLUE, "o", "complete"),
+            (True, VERMILLION, "^", "control (random)"),
+        ):
+            arm = [p for p in points if p.control is control]
+            arm.sort(key=where)
+            done = [p for p in arm if p.complete]
+            _points(axes, [where(p) for p in done], done, metric, marker, colour, name)
+            best = running_best(arm, metric.direction)
+            if best:
+                axes.step(
+                    [where(p) for p, _ in best],
+                    [metric.unit * value for _, value in best],
+                    color=colour,
+                    linestyle="--" if control else "-",
+                    where="post",
+                    label=f"best so far{' (control)' if control else ''}",
+                )
+        pruned = [p for p in points if not p.complete]
+        _points(axes, [where(p) for p in pruned], pruned, metric, "x", GREY, "pruned, last value")
+        axes.set_xlabel(label)
+    left.xaxis.set_major_locator(MaxNLocator(integer=True))
+    left.set_ylabel(metric.label)
+    focus(left, [metric.unit * p.value for p in points], metric)
+    legend(drawn, left)
+    return drawn
+
+
+def _points(
+    axes: Axes,
+    x: Sequence[Any],
+    points: Sequence[Point],
+    metric: Metric,
+    marker: str,
+    colour: str,
+    label: str,
+) -> None:
+    if points:
+        axes.plot(
+            x,
+            [metric.unit * p.value for p in points],
+            marker,
+            color=colour,
+            label=label,
+            alpha=0.85,
+            rasterized=len(points) > RASTER_ABOVE,
+        )
+
+
+_ENDINGS = {
+    "complete": BLUE,
+    "pruned": GREY,
+    "running": GREEN,
+    "lost": VERMILLION,
+    "stopped": ORANGE,
+}  # anything else: PURPLE
+
+
+@themed
+def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
+    """One row per worker, one bar per attempt; losses and resumes are marked."""
+    workers = sorted({s.worker for s in spans}, key=lambda w: min(_starts(spans, w)))
+    start = min(span.start for span in spans)
+    drawn = figure(9.6, 1.5 + 0.34 * len(workers), title)
+    axes = drawn.subplots()
+    labels = dict.fromkeys(span.ending for span in spans)
+    for word in labels:
+        colour = _ENDINGS.get(word, PURPLE)
+        part = [span for span in spans if span.ending == word]
+        axes.barh(
+            [workers.index(span.worker) for span in part],
+            [(span.end - span.start).total_seconds() / 60 for span in part],
+            left=[(span.start - start).total_seconds() / 60 for span in part],
+            color=colour,
+            height=0.62,
+            linewidth=0.3,
+            edgecolor=INK,
+            label=word,
+        )
+    for marker, colour, label, marked in (
+        ("X", INK, "its worker died", [(s.worker, s.end) for s in spans if s.ending == "lost"]),
+        (">", INK, "goes on with an earlier trial",
+         [(s.worker, s.start) for s in spans if s.resumes]),
+    ):  # fmt: skip
+        if marked:
+            axes.plot(
+                [(at - start).total_seconds() / 60 for _, at in marked],
+                [workers.index(worker) for worker, _ in marked],
+                marker,
+                color=colour,
+                markersize=8,
+                label=label,
+            )
+    axes.set_yticks(range(len(workers)), workers, fontsize=8)
+    axes.set_ylim(len(workers) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("minutes since the first trial began")
+    legend(drawn, axes)
+    return drawn
+
+
+def _starts(spans: Sequence[Span], worker: str) -> list[datetime]:
+    return [span.start for span in spans if span.worker == worker]
+
+
+@themed
+def draw_audit(
+    audited: Sequence[AuditedTrial], threshold: float, metric: Metric, title: str
+) -> Figure:
+    """Each audited trial from the value at which it would have been pruned to its final one.
+
+    Args:
+        threshold: the best value of a trial that was not audited.
+    """
+    done = [one for one in audited if one.final is not None]
+    drawn = figure(7.2, 1.6 + 0.28 * len(done), title)
+    axes = drawn.subplots()
+    rows = range(len(done))
+    early = [metric.unit * one.value for one in done]
+    final = [metric.unit * float(one.final or 0.0) for one in done]
+    axes.hlines(rows, early, final, color=GREY, linewidth=1.2)
+    axes.plot(early, rows, "x", color=GREY, label="when it would have been pruned")
+    axes.plot(final, rows, "o", color=BLUE, label="at its end")
+    axes.axvline(metric.unit * threshold, color=VERMILLION, linestyle="--",
+                 label="best trial that was not audited")  # fmt: skip
+    axes.set_yticks(range(len(done)), [f"trial {one.number}, step {one.step}" for one in done])
+    axes.set_xlabel(metric.label)
+    axes.grid(axis="y", visible=False)
+    legend(drawn, axes)
+    return drawn

@@ -19,7 +19,7 @@ def test_run_status_trials_best_reproduce_and_run_again(command):
     first = command("run", "toy.toml", "--workers", "2")
     # The toy is no network, so there is nothing to export, and that is said.
     assert "5 of 5 trials ended" in first.stdout
-    assert "only networks on images can be exported" in first.stderr
+    assert "only models of images can be exported" in first.stderr
     status = command("status", "toy")
     assert "5/5" in status.stdout
     assert "complete 5 · pruned 0 · failed 0 · running 0" in status.stdout

@@ -37,7 +37,8 @@ def test_a_plan_foresees_a_study_and_writes_nothing(command):
     forecast = plan["forecast"]
     assert 0 < forecast["trial_seconds"]["low"] <= forecast["trial_seconds"]["high"]
     assert forecast["study_seconds"]["middle"] > forecast["worker_start_seconds"]
-    assert {one["params"]["blocks"] for one in forecast["probes"]} >= {1, 5}
+    # The most work and the least: what one block flattens is wide, what four leave is 1x1.
+    assert {one["params"]["blocks"] for one in forecast["probes"]} >= {1, 4}
     assert 100e6 < forecast["worker_bytes"] < plan["memory_bytes"]
     assert sorted(command.directory.rglob("*")) == before
 

@@ -34,7 +34,12 @@ MODEL_NAMES = {
     "xgboost": "XGBoost",
     "logistic_regression": "Logistic regression",
 }
-FEATURE_NAMES = {"pixels": "pixels", "hog": "histograms of oriented gradients"}
+FEATURE_NAMES = {
+    "pixels": "pixels",
+    "hog": "histograms of oriented gradients",
+    "hog_and_pixels": "histograms of oriented gradients and pixels",
+}
+SCALING_NAMES = {"sqrt": "square roots", "standard": "standardised"}
 
 LIMITS = """\
 ## Limits
@@ -194,7 +199,7 @@ def _what_network(config: Mapping[str, Any]) -> str:
 def _what_classical(config: Mapping[str, Any]) -> str:
     pipeline = config["pipeline"]
     model, features = MODEL_NAMES[pipeline["model"]], FEATURE_NAMES[pipeline["features"]]
-    steps = ["standardised"] if pipeline["scaling"] == "standard" else []
+    steps = [SCALING_NAMES[one] for one in (pipeline["scaling"],) if one in SCALING_NAMES]
     if pipeline["pca_components"]:
         steps.append(f"projected on {pipeline['pca_components']} principal components")
     return f"{model} on {features}" + (f" ({', '.join(steps)})" if steps else "")

@@ -29,10 +29,14 @@ TRUSTED = frozenset(
         "xgboost.sklearn.XGBClassifier",
     }
 )
+_PIXELS = "images.reshape(n, -1) / 255 as float32"
+_HOG = "skimage.feature.hog of each image (0 to 255) as float32, with " + ", ".join(
+    f"{name}={value!r}" for name, value in classical.HOG.items()
+)
 _INPUT = {
-    "pixels": "images.reshape(n, -1) / 255 as float32",
-    "hog": "skimage.feature.hog of each image (0 to 255) as float32, with: "
-    + ", ".join(f"{name}={value!r}" for name, value in classical.HOG.items()),
+    "pixels": _PIXELS,
+    "hog": _HOG,
+    "hog_and_pixels": f"{_HOG}; then {classical.PIXEL_WEIGHT} * sqrt({_PIXELS})",
 }
 
 

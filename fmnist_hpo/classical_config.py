@@ -70,8 +70,8 @@ _MODELS: dict[str, dict[str, Rule]] = {
 }
 _MODEL = Choice(tuple(_MODELS))
 _SHARED: dict[str, Rule] = {
-    "features": Choice(("pixels", "hog")),
-    "scaling": Choice(("none", "standard")),
+    "features": Choice(("pixels", "hog", "hog_and_pixels")),
+    "scaling": Choice(("none", "sqrt", "standard")),
     "pca_components": Integer(0, LARGEST_PCA),
 }
 
@@ -81,8 +81,8 @@ class ClassicalConfig:
     """A checked configuration; `parse` makes it."""
 
     model: str
-    features: str = "pixels"  # grey values as 0 to 1, or histograms of oriented gradients
-    scaling: str = "none"  # or "standard": each feature to mean 0 and deviation 1
+    features: str = "pixels"  # see `classical.image_features`
+    scaling: str = "none"  # "sqrt": of each feature; "standard": each to mean 0 and deviation 1
     pca_components: int = 0  # 0: no PCA
     params: Mapping[str, Any] = field(default_factory=dict)  # of the model
 

@@ -29,12 +29,14 @@ class FeatureCache:
     def __init__(self, folder: Path, *, largest_bytes: int = LARGEST_BYTES) -> None:
         self.folder = folder
         self.largest_bytes = largest_bytes
+        self._locked = False
 
     def get(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array of that key, read-only; computed when it is not there.
 
         Args:
             key: a file name; says everything that the array depends on.
+            compute: may ask this cache for other arrays.
 
         Raises:
             InputError: the folder cannot be written.
@@ -45,7 +47,7 @@ class FeatureCache:
             return found
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with _lock(self.folder / "lock"):
+            with self._lock():
                 found = _open(path)  # another process may have computed it meanwhile
                 if found is not None:
                     return found
@@ -59,6 +61,22 @@ class FeatureCache:
             ) from error
         assert written is not None  # under the lock nobody removes it
         return written
+
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """Held until the block, or the process, ends; free for who holds it already."""
+        if self._locked:
+            yield
+            return
+        with (self.folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            for leftover in self.folder.glob(".*.npy.*"):  # of a killed writer; no other writes now
+                leftover.unlink(missing_ok=True)
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
 
     def _trim(self, keep: Path) -> None:
         files = sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)
@@ -92,14 +110,3 @@ def _write(path: Path, array: NDArray[Any]) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
-
-
-@contextlib.contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Held until the block, or the process, ends."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        # What a killed writer left; nobody else writes now.
-        for leftover in path.parent.glob(".*.npy.*"):
-            leftover.unlink(missing_ok=True)
-        yield

@@ -11,7 +11,7 @@ from sklearn.decomposition import PCA
 from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from fmnist_hpo import classical
 from fmnist_hpo.classical_config import parse
@@ -61,13 +61,15 @@ def test_folds_are_scikit_learns(data: TrainingData) -> None:
     assert len({split.hash for split in every_fold(data)}) == 3
 
 
-@pytest.mark.parametrize("scaling", ["none", "standard"])
+@pytest.mark.parametrize("scaling", ["none", "sqrt", "standard"])
 @pytest.mark.parametrize("components", [0, 20])
 def test_scores_are_those_of_scikit_learns_cross_validate(
     data: TrainingData, cache: FeatureCache, scaling: str, components: int
 ) -> None:
     config = parse({"model": "knn", "scaling": scaling, "pca_components": components})
-    steps = [StandardScaler()] if scaling == "standard" else []
+    steps = {"none": [], "sqrt": [FunctionTransformer(np.sqrt)], "standard": [StandardScaler()]}[
+        scaling
+    ]
     steps += [PCA(components, svd_solver="full")] if components else []
     expected = cross_validate(
         make_pipeline(*steps, KNeighborsClassifier()),
@@ -123,15 +125,22 @@ def test_the_fitted_pipeline_is_the_model_of_the_fold(
     assert np.array_equal(values.argmax(axis=1), pipeline.predict(features))
 
 
-def test_hog_is_computed_once_per_data_set(data: TrainingData, cache: FeatureCache) -> None:
+@pytest.mark.parametrize("features", ["hog", "hog_and_pixels"])
+def test_hog_is_computed_once_per_data_set(
+    data: TrainingData, cache: FeatureCache, features: str
+) -> None:
     slice_ = dataclasses.replace(data, images=data.images[:200], labels=data.labels[:200])
-    config = parse({"model": "svm", "features": "hog", "C": 10.0})
+    config = parse({"model": "svm", "features": features, "C": 10.0, "pca_components": 40})
     found = [
         classical.fit_and_score(config, slice_, split, seed=1, cache=cache).validation
         for split in every_fold(slice_)
     ]
     assert np.mean(found) > 0.6
-    assert [path.name[:4] for path in cache.folder.glob("*.npy")] == ["hog-"]
+    kept = sorted(path.name[:4] for path in cache.folder.glob("*.npy"))
+    assert kept == ["hog-", "pca-", "pca-", "pca-"]
+    rows = classical.image_features(features, slice_.images[:3])
+    assert rows.shape == (3, 1296 if features == "hog" else 1296 + 784)
+    assert (rows >= 0).all()
 
 
 def test_a_class_that_was_not_seen_is_never_named(data: TrainingData, cache: FeatureCache) -> None:
@@ -167,6 +176,13 @@ def test_too_many_components_are_refused(data: TrainingData, cache: FeatureCache
     config = parse({"model": "knn", "pca_components": 200})
     with pytest.raises(InputError, match="need pca_components <= "):
         scores(config, few, cache)
+
+
+def test_an_array_may_be_computed_from_another(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    double = cache.get("b", lambda: 2 * cache.get("a", lambda: np.ones(3)))
+    assert double.tolist() == [2, 2, 2]
+    assert {path.stem for path in tmp_path.glob("*.npy")} == {"a", "b"}
 
 
 def _compute(folder: Path, started: "multiprocessing.synchronize.Barrier") -> None:

@@ -118,7 +118,7 @@ def export_of(sliced, params: dict[str, object]) -> Bundle:
         {"model": "gradient_boosting", "max_iter": 3},
         {"model": "xgboost", "n_estimators": 3},
         {"model": "logistic_regression", "max_iter": 300, "C": 0.01},
-        {"model": "svm", "features": "hog", "pca_components": 20},
+        {"model": "svm", "features": "hog_and_pixels", "scaling": "sqrt", "pca_components": 20},
     ],
     ids=lambda params: f"{params['model']}-{params.get('features', 'pixels')}",
 )

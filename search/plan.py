@@ -149,9 +149,12 @@ def first_points(spec: StudySpec, number: int) -> list[dict[str, Any]]:
     for lineage in range(number):
         assigned = spec.assigned(lineage)
         known = dict(assigned.params) if assigned is not None else {}
+        name, options = spec.sampler.name, spec.sampler.options
+        if spec.is_control(lineage):
+            name, options = "random", {}
         sampler = make_sampler(
-            spec.sampler.name,
-            spec.sampler.options,
+            name,
+            options,
             seed=trial_seed(spec.seed, lineage),
             conditional=spec.space.conditional,
         )

@@ -30,10 +30,11 @@ class Rehearsal:
 
 @dataclass
 class _Running:
-    trial: optuna.Trial
+    trial: optuna.Trial | None  # None: the pruner does not see it, or not any more
     cost: Cost
     steps: int
     quality: float
+    audited: bool
     step: int = 0
 
 
@@ -78,24 +79,34 @@ def rehearse(
             most = cost.steps
             if timeout is not None:
                 most = min(most, max(1, int(timeout / cost.step_seconds)))
-            running = _Running(study.ask(), cost, most, chance.random())
+            trial = None if spec.is_control(started) else study.ask()
+            running = _Running(trial, cost, most, chance.random(), spec.is_audited(started))
             started += 1
             now += cost.start_seconds
         else:
             running.step += 1
             steps += 1
-            running.trial.report(running.quality, running.step)
             over = running.step == running.steps
-            if over or running.trial.should_prune():
-                state = optuna.trial.TrialState.COMPLETE if over else None
-                study.tell(
-                    running.trial,
-                    running.quality if over else None,
-                    state=state or optuna.trial.TrialState.PRUNED,
-                )
+            if _pruned(study, running, over) and not running.audited:
+                over = True
+            if over:
                 ended += 1
                 unpruned += running.steps
                 heapq.heappush(events, (now, worker, None))
                 continue
         heapq.heappush(events, (now + running.cost.step_seconds, worker, running))
     return Rehearsal(seconds=now, ended=ended, steps=steps, steps_unpruned=unpruned)
+
+
+def _pruned(study: optuna.Study, running: _Running, over: bool) -> bool:
+    """Show a step to the pruner; whether it ends the trial."""
+    trial, state = running.trial, optuna.trial.TrialState
+    if trial is None:
+        return False
+    trial.report(running.quality, running.step)
+    pruned = not over and trial.should_prune()
+    if over or pruned:
+        study.tell(trial, state=state.PRUNED if pruned else state.COMPLETE,
+                   values=None if pruned else running.quality)  # fmt: skip
+        running.trial = None
+    return pruned

@@ -72,9 +72,12 @@ def test_what_a_pruner_saves_is_said(capsys: pytest.CaptureFixture[str]) -> None
     assert "what it saves is not known" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+@pytest.mark.parametrize(
+    ("sampler", "control"),
+    [("random", ""), ("tpe", ""), ("grid", ""), ("tpe", "[control]\ntrials = 2\n")],
+)
 def test_the_first_points_are_those_that_the_study_runs(
-    sampler: str, sqlite_url: str, tmp_path: Path
+    sampler: str, control: str, sqlite_url: str, tmp_path: Path
 ) -> None:
     numbers = "y = { float = [1e-3, 1.0], log = true, when = { kind = 1 } }\n"
     if sampler == "grid":
@@ -83,7 +86,7 @@ def test_the_first_points_are_those_that_the_study_runs(
         trials=4,
         space="kind = { choice = [0, 1] }\nn = { int = [2, 2] }\nx = { choice = [0.5, 0.25] }\n"
         + numbers,
-        extra=f'[sampler]\nname = "{sampler}"\n[[trials]]\nname = "own"\n'
+        extra=f'{control}[sampler]\nname = "{sampler}"\n[[trials]]\nname = "own"\n'
         "params = { kind = 0, n = 2, x = 0.5 }",
     )
     spec: StudySpec = parse_spec(text, where="here")

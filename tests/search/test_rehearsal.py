@@ -48,5 +48,15 @@ def test_successive_halving_lets_as_many_pass_as_it_should(factor: int, trials: 
     assert passed == pytest.approx(expected, rel=0.05)
 
 
+def test_control_and_audited_trials_run_to_their_end() -> None:
+    pruner = '[pruner]\nname = "successive-halving"\nmin_resource = 1\n'
+    searched = play(pruner, trials=20)
+    assert searched.steps < searched.steps_unpruned == 100
+    audited = play(f"{pruner}[audit]\nfraction = 1.0", trials=20)
+    assert audited.steps == 100
+    controlled = play(f"{pruner}[control]\ntrials = 10", trials=20)
+    assert 10 * 5 + 10 <= controlled.steps < 100
+
+
 def test_pruners_that_look_at_the_values_are_left_out() -> None:
     assert play('[pruner]\nname = "threshold"\nlower = 2.0').steps == 35

@@ -80,7 +80,15 @@ def run(
                     raise _halted(study, status)
                 if fleet.alive == 0 and (status.done or status.out_of_time):
                     return status
-                fleet.tend((status.ended, sum(len(t.intermediate_values) for t in status.trials)))
+                try:
+                    fleet.tend(
+                        (status.ended, sum(len(t.intermediate_values) for t in status.trials))
+                    )
+                except SearchError:
+                    status = study.status()  # a worker may end of a halt before we have seen it
+                    if status.halted is not None:
+                        raise _halted(study, status) from None
+                    raise
                 asked.wait(LOOK_SECONDS)
                 if asked.is_set():
                     progress.say("stopping: the workers hand their trials back")

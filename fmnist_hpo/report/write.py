@@ -149,7 +149,7 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
         ),
         Paragraph(
             text="Training is that of the exported model, or of the best trial where none was "
-            "exported, in minutes and seconds. Latency is the median of one image as `predict` "
+            "exported, in minutes and seconds. Latency is the median of one image as predict "
             f"runs the model, with {comparison.threads} thread(s) on the machine that made this "
             "report. Empty cells are not known, as for a study that was not exported."
         ),

@@ -1,12 +1,13 @@
 """What the figures of a study have in common: the axis of its value, outliers, the legend."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["RASTER_ABOVE", "Metric", "focus", "legend"]
+__all__ = ["RASTER_ABOVE", "Metric", "focus", "legend", "log_ticks"]
 
 RASTER_ABOVE = 1500  # points; so many are kept as a picture, or the page would grow with them
 
@@ -45,15 +46,30 @@ def focus(axes: Axes, values: Sequence[float], metric: Metric) -> None:
         return
     inside = [value for value in values if value not in outside]
     pad = 0.06 * (max(inside) - min(inside))
-    axes.set_ylim(min(inside) - pad, max(inside) + pad)
+    upwards = metric.direction == "maximize"  # the words need room on the worse side
+    below, above = (2 * pad, pad) if upwards else (pad, 2 * pad)
+    axes.set_ylim(min(inside) - below, max(inside) + above)
     axes.annotate(
         f"{len(outside)} worse, outside",
-        (0.99, 0.02 if metric.direction == "maximize" else 0.98),
+        (0.99, 0.02 if upwards else 0.98),
         xycoords="axes fraction",
         ha="right",
-        va="bottom" if metric.direction == "maximize" else "top",
+        va="bottom" if upwards else "top",
         fontsize=8,
     )
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """At most four round numbers from low to high, both above 0; matplotlib's own may overlap."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for factors in ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7)):
+        ticks = [factor * 10.0**exponent for exponent in exponents for factor in factors]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) > 4 and found:
+            break
+        found = inside
+    return found[:: -(-len(found) // 4)] if found else found
 
 
 def legend(drawn: Figure, axes: Axes) -> None:

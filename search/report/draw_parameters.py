@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from search.report.axes import RASTER_ABOVE, Metric, focus, legend
+from search.report.axes import RASTER_ABOVE, Metric, focus, legend, log_ticks
 from search.report.facts import is_control
 from search.report.theme import BLUE, GREY, INK, VERMILLION, figure, themed
 
@@ -72,6 +73,9 @@ def draw_slices(
             axes.set_xlim(-0.5, len(choices) - 0.5)
         elif getattr(distribution, "log", False):
             axes.set_xscale("log")
+            ticks = log_ticks(*axes.get_xlim())
+            axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            axes.xaxis.set_minor_locator(NullLocator())
         elif isinstance(distribution, IntDistribution):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_xlabel(name)
@@ -102,7 +106,7 @@ def draw_parallel(
 ) -> Figure:
     """Each complete trial as a line over all parameters; the best tenth is brought out.
 
-    A trial's line has a gap where it does not have the parameter.
+    A trial's line is dotted across a parameter that it does not have.
     """
     shown = list(params[:PARAMS_SHOWN])
     sign = 1 if metric.direction == "maximize" else -1
@@ -119,15 +123,23 @@ def draw_parallel(
             place(trial.params[name]) if name in trial.params else math.nan
             for name, (place, _) in zip(shown, scales, strict=True)
         ]
+        heights.append((value - low) / (high - low or 1.0))
+        look: dict[str, Any] = {
+            "color": VERMILLION if best else GREY,
+            "alpha": 1.0 if best else 0.55,
+            "rasterized": not best and len(ranked) > 200,
+        }
         axes.plot(
             range(len(shown) + 1),
-            [*heights, (value - low) / (high - low or 1.0)],
-            color=VERMILLION if best else GREY,
+            heights,
             linewidth=2.0 if best else 0.9,
-            alpha=1.0 if best else 0.55,
             marker="o" if best else None,
-            rasterized=not best and len(ranked) > 200,
+            **look,
         )
+        present = [(at, height) for at, height in enumerate(heights) if not math.isnan(height)]
+        for (left, before), (right, after) in pairwise(present):
+            if right > left + 1:
+                axes.plot([left, right], [before, after], ":", linewidth=0.9, **look)
     for place, (_, ticks) in enumerate(scales):
         for height, text in ticks:
             axes.annotate(text, (place, height), xytext=(3, 0), textcoords="offset points",

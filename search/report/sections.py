@@ -269,8 +269,8 @@ class StudyReport:
                     figure=draw_parallel(
                         complete, params, metric, f"{name}: complete trials, all parameters"
                     ),
-                    caption="One line per complete trial; it has a gap where the trial does not "
-                    "have the parameter." + _left_out(params),
+                    caption="One line per complete trial, dotted across a parameter that the "
+                    "trial does not have." + _left_out(params),
                 )
             )
         return parts

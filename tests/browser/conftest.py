@@ -114,29 +114,43 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
 Serve = Callable[..., str]
 
 
-@pytest.fixture
+@contextmanager
+def running(example: Example, password: str, writes: bool) -> Iterator[str]:
+    """A dashboard on a free port of its own; its address."""
+    command = [sys.executable, "-c", _SERVE, example.url, str(example.folder), password]
+    with subprocess.Popen(
+        [*command, "writes" if writes else "reads"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("Dashboard: http"), line
+            yield line.split()[1].rstrip("/")
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0, "Ctrl-C must end it cleanly"
+
+
+@pytest.fixture(scope="session")
 def serve(example: Example) -> Iterator[Serve]:
-    """Start a dashboard on a free port of its own; returns its address."""
-
-    @contextmanager
-    def running(password: str, writes: bool) -> Iterator[str]:
-        command = [sys.executable, "-c", _SERVE, example.url, str(example.folder), password]
-        with subprocess.Popen(
-            [*command, "writes" if writes else "reads"], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            try:
-                line = process.stdout.readline()
-                assert line.startswith("Dashboard: http"), line
-                yield line.split()[1].rstrip("/")
-            finally:
-                process.send_signal(signal.SIGINT)
-                assert process.wait(30) == 0, "Ctrl-C must end it cleanly"
-
+    """The address of a dashboard with these options; one for all tests that ask for the same."""
+    addresses: dict[tuple[str, bool], str] = {}
     with ExitStack() as stack:
-        yield lambda *, password=PASSWORD, writes=False: stack.enter_context(
-            running(password, writes)
-        )
+
+        def address(*, password: str = PASSWORD, writes: bool = False) -> str:
+            options = (password, writes)
+            if options not in addresses:
+                addresses[options] = stack.enter_context(running(example, *options))
+            return addresses[options]
+
+        yield address
+
+
+@pytest.fixture
+def address(example: Example) -> Iterator[str]:
+    """The address of a dashboard that no other test knows: it may be locked."""
+    with running(example, PASSWORD, writes=False) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -195,9 +195,9 @@ def test_a_note_is_written_through_the_page(example: Example, serve: Serve, tab:
     assert attributes[f"dashboard:{trial._trial_id}:note_str:0"] == "Seen by a person."
 
 
-def test_a_wrong_password_is_said_and_counted(example: Example, serve: Serve, tab: Tab) -> None:
+def test_a_wrong_password_is_said_and_counted(example: Example, address: str, tab: Tab) -> None:
     page = tab.page
-    page.goto(serve() + example.page)
+    page.goto(address + example.page)
     for _ in range(5):
         page.get_by_label("Password").fill("wrong wrong")
         page.get_by_role("button", name="Log in").click()

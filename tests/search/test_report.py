@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from search.report import facts
-from search.report.axes import Metric
+from search.report.axes import Metric, log_ticks
 from search.report.control import compare
 from search.report.draw_curves import draw_curves, draw_named
 from search.report.draw_parameters import draw_parallel, draw_slices
@@ -147,6 +147,7 @@ def test_slices_and_parallel_coordinates_place_every_trial():
     ended = [one for one in facts.last_attempts(TRIALS) if one.value is not None]
     rate, kind = axes_of(draw_slices(ended, ["rate", "kind"], ACCURACY, "t"))
     assert rate.get_xscale() == "log"
+    assert [label.get_text() for label in rate.get_xticklabels()] == ["0.1", "0.2", "0.5"]
     assert lines(rate)["complete"].get_xdata() == pytest.approx([0.1, 0.4, 0.7])
     assert lines(kind)["complete"].get_xdata().tolist() == [0, 1, 0]
     assert [label.get_text() for label in kind.get_xticklabels()] == ["a", "b"]
@@ -155,8 +156,23 @@ def test_slices_and_parallel_coordinates_place_every_trial():
     best = next(line for line in axes.lines if line.get_linewidth() == 2.0)
     assert best.get_ydata().tolist() == [pytest.approx(np.log(0.7 / 0.01) / np.log(1000)), 0, 1]
     gap = trial(9, TrialState.COMPLETE, [0.1], params={"kind": "b"})
-    (axes,) = axes_of(draw_parallel([*complete, gap], ["rate", "kind"], ACCURACY, "t"))
+    (axes,) = axes_of(draw_parallel([*complete, gap], ["kind", "rate"], ACCURACY, "t"))
     assert sum(np.isnan(line.get_ydata()).any() for line in axes.lines) == 1
+    (bridge,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert bridge.get_xdata().tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1e-5, 1.0, [1e-5, 1e-3, 1e-1]),
+        (1e-4, 1e-2, [1e-4, 1e-3, 1e-2]),
+        (4e-4, 1.2e-2, [1e-3, 3e-3, 1e-2]),
+        (16, 70, [20, 30, 50, 70]),
+    ],
+)
+def test_ticks_of_a_log_axis_are_few_and_round(low, high, ticks):
+    assert log_ticks(low, high) == pytest.approx(ticks)
 
 
 def test_the_timeline_marks_losses_and_resumes():

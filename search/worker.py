@@ -1,7 +1,6 @@
 """The life of one worker: claim, run, end, again, until the budget is used up."""
 
 import hashlib
-import heapq
 import math
 import os
 import signal
@@ -24,6 +23,7 @@ from optuna.trial import TrialState
 
 from search.beat import Beat
 from search.errors import StudyHalted
+from search.history import History
 from search.launch import PARENT_VARIABLE, STOP_SECONDS
 from search.ledger import Claim, Fenced
 from search.problem import Diverged, TrialPruned, TrialStopped
@@ -60,6 +60,7 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
         ProblemError: the problem cannot be built here, or on other data than the study's.
     """
     problem = study.problem
+    history = History(study.spec.direction, CHECKPOINTS_KEPT)
     origin = {"environment": dict(problem.environment()), "worker": name}
 
     def fresh(lineage: int) -> Fresh:
@@ -89,14 +90,20 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
             continue
         if claim.previous is not None:
             say(f"trial {claim.trial.number} goes on where trial {claim.previous} ended")
-        _attempt(study, claim, stop, say)
+        _attempt(study, claim, history, stop, say)
 
 
-def _attempt(study: Study, claim: Claim, stop: threading.Event, say: Callable[[str], None]) -> None:
+def _attempt(
+    study: Study,
+    claim: Claim,
+    history: History,
+    stop: threading.Event,
+    say: Callable[[str], None],
+) -> None:
     """Run one trial to an ending, and record that unless the lease is no longer ours."""
     number = claim.trial.number
     with Beat(study.ledger, claim.lease) as beat, _hard_stop(study, claim, stop):
-        ending = _run(study, claim, stop, beat)
+        ending = _run(study, claim, history, stop, beat)
     try:
         if beat.lost.is_set():
             raise Fenced
@@ -117,17 +124,19 @@ def _attempt(study: Study, claim: Claim, stop: threading.Event, say: Callable[[s
         recent = study.ledger.recent_errors(SAME_ERRORS)
         if len(recent) == SAME_ERRORS and recent[0] and len(set(recent)) == 1:
             study.ledger.halt(recent[0])
-    _sweep(study, claim.lease.lineage, ending.state)
+    _sweep(study, claim.lease.lineage, ending.state, history)
 
 
-def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Ending | None:
+def _run(
+    study: Study, claim: Claim, history: History, stop: threading.Event, beat: Beat
+) -> _Ending | None:
     """Carry the problem through; None when the trial was stopped and goes on elsewhere."""
     timeout = study.spec.workers.trial_timeout_seconds
     lineage = claim.lease.lineage
     run: TrialRun | None = None
     try:
         with study.storage.optuna.batch():
-            trial, params = _suggest(study, claim)
+            trial, params = _suggest(study, claim, history)
         steps = claim.trial.intermediate_values
         run = TrialRun(
             trial,
@@ -178,7 +187,7 @@ def _run(study: Study, claim: Claim, stop: threading.Event, beat: Beat) -> _Endi
         )
 
 
-def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
+def _suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial, dict[str, Any]]:
     """Optuna's trial with every parameter sampled, and all parameters the problem is given."""
     spec, lineage = study.spec, claim.lease.lineage
     searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
@@ -197,17 +206,8 @@ def _suggest(study: Study, claim: Claim) -> tuple[optuna.Trial, dict[str, Any]]:
             _ask(trial, name, distribution)
     chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
     params = {**spec.fixed, **trial.params, **chosen}
-    mine, number = trial.params, trial.number  # each access of these copies
-    twin = next(
-        (
-            other.number
-            for other in study.optuna._get_trials(deepcopy=False, use_cache=True)
-            if other.params == mine
-            and other.number < number
-            and other.user_attrs.get("lineage") != lineage
-        ),
-        None,
-    )
+    trials = study.optuna._get_trials(deepcopy=False, use_cache=True)
+    twin = history.twin(trials, trial.params, trial.number, lineage)
     if twin is not None:
         # Not the old value: the seed differs, so the repetition measures the spread of its value.
         trial.set_user_attr("duplicate_of", twin)
@@ -233,19 +233,13 @@ def trial_seed(seed: int, lineage: int) -> int:
     return int.from_bytes(digest[:8]) >> 1
 
 
-def _sweep(study: Study, lineage: int, state: TrialState) -> None:
+def _sweep(study: Study, lineage: int, state: TrialState, history: History) -> None:
     """Delete checkpoints that nobody will ask for, so that the disk stays bounded."""
     if state is not TrialState.COMPLETE:
         study.checkpoints.delete(lineage)
         return
-    sign = -1.0 if study.spec.direction == "maximize" else 1.0
-    complete = [
-        (sign * trial.values[0], trial.number, trial.user_attrs["lineage"])
-        for trial in study.trials
-        if trial.state is TrialState.COMPLETE
-        and "lineage" in trial.user_attrs  # another program may have added some without
-    ]
-    ranked = [best[2] for best in heapq.nsmallest(CHECKPOINTS_KEPT + 1, complete)]
+    history.add(study.trials)
+    ranked = history.best
     if lineage not in ranked[:CHECKPOINTS_KEPT]:
         study.checkpoints.delete(lineage)
     elif len(ranked) > CHECKPOINTS_KEPT:  # ours pushed one out

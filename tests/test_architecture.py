@@ -17,7 +17,7 @@ ORDER = [
     "spec_values", "spec", "schema", "lease", "trials", "trial_tables", "study_tables",
     "retrying", "optuna_storage", "searched", "embedded", "storage", "lineages", "ledger", "copy",
     "records", "plots", "beat", "checkpoint", "status", "evaluations", "study", "trial_run",
-    "launch", "worker", "probing", "rehearsal", "plan", "display", "plan_text",
+    "launch", "history", "worker", "probing", "rehearsal", "plan", "display", "plan_text",
     "service", "cv_results", "tables", "application", "verbs", "cli",
 ]  # fmt: skip
 PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict",

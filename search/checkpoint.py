@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import Protocol
-
-from optuna.artifacts._protocol import ArtifactStore
-from optuna.artifacts.exceptions import ArtifactNotFound
+from typing import TYPE_CHECKING, Protocol
 
 from search.errors import StorageError
+
+if TYPE_CHECKING:  # importing it takes a third of a second where boto3 is installed
+    from optuna.artifacts._protocol import ArtifactStore
 
 __all__ = ["CheckpointStore"]
 
@@ -145,7 +145,10 @@ class _Directory:
 class _Artifacts:
     """The key is the artifact id: nothing has to be listed, and saving again replaces."""
 
-    def __init__(self, store: ArtifactStore, prefix: str = "") -> None:
+    def __init__(self, store: "ArtifactStore", prefix: str = "") -> None:
+        from optuna.artifacts.exceptions import ArtifactNotFound
+
+        self._absent = ArtifactNotFound
         self._store = store
         self._prefix = prefix
 
@@ -153,14 +156,14 @@ class _Artifacts:
         try:
             with closing(self._store.open_reader(self._prefix + key)) as reader:
                 return bytes(reader.read())
-        except ArtifactNotFound:
+        except self._absent:
             return None
 
     def write(self, key: str, data: bytes) -> None:
         self._store.write(self._prefix + key, io.BytesIO(data))
 
     def remove(self, key: str) -> None:
-        with suppress(ArtifactNotFound):
+        with suppress(self._absent):
             self._store.remove(self._prefix + key)
 
 
@@ -183,7 +186,7 @@ def _open(address: "str | Path | ArtifactStore") -> _Files:
     return _Artifacts(_s3(bucket), f"{prefix.strip('/')}/" if prefix.strip("/") else "")
 
 
-def _s3(bucket: str) -> ArtifactStore:
+def _s3(bucket: str) -> "ArtifactStore":
     try:
         import boto3
     except ImportError as error:

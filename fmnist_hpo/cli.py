@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from fmnist_hpo.errors import InputError
 from search import cli
-from search.application import Application
+from search.application import Application, say_best
 from search.verbs import open_named
 
 if TYPE_CHECKING:
@@ -164,11 +164,17 @@ def _gpus() -> tuple[str, ...]:
 
 
 def _finish(study: "Study", args: argparse.Namespace) -> int:
-    """Export the best trial, measure it once, and say what came out; done before, only say it."""
+    """Export the best trial, measure it once, and say what came out; done before, only say it.
+
+    A study of something else than models of images has nothing to export: its best is named.
+    """
     from fmnist_hpo.bundle import Bundle
+    from fmnist_hpo.image_problem import ImageProblem
     from fmnist_hpo.showcase import showcase
     from fmnist_hpo.winner import bundle_path, export_trial, measure, recorded
 
+    if not isinstance(study.problem, ImageProblem):
+        return say_best(study)
     best = study.best
     path = bundle_path(study)
     measured = recorded(study)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from search.study import Study
 
-__all__ = ["DEFAULT_STORAGE", "PASSWORD_VARIABLE", "Application"]
+__all__ = ["DEFAULT_STORAGE", "PASSWORD_VARIABLE", "Application", "say_best"]
 
 DEFAULT_STORAGE = "sqlite:///runs/studies.db"
 PASSWORD_VARIABLE = "FMNIST_HPO_PASSWORD"
@@ -25,7 +25,8 @@ class Application:
         prepare: called with the parsed arguments before a study is touched.
         describe: (label, text) lines on data and device, shown before a run.
         gpus: indices of the GPUs that workers may use.
-        finish: called when all trials have ended; returns the exit code.
+        finish: called when all trials have ended; returns the exit code. By default it names the
+            best trial.
         add_options: called with a verb and its parser, to add options.
     """
 
@@ -34,5 +35,19 @@ class Application:
     prepare: Callable[[argparse.Namespace], None] = lambda args: None
     describe: Callable[["Study"], list[tuple[str, str]]] = lambda study: []
     gpus: Callable[[], tuple[str, ...]] = lambda: ()
-    finish: Callable[["Study", argparse.Namespace], int] | None = None
+    finish: Callable[["Study", argparse.Namespace], int] = lambda study, args: say_best(study)
     add_options: Callable[[str, argparse.ArgumentParser], None] = lambda verb, parser: None
+
+
+def say_best(study: "Study") -> int:
+    """Print the best trial; returns the exit code 0.
+
+    Raises:
+        NoResult: no trial is complete.
+    """
+    from search.display import show_params
+
+    best = study.best
+    print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
+    print(f"{study.spec.metric:<11} {best.value:.6g}")
+    return 0

@@ -128,7 +128,7 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
             print(f"{stopped}; go on with: {app.prog} run {args.study}{where}")
             return 130
         print(_ended(status, clock(status.elapsed_seconds)), flush=True)
-    return app.finish(study, args) if app.finish is not None else 0
+    return app.finish(study, args)
 
 
 SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably

@@ -17,9 +17,10 @@ import pytest
 def test_run_status_trials_best_reproduce_and_run_again(command):
     file = command.study(trials=5)
     first = command("run", "toy.toml", "--workers", "2")
-    # The toy is no network, so there is nothing to export, and that is said.
+    assert (first.returncode, first.stderr) == (0, "")
     assert "5 of 5 trials ended" in first.stdout
-    assert "only models of images can be exported" in first.stderr
+    # The toy is no network: there is nothing to export, and who asks for it is told so.
+    assert "only models of images can be exported" in command.error("export", "toy")
     status = command("status", "toy")
     assert "5/5" in status.stdout
     assert "complete 5 · pruned 0 · failed 0 · running 0" in status.stdout
@@ -28,6 +29,7 @@ def test_run_status_trials_best_reproduce_and_run_again(command):
     best = json.loads(command("best", "toy", "--json").stdout)
     top = max(rows, key=lambda row: float(row["value"]))
     assert best["trial"] == int(top["number"])
+    assert f"best trial  {best['trial']}: x=" in first.stdout
     assert best["params"]["x"] == float(top["param_x"])
     again = command("reproduce", "toy")
     assert again.returncode == 0

@@ -1,6 +1,6 @@
 """Classical models as a problem of the search service: `ClassicalProblem`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +71,7 @@ class ClassicalProblem(ImageProblem):
         *,
         seed: int,
         checkpoint: bytes | None,  # noqa: ARG002 - none holds a model
+        say: Callable[[str], None],  # noqa: ARG002 - a fit has no steps to tell of
     ) -> "Model":
         """See `ImageProblem.model`; it is always fitted anew."""
         from fmnist_hpo import classical_bundle

@@ -180,7 +180,7 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
     measured = recorded(study)
     if not path.exists():
         print(f"exporting trial {best.number} to {path}", flush=True)
-        bundle = export_trial(study, best.number, path, refit=args.refit)
+        bundle = export_trial(study, best.number, path, refit=args.refit, say=_say)
     else:
         bundle = Bundle.open(path)
     if measured is None:
@@ -190,6 +190,10 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
     showcase(study, bundle)
     _summary(study, path, measured)
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # training takes minutes, also where the output is a pipe
 
 
 def _summary(study: "Study", path: Path, measured: "Measured") -> None:
@@ -233,7 +237,7 @@ def _export(args: argparse.Namespace) -> int:
 
     study = open_named(args, APPLICATION)
     out = args.out or bundle_path(study)
-    bundle = export_trial(study, args.trial, out, refit=args.refit)
+    bundle = export_trial(study, args.trial, out, refit=args.refit, say=_say)
     showcase(study, bundle)
     print(f"bundle of trial {bundle.provenance['trial']} of study {study.name!r}: {bundle.path}")
     return 0

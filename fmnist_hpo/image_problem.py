@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,13 +181,20 @@ class ImageProblem(ABC):
 
     @abstractmethod
     def model(
-        self, params: Mapping[str, Any], split: "Split", *, seed: int, checkpoint: bytes | None
+        self,
+        params: Mapping[str, Any],
+        split: "Split",
+        *,
+        seed: int,
+        checkpoint: bytes | None,
+        say: Callable[[str], None],
     ) -> "Model":
         """The model of a trial, to be exported.
 
         Args:
             split: what it is, or was, trained on.
             checkpoint: of the trial's last step on that split; None to train.
+            say: is given a line now and then while it trains.
 
         Raises:
             InputError: see the model's own training.

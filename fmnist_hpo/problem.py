@@ -1,5 +1,6 @@
 """Networks as a problem of the search service: `FashionProblem`."""
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -89,14 +90,32 @@ class FashionProblem(ImageProblem):
         )
 
     def model(
-        self, params: Mapping[str, Any], split: "Split", *, seed: int, checkpoint: bytes | None
+        self,
+        params: Mapping[str, Any],
+        split: "Split",
+        *,
+        seed: int,
+        checkpoint: bytes | None,
+        say: Callable[[str], None],
     ) -> "Model":
         """See `ImageProblem.model`."""
         from fmnist_hpo import network_bundle, training
+        from search.display import clock
 
         network_config, training_config = config.parse(params)
         if checkpoint is None:
-            result = training.train(network_config, training_config, self.data, split, seed=seed)
+            began, epochs = time.monotonic(), training_config.epochs
+
+            def on_epoch(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:  # noqa: ARG001
+                left = (time.monotonic() - began) / epoch * (epochs - epoch)
+                say(
+                    f"epoch {epoch}/{epochs}, training accuracy {metrics.train_accuracy:.4f}, "
+                    f"about {clock(left)} left"
+                )
+
+            result = training.train(
+                network_config, training_config, self.data, split, seed=seed, on_epoch=on_epoch
+            )
             weights, history = result.weights, result.history
         else:
             weights, history = training.weights(checkpoint), training.history(checkpoint)

@@ -49,6 +49,7 @@ def export_trial(
         number: of the trial; None for the best.
         refit: train the configuration anew on all training images together. A cross-validated
             trial is always refitted: none of its folds' models is the trial's.
+        say: is given a line now and then while it trains.
 
     Raises:
         SearchError, InputError: no such trial, other data, a full disk.
@@ -73,7 +74,7 @@ def export_trial(
         lost = f"the weights of trial {trial.number} are no longer kept; " if kept else ""
         which = "all" if refit else "its"
         say(f"{lost}training trial {trial.number} on {which} {len(split.train):,} images")
-    model = problem.model(params, split, seed=seed, checkpoint=checkpoint)
+    model = problem.model(params, split, seed=seed, checkpoint=checkpoint, say=say)
     return export.export(
         directory,
         model,

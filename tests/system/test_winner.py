@@ -70,6 +70,11 @@ def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
 
     refit = sliced("export", "slice", "--refit", "--out", "refit")
     assert "training trial" in refit.stdout
+    assert re.findall(r"epoch (\d)/3, training accuracy 0\.\d{4}, about", refit.stdout) == [
+        "1",
+        "2",
+        "3",
+    ]
     assert Bundle.open(sliced.directory / "refit").provenance["refit"] is True
 
     boot = np.asarray(data.load_training(data.find()).images[0])

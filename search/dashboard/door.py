@@ -51,6 +51,10 @@ _CSRF_SCRIPT = f"""(() => {{
 }})();
 """
 
+#: The dashboard writes each attribute of a trial on one line; a learning curve made the page seven
+#: thousand pixels wide.
+_STYLE = "<style>p.MuiTypography-body1{white-space:normal;overflow-wrap:break-word}</style>"
+
 _log = logging.getLogger(__name__)
 
 
@@ -196,8 +200,14 @@ class Door:
         headers.append(
             ("Cache-Control", "private, no-cache" if path.startswith("/static/") else "no-store")
         )
-        if is_page and self._allow_writes and environ["REQUEST_METHOD"] == "GET":
-            return _with_token(status, headers, body, self._sessions.csrf_token(session))
+        if is_page and environ["REQUEST_METHOD"] == "GET":
+            head = _STYLE
+            if self._allow_writes:
+                token = self._sessions.csrf_token(session)
+                head += (
+                    f'<meta name="csrf-token" content="{token}"><script src="/csrf.js"></script>'
+                )
+            return _with_head(status, headers, body, head)
         return status, headers, body
 
 
@@ -280,13 +290,13 @@ def _same_origin(environ: "WSGIEnvironment") -> bool:
         return False
 
 
-def _with_token(
-    status: str, headers: Headers, body: Iterable[bytes], token: str
+def _with_head(
+    status: str, headers: Headers, body: Iterable[bytes], head: str
 ) -> tuple[str, Headers, Iterable[bytes]]:
+    """Put `head` before all else in a page's head."""
     page = b"".join(body)
     getattr(body, "close", lambda: None)()
-    head = f'<head><meta name="csrf-token" content="{token}"><script src="/csrf.js"></script>'
-    page = page.replace(b"<head>", head.encode(), 1)
+    page = page.replace(b"<head>", f"<head>{head}".encode(), 1)
     kept = [(n, v) for n, v in headers if n.lower() not in ("content-length", "etag")]
     return status, [*kept, ("Content-Length", str(len(page)))], [page]
 

@@ -90,6 +90,17 @@ def test_history_importances_and_curves_show_the_studys_numbers(
     assert [text for text in tab.complaints if "401" not in text] == []
 
 
+def test_a_long_attribute_does_not_widen_the_page(example: Example, serve: Serve, tab: Tab) -> None:
+    tab.page.goto(f"{serve(password='')}{example.page}/trials?numbers=0")
+    attribute = tab.page.get_by_text("curve [").first
+    attribute.wait_for()
+    box = attribute.bounding_box()
+    assert box is not None
+    assert box["x"] + box["width"] <= 1400
+    assert box["height"] > 40  # on several lines
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == 1400
+
+
 def test_every_page_of_the_dashboard_keeps_the_content_policy(
     example: Example, serve: Serve, tab: Tab
 ) -> None:

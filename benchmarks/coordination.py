@@ -3,11 +3,12 @@
     python benchmarks/coordination.py --workers 1 2 8 64 --filled 0 1000 5000 --repeats 3 \
         --plot coordination.png
 
-Each measurement starts processes on a fresh copy of one database with so many finished trials,
-waits until all have read it, and takes the time from a common start until the last of them is
-done. Both sides use the same study, TPE over five parameters, five reports per trial and a
-question to the pruner after each. Ours and plain are interleaved. The plain side is Optuna as its
-documentation shows it: `optuna.load_study(storage=URL)` and `study.optimize`.
+Each measurement starts processes on a fresh copy of one database with so many finished trials. A
+worker lives for many trials, so each runs one before the clock starts, which reads the study; the
+time is from a common start until the last of them is done. Both sides use the same study, TPE over
+five parameters, five reports per trial and a question to the pruner after each. Ours and plain are
+interleaved. The plain side is Optuna as its documentation shows it:
+`optuna.load_study(storage=URL)` and `study.optimize`.
 """
 
 import argparse
@@ -21,7 +22,7 @@ import tempfile
 import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -82,19 +83,30 @@ def _value(params: Mapping[str, Any]) -> float:
 
 
 def worker(pipe: Connection, kind: str, url: str, name: str, trials: int) -> None:
-    """Open the study, say so, wait for the start, run `trials` trials, say so."""
+    """Run a first trial, say so, wait for the start, run `trials` more, say so."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    run = _plain(url, trials) if kind == "plain" else _ours(url, name, trials)
-    pipe.send("ready")
-    pipe.recv()
-    run()
+    ended = 0
+
+    def gate() -> bool:
+        """Called after each trial; whether it was the last one."""
+        nonlocal ended
+        ended += 1
+        if ended == 1:
+            pipe.send("ready")
+            pipe.recv()
+        return ended == 1 + trials
+
+    if kind == "plain":
+        _plain(url, gate)
+    else:
+        _ours(url, name, gate)
     pipe.send("done")
 
 
-def _plain(url: str, trials: int) -> Any:
+def _plain(url: str, gate: Callable[[], bool]) -> None:
     import optuna
 
     study = optuna.load_study(
@@ -103,7 +115,6 @@ def _plain(url: str, trials: int) -> Any:
         sampler=optuna.samplers.TPESampler(multivariate=True),
         pruner=optuna.pruners.NopPruner(),
     )
-    study.get_trials(deepcopy=False)
 
     def objective(trial: optuna.Trial) -> float:
         params = {
@@ -120,10 +131,14 @@ def _plain(url: str, trials: int) -> Any:
                 raise optuna.TrialPruned
         return value
 
-    return lambda: study.optimize(objective, n_trials=trials)
+    def after(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:  # noqa: ARG001
+        if gate():
+            study.stop()
+
+    study.optimize(objective, callbacks=[after])
 
 
-def _ours(url: str, name: str, trials: int) -> Any:
+def _ours(url: str, name: str, gate: Callable[[], bool]) -> None:
     import threading
 
     from search.storage import open_storage
@@ -131,17 +146,13 @@ def _ours(url: str, name: str, trials: int) -> Any:
     from search.worker import work
 
     study = open_study("s", open_storage(url))
-    _ = study.trials, study.problem
     stop = threading.Event()
-    ended = 0
 
     def say(line: str) -> None:
-        nonlocal ended
-        ended += " ended " in line
-        if ended == trials:
+        if " ended " in line and gate():
             stop.set()
 
-    return lambda: work(study, name=name, stop=stop, say=say)
+    work(study, name=name, stop=stop, say=say)
 
 
 # Databases, filled once and copied for each measurement.

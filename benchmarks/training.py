@@ -247,9 +247,9 @@ def main() -> None:
     if arguments.child:
         serve(json.loads(arguments.child))
         return
-    from fmnist_hpo.environment import describe
+    from fmnist_hpo.environment import describe_torch
 
-    print(", ".join(f"{key} {value}" for key, value in describe().items()))
+    print(", ".join(f"{key} {value}" for key, value in describe_torch().items()))
     print(
         f"n = {arguments.repeats} of {arguments.images:,} images; load {os.getloadavg()[0]:.1f}\n"
     )

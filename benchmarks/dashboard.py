@@ -36,9 +36,9 @@ def fill(url: str, count: int) -> int:
     )
     from optuna.trial import TrialState, create_trial
 
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     dice = random.Random(0)
     study = optuna.create_study(storage=url, study_name="large", direction="maximize")
-    study.set_metric_names(["val_accuracy"])
     distributions: dict[str, Any] = {
         "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
         "weight_decay": FloatDistribution(1e-4, 1e-1, log=True),

@@ -11,14 +11,16 @@ __all__ = ["CURVES", "one_plot_at_a_time", "thin_curves"]
 #: thousand of them take a browser ten seconds.
 CURVES = 100
 
+_LONG_ATTRIBUTE = 200  # characters; such as all curves of a training
+
 _plotting = threading.Lock()
 
 
 def thin_curves(callback: Callable[..., Any]) -> Callable[..., Any]:
     """Bottle plugin: of a large study send the curves of the best and of the latest trials only.
 
-    Half of `CURVES` each. The other trials keep everything but their intermediate values; the
-    storage, and with it every other tool, has those still.
+    Half of `CURVES` each. The other trials keep everything but their intermediate values and their
+    long attributes; the storage, and with it every other tool, has those still.
     """
 
     @wraps(callback)
@@ -58,3 +60,8 @@ def _thin(trials: list[dict[str, Any]], *, upwards: bool) -> None:
     for trial in drawn:
         if trial["number"] not in kept:
             trial["intermediate_values"] = []
+            trial["user_attrs"] = [
+                attribute
+                for attribute in trial["user_attrs"]
+                if len(str(attribute["value"])) <= _LONG_ATTRIBUTE
+            ]

@@ -49,6 +49,7 @@ def fill(storage: BaseStorage, direction: str, number: int) -> optuna.Study:
                 params={"x": value},
                 distributions={"x": FloatDistribution(0, 1)},
                 intermediate_values={1: value / 2, 2: value},
+                user_attrs={"worker": "w", "curves": {"loss": [value] * 50}},
             )
         )
     return study
@@ -68,6 +69,9 @@ def test_a_large_study_shows_the_best_and_the_latest_curves(
     ranked = sorted(complete, key=lambda t: t.value or 0.0, reverse=direction == "maximize")
     assert {trial.number for trial in ranked[:20]} <= with_curve
     assert all(trial.intermediate_values for trial in study.trials)
+    for trial in trials:
+        known = {attribute["key"] for attribute in trial["user_attrs"]}
+        assert known == {"worker"} | ({"curves"} if trial["number"] in with_curve else set())
 
 
 def test_a_small_study_shows_every_curve(storage: BaseStorage) -> None:

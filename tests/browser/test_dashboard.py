@@ -90,6 +90,20 @@ def test_history_importances_and_curves_show_the_studys_numbers(
     assert [text for text in tab.complaints if "401" not in text] == []
 
 
+def test_a_studys_trials_are_asked_for_at_once_and_once(
+    example: Example, serve: Serve, tab: Tab
+) -> None:
+    asked: list[str] = []
+    tab.page.on("request", lambda request: asked.append(request.url))
+    tab.page.goto(serve(password="") + example.page)
+    plotted(tab.page, "plot-history")
+    trials = [url for url in asked if f"/api/studies/{example.study._study_id}?" in url]
+    script = next(url for url in asked if url.endswith("bundle.js"))
+    assert len(trials) == 1
+    assert abs(asked.index(trials[0]) - asked.index(script)) == 1
+    assert tab.complaints == []
+
+
 def test_a_long_attribute_does_not_widen_the_page(example: Example, serve: Serve, tab: Tab) -> None:
     tab.page.goto(f"{serve(password='')}{example.page}/trials?numbers=0")
     attribute = tab.page.get_by_text("curve [").first

@@ -24,6 +24,8 @@ metric = "val_accuracy"
 direction = "maximize"
 [budget]
 trials = {trials}
+[workers]
+beat_seconds = 2.0
 [data]
 dir = "data"
 [fixed]
@@ -97,7 +99,7 @@ def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
 
 
 def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(sliced):
-    write(sliced, trials=1, epochs=200)
+    write(sliced, trials=1, epochs=80)
     assert sliced("create", "slice.toml").returncode == 0
     sliced.environment["OMP_NUM_THREADS"] = "1"
     worker = sliced.start("worker", "slice")
@@ -108,7 +110,7 @@ def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(
         time.sleep(0.005)
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait()
-    assert 3 <= reported(sliced) < 200
+    assert 3 <= reported(sliced) < 80
     # Nobody saw it die, so it is missed only after its lease; a run would wait as well.
     finished = sliced("worker", "slice", timeout=250)
     assert "goes on where trial 0 ended" in finished.stdout
@@ -116,7 +118,7 @@ def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(
     assert (first["reason"], second["retry_of"], second["state"]) == ("lost", "0", "complete")
     replay = sliced("reproduce", "slice", "--trial", "1", timeout=250)
     assert replay.returncode == 0, replay.stdout
-    assert "identical: 200 steps" in replay.stdout
+    assert "identical: 80 steps" in replay.stdout
 
 
 def reported(command) -> int:

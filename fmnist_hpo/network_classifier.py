@@ -181,7 +181,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _build(self) -> None:
         """The network of the checkpoint, ready to predict."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.random.fork_rng([]):
+        # The first weights are drawn from the generator that a training in another thread may use.
+        with _training, torch.random.fork_rng([]):
             network = build(
                 self._network_config, image_size=self.image_size_, classes=len(self.classes_)
             )

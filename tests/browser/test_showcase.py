@@ -102,6 +102,9 @@ def sizes(tab: Tab, shown: Shown, number: int) -> dict[str, bool]:
         "() => document.querySelectorAll('img[src*=\"/artifacts/\"]').length > 0"
     )
     tab.page.wait_for_load_state("networkidle")
+    tab.page.wait_for_function(
+        "() => [...document.querySelectorAll('img[src*=\"/artifacts/\"]')].every(i => i.complete)"
+    )
     found: dict[str, bool] = tab.page.evaluate(
         """() => Object.fromEntries([...document.querySelectorAll('img[src*="/artifacts/"]')]
           .map(image => [image.alt, image.complete && image.naturalWidth > 500]))"""

@@ -199,7 +199,8 @@ def _what_network(config: Mapping[str, Any]) -> str:
 def _what_classical(config: Mapping[str, Any]) -> str:
     pipeline = config["pipeline"]
     model, features = MODEL_NAMES[pipeline["model"]], FEATURE_NAMES[pipeline["features"]]
-    steps = [SCALING_NAMES[one] for one in (pipeline["scaling"],) if one in SCALING_NAMES]
+    scaling = pipeline["scaling"]
+    steps = [] if scaling == "none" else [SCALING_NAMES[scaling]]
     if pipeline["pca_components"]:
         steps.append(f"projected on {pipeline['pca_components']} principal components")
     return f"{model} on {features}" + (f" ({', '.join(steps)})" if steps else "")

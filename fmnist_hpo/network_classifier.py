@@ -181,12 +181,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _build(self) -> None:
         """The network of the checkpoint, ready to predict."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # The first weights are drawn from the generator that a training in another thread may use.
-        with _training, torch.random.fork_rng([]):
+        # On the meta device nothing is drawn: another thread's training may use the generator now.
+        with torch.device("meta"):
             network = build(
                 self._network_config, image_size=self.image_size_, classes=len(self.classes_)
             )
-        network.load_state_dict(training.weights(self._checkpoint))
+        network.load_state_dict(training.weights(self._checkpoint), assign=True)
         self._network = network.to(device).to(memory_format=torch.channels_last).eval()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fmnist_hpo import training
+from fmnist_hpo import network_classifier, training
 from fmnist_hpo.config import parse
 from fmnist_hpo.data import CLASSES, load_training, split
 from fmnist_hpo.estimators import ANNClassifier, CNNClassifier
+from fmnist_hpo.models import build
 from search.sklearn import StudySearchCV
 
 N, HELD_OUT = 800, 400
@@ -189,6 +190,27 @@ def test_survives_pickle_and_joblib(estimator: Any, train: Arrays, tmp_path: Pat
     for copy in (pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "fitted")):
         assert np.array_equal(copy.predict_proba(train[0]), fitted.predict_proba(train[0]))
     assert not hasattr(clone(fitted), "classes_")
+
+
+@BOTH
+def test_loading_draws_nothing_from_the_generator_that_a_training_may_use(
+    estimator: Any, train: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted = clone(estimator).fit(*train)
+    expected = fitted.predict_proba(train[0])
+    states: list[torch.Tensor] = []
+
+    def watched(*args: Any, **options: Any) -> torch.nn.Module:
+        states.append(torch.get_rng_state())
+        network = build(*args, **options)
+        states.append(torch.get_rng_state())
+        return network
+
+    monkeypatch.setattr(network_classifier, "build", watched)
+    copy = pickle.loads(pickle.dumps(fitted))
+    before, after = states
+    assert torch.equal(before, after)
+    assert np.array_equal(copy.predict_proba(train[0]), expected)
 
 
 @pytest.mark.parametrize("backend", ["loky", "threading"])

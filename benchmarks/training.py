@@ -242,6 +242,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--images", type=int, default=48_000, help="of the training part")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -260,12 +261,12 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as directory:
         root = torchvision_root(Path(directory))
-        for name in NETWORKS:
+        for name in arguments.networks:
             for batch_size in BATCH_SIZES:
                 for processes in (1, 2):
                     compare(name, batch_size, processes, arguments.images, arguments.repeats, root)
     print()
-    for name in NETWORKS:
+    for name in arguments.networks:
         two_against_one(name, arguments.images, arguments.repeats)
 
 

@@ -96,7 +96,7 @@ def test_the_cnn_is_the_textbook_one() -> None:
     x = images
     for kernel, norm in zip(kernels, norms, strict=True):
         x = F.max_pool2d(F.leaky_relu(norm(F.conv2d(x, kernel, padding=1))), 2)
-    expected = dense[1](F.leaky_relu(dense[0](x.flatten(1))))
+    expected = dense[1](F.leaky_relu(dense[0](x.permute(0, 2, 3, 1).flatten(1))))
     torch.testing.assert_close(network(images), expected)
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import exc, orm
 from search import schema
 from search.errors import StorageError
 from search.optuna_storage import OptunaStorage
+from search.rdb import connect
 from search.retrying import Retry, driver_error, first_line, is_transient
 
 __all__ = ["Retry", "Storage", "open_storage"]
@@ -215,7 +216,13 @@ def _open(url: sa.URL, shown: str) -> RDBStorage:
             if url.get_backend_name() == "postgresql":
                 # first of all, as SQLAlchemy itself fails on the texts of such a database
                 sa.event.listen(engine, "connect", _on_postgres_connect, insert=True)
-            return _create_schema(url, engine)
+            rdb = connect(engine)
+            schema.metadata.create_all(engine)
+            return rdb
+        except StorageError:
+            if engine is not None:
+                engine.dispose()
+            raise
         except OSError as error:
             raise StorageError(f"cannot create the directory of {shown}: {error}") from error
         except (exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
@@ -231,22 +238,6 @@ def _open(url: sa.URL, shown: str) -> RDBStorage:
                 ) from error
             time.sleep(pause * random.random())
             pause = min(2 * pause, 2.0)
-
-
-def _create_schema(url: sa.URL, engine: sa.Engine) -> RDBStorage:
-    address = url.render_as_string(hide_password=False).replace("{", "{{").replace("}", "}}")
-    # Optuna's own check holds one connection while it asks for a second one, which locks up a
-    # crowd of processes behind a connection pooler.
-    rdb = RDBStorage(address, {"pool": engine.pool}, skip_compatibility_check=True)
-    current, head = rdb.get_current_version(), rdb.get_head_version()
-    if current != head:
-        engine.dispose()
-        raise StorageError(
-            f"{url.render_as_string()} has Optuna's tables in version {current}, this Optuna "
-            f"needs {head}; use the Optuna that made it, or run `optuna storage upgrade`"
-        )
-    schema.metadata.create_all(rdb.engine)
-    return rdb
 
 
 def _may_work_later(error: Exception) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
+from importlib import import_module
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,7 +26,6 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
-from sqlalchemy.dialects import postgresql, sqlite
 
 __all__ = [
     "Writes",
@@ -275,7 +275,9 @@ def _put(
 
 @lru_cache(maxsize=32)
 def _upsert(table: Any, key: str, columns: tuple[str, ...], postgres: bool) -> Any:
-    insert: Any = (postgresql if postgres else sqlite).insert(table)
+    # A command that only reads loads no dialect but its own.
+    dialect = import_module(f"sqlalchemy.dialects.{'postgresql' if postgres else 'sqlite'}")
+    insert: Any = dialect.insert(table)
     if table is _PARAMS:
         return insert.on_conflict_do_nothing(index_elements=["trial_id", key])
     return insert.on_conflict_do_update(

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[1]
 ORDER = [
     "errors", "problem", "cross_validation", "space", "counting", "tpe", "strategies",
     "spec_values", "spec", "schema", "lease", "trials", "trial_tables", "study_tables",
-    "retrying", "optuna_storage", "searched", "embedded", "storage", "lineages", "ledger", "copy",
-    "records", "plots", "beat", "checkpoint", "status", "evaluations", "study", "trial_run",
+    "retrying", "rdb", "optuna_storage", "searched", "embedded", "storage", "lineages", "ledger",
+    "copy", "records", "plots", "beat", "checkpoint", "status", "evaluations", "study", "trial_run",
     "launch", "history", "worker", "probing", "rehearsal", "plan", "display", "plan_text",
     "service", "cv_results", "tables", "application", "verbs", "cli",
 ]  # fmt: skip

@@ -1,9 +1,11 @@
-"""Studies of the toy problems."""
+"""Studies of the toy problems, and one of plain Optuna."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.storages import BaseStorage
 from toy import toy_spec
 
 import search
@@ -29,3 +31,13 @@ def make_study(tmp_path: Path, sqlite_url: str) -> Iterator[MakeStudy]:
     yield make
     for study in opened:
         study.storage.close()
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Iterator[BaseStorage]:
+    """Plain Optuna's, with one small study for the dashboard to show."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
+    study = optuna.create_study(storage=storage, study_name="secret-study")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    yield storage
+    storage.engine.dispose()

@@ -1,10 +1,12 @@
 """What a worker keeps in mind of a study's finished trials; it looks at each of them once."""
 
 import heapq
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
+
+from search.unsettled import Unsettled
 
 __all__ = ["History"]
 
@@ -22,15 +24,16 @@ class History:
     def __init__(self, direction: str, kept: int) -> None:
         self._sign = -1.0 if direction == "maximize" else 1.0
         self._kept = kept
+        self._unsettled = Unsettled()
         self._seen: set[int] = set()
         self._best: list[tuple[float, int, int]] = []  # signed value, number, lineage
         self._tried: dict[Hashable, list[tuple[int, int | None]]] = {}  # number, lineage
 
-    def add(self, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-        """Take in those that have finished since; the unfinished ones are given back."""
+    def add(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Take in those of all trials that have finished since; give back the unfinished ones."""
         unfinished = []
         complete = []
-        for trial in trials:
+        for trial in self._unsettled.of(trials):
             if trial.number in self._seen:
                 continue
             if not trial.state.is_finished():
@@ -50,8 +53,13 @@ class History:
         """The lineages of the best complete trials, the best first, and of the next one."""
         return [lineage for _, _, lineage in self._best]
 
+    def is_among_best(self, value: float) -> bool:
+        """Whether a value equals or beats one of the `kept` best known, or these are fewer."""
+        kept = self._best[: self._kept]
+        return len(kept) < self._kept or self._sign * value <= kept[-1][0]
+
     def twin(
-        self, trials: Iterable[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int
+        self, trials: Sequence[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int
     ) -> int | None:
         """The first of `trials` before `number` of the same parameters and another lineage."""
         unfinished = self.add(trials)

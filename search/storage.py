@@ -204,7 +204,11 @@ def _engine_kwargs(url: sa.URL) -> dict[str, Any]:
 
 
 def _open(url: sa.URL, shown: str) -> RDBStorage:
-    """Create what is missing; processes that collide in this, or find no room, try again."""
+    """Create what is missing.
+
+    Processes that collide in this, find no room, or lose a server that had answered, try again.
+    """
+    answered = threading.Event()
     deadline = time.monotonic() + OPEN_S
     pause = OPEN_PAUSE_S
     while True:
@@ -216,6 +220,7 @@ def _open(url: sa.URL, shown: str) -> RDBStorage:
             if url.get_backend_name() == "postgresql":
                 # first of all, as SQLAlchemy itself fails on the texts of such a database
                 sa.event.listen(engine, "connect", _on_postgres_connect, insert=True)
+            sa.event.listen(engine, "connect", lambda *_: answered.set())
             rdb = connect(engine)
             schema.metadata.create_all(engine)
             return rdb
@@ -229,7 +234,8 @@ def _open(url: sa.URL, shown: str) -> RDBStorage:
             assert engine is not None or url.get_backend_name() == "sqlite"
             if engine is not None:
                 engine.dispose()
-            if time.monotonic() > deadline or not _may_work_later(error):
+            went_away = answered.is_set() and is_transient(error)
+            if time.monotonic() > deadline or not (went_away or _may_work_later(error)):
                 line = first_line(error)
                 if url.password:
                     line = line.replace(str(url.password), "***")

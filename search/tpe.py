@@ -10,6 +10,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers._tpe.sampler import default_gamma
 from optuna.trial import FrozenTrial, TrialState
 
+from search.unsettled import Unsettled
+
 __all__ = ["TPESampler"]
 
 _ABSENT, _COMPLETE, _PRUNED = 0, 1, 2
@@ -40,13 +42,12 @@ class TPESampler(optuna.samplers.TPESampler):
         trial: FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        states = (TrialState.COMPLETE, TrialState.PRUNED)
-        trials = study._get_trials(deepcopy=False, states=states, use_cache=True)
+        trials = study._get_trials(deepcopy=False, use_cache=True)
         sign = -1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else 1.0
         self._finished.add(trials, sign)
         if self._finished.constrained:  # by another program: the service's own have none
             return super()._sample(study, trial, search_space)
-        below, above = self._finished.split(default_gamma(len(trials)))
+        below, above = self._finished.split(default_gamma(self._finished.count))
         good, bad = (
             self._parzen_estimator_cls(
                 self._finished.observations(rows, search_space),
@@ -67,6 +68,8 @@ class _Finished:
     """The finished trials of one study with one objective, as arrays indexed by trial number."""
 
     def __init__(self) -> None:
+        self.count = 0
+        self._unsettled = Unsettled()
         self._state = np.zeros(0, dtype=np.int8)
         # What is sorted by: the value of a complete trial; last step and its value of a pruned one.
         self._step = np.zeros(0)
@@ -79,10 +82,11 @@ class _Finished:
         if not trials:
             return
         self._make_room(trials[-1].number + 1)
-        known = self._state.tolist()
-        for trial in trials:
-            if known[trial.number] == _ABSENT:
+        for trial in self._unsettled.of(trials):
+            useful = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+            if useful and self._state[trial.number] == _ABSENT:
                 self._put(trial, sign)
+                self.count += 1
 
     def _put(self, trial: FrozenTrial, sign: float) -> None:
         number = trial.number

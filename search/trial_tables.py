@@ -193,6 +193,8 @@ def read_trials(
     if number is not None:
         which.append(_TRIALS.c.number == number)
     elif after >= 0:
+        # A range, which the databases look up; the choice within it alone has them scan the study.
+        which.append(_TRIALS.c.trial_id >= min([after + 1, *old]))
         which.append(sa.or_(_TRIALS.c.trial_id > after, _TRIALS.c.trial_id.in_(old)))
     if unless_running:
         own = sa.and_(

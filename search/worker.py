@@ -124,7 +124,7 @@ def _attempt(
         recent = study.ledger.recent_errors(SAME_ERRORS)
         if len(recent) == SAME_ERRORS and recent[0] and len(set(recent)) == 1:
             study.ledger.halt(recent[0])
-    _sweep(study, claim.lease.lineage, ending.state, history)
+    _sweep(study, claim.lease.lineage, ending, history)
 
 
 def _run(
@@ -233,9 +233,11 @@ def trial_seed(seed: int, lineage: int) -> int:
     return int.from_bytes(digest[:8]) >> 1
 
 
-def _sweep(study: Study, lineage: int, state: TrialState, history: History) -> None:
+def _sweep(study: Study, lineage: int, ending: _Ending, history: History) -> None:
     """Delete checkpoints that nobody will ask for, so that the disk stays bounded."""
-    if state is not TrialState.COMPLETE:
+    value = ending.value if ending.state is TrialState.COMPLETE else None
+    # What others have finished since the history was read can only make ours rank lower.
+    if value is None or not history.is_among_best(value):
         study.checkpoints.delete(lineage)
         return
     history.add(study.trials)

@@ -15,6 +15,8 @@ from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
+import search.storage
+from search import rdb
 from search.errors import StorageError
 from search.storage import Retry, Storage, open_storage
 
@@ -68,6 +70,25 @@ def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="cannot create the directory"):
         open_storage(f"sqlite:///{tmp_path / 'file' / 'study.db'}")
+
+
+def test_a_server_that_goes_away_while_a_storage_is_opened_is_waited_for(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def connect(engine: sa.Engine) -> optuna.storages.RDBStorage:
+        calls.append(engine)
+        if len(calls) == 1:
+            with engine.connect() as connection:
+                connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return rdb.connect(engine)
+
+    monkeypatch.setattr(search.storage, "connect", connect)
+    opened = open_storage(postgres_url)
+    assert opened.optuna.get_all_studies() == []
+    assert len(calls) == 2
+    opened.close()
 
 
 def test_creates_the_parent_directory(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ interleaved. The plain side is Optuna as its documentation shows it:
 """
 
 import argparse
+import math
 import multiprocessing
 import os
 import platform
@@ -99,11 +100,14 @@ def worker(pipe: Connection, kind: str, url: str, name: str, trials: int) -> Non
             pipe.recv()
         return ended == 1 + trials
 
-    if kind == "plain":
-        _plain(url, gate)
-    else:
-        _ours(url, name, gate)
-    pipe.send("done")
+    try:
+        if kind == "plain":
+            _plain(url, gate)
+        else:
+            _ours(url, name, gate)
+        pipe.send("done")
+    except Exception as error:
+        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
 
 
 def _plain(url: str, gate: Callable[[], bool]) -> None:
@@ -253,8 +257,16 @@ def fill(url: str, count: int) -> None:
     storage.close()
 
 
+class Died(Exception):
+    """A worker ended by an exception."""
+
+
 def measure(kind: str, url: str, workers: int, trials: int) -> float:
-    """Trials per second of so many workers together."""
+    """Trials per second of so many workers together.
+
+    Raises:
+        Died: one of them did not last.
+    """
     share = max(1, trials // workers)
     pipes, processes = [], []
     for n in range(workers):
@@ -266,12 +278,12 @@ def measure(kind: str, url: str, workers: int, trials: int) -> float:
         processes.append(process)
     try:
         for pipe in pipes:
-            pipe.recv()
+            _expect(pipe)
         started = time.perf_counter()
         for pipe in pipes:
             pipe.send("go")
         for pipe in pipes:
-            pipe.recv()
+            _expect(pipe)
         return share * workers / (time.perf_counter() - started)
     finally:
         for pipe, process in zip(pipes, processes, strict=True):
@@ -280,29 +292,44 @@ def measure(kind: str, url: str, workers: int, trials: int) -> float:
             pipe.close()
 
 
+def _expect(pipe: Connection) -> None:
+    word = pipe.recv()
+    if isinstance(word, Exception):
+        raise Died from word
+
+
 @dataclass
 class Cell:
-    """All measurements of one setting, in trials per second."""
+    """All measurements of one setting, in trials per second.
+
+    A plain worker may not last: many of them on SQLite do not wait long enough for each other.
+    """
 
     storage: str
     workers: int
     filled: int
     ours: list[float] = field(default_factory=list)
     plain: list[float] = field(default_factory=list)
+    plain_died: int = 0  # measurements in which a plain worker died
 
     @property
     def ratio(self) -> float:
-        """Median of ours over median of plain."""
+        """Median of ours over median of plain; NaN where no plain measurement came through."""
+        if not self.plain:
+            return math.nan
         return statistics.median(self.ours) / statistics.median(self.plain)
 
     def line(self) -> str:
         return (
             f"{self.storage:9}{self.workers:8d}{self.filled:8d}  "
             f"{_spread(self.ours):24}{_spread(self.plain):24}{self.ratio:6.2f}"
+            + (f"  (plain died {self.plain_died} times)" if self.plain_died else "")
         )
 
 
 def _spread(rates: list[float]) -> str:
+    if not rates:
+        return "-"
     return f"{statistics.median(rates):.1f} ({min(rates):.1f} to {max(rates):.1f})"
 
 
@@ -320,7 +347,8 @@ def plot(cells: list[Cell], file: Path) -> None:
             row = [c for c in cells if c.storage == storage and c.workers == workers]
             colour = None
             for style, label, rates in (("-o", "ours", "ours"), ("--x", "plain", "plain")):
-                cost = [1000 * workers / statistics.median(getattr(c, rates)) for c in row]
+                costs = [getattr(c, rates) or [math.nan] for c in row]
+                cost = [1000 * workers / statistics.median(one) for one in costs]
                 name = f"{label}, {workers} workers"
                 (drawn,) = panel.plot(
                     [c.filled for c in row], cost, style, color=colour, label=name
@@ -371,9 +399,13 @@ def _measure_all(database: Any, args: argparse.Namespace) -> Iterator[Cell]:
             cell = Cell(database.name, workers, filled)
             trials = max(args.trials, 2 * workers)
             for _ in range(args.repeats):
-                for kind, rates in (("ours", cell.ours), ("plain", cell.plain)):
-                    with database.copy(filled) as url:
-                        rates.append(measure(kind, url, workers, trials))
+                with database.copy(filled) as url:
+                    cell.ours.append(measure("ours", url, workers, trials))
+                with database.copy(filled) as url:
+                    try:
+                        cell.plain.append(measure("plain", url, workers, trials))
+                    except Died:
+                        cell.plain_died += 1
             print(cell.line(), flush=True)
             yield cell
 

@@ -107,7 +107,10 @@ def worker(pipe: Connection, kind: str, url: str, name: str, trials: int) -> Non
             _ours(url, name, gate)
         pipe.send("done")
     except Exception as error:
-        pipe.send(RuntimeError(f"{type(error).__name__}: {error}"))
+        deepest: BaseException = error
+        while deepest.__cause__ is not None:
+            deepest = deepest.__cause__
+        pipe.send(RuntimeError(f"{type(deepest).__name__}: {deepest}".splitlines()[0]))
 
 
 def _plain(url: str, gate: Callable[[], bool]) -> None:
@@ -295,7 +298,7 @@ def measure(kind: str, url: str, workers: int, trials: int) -> float:
 def _expect(pipe: Connection) -> None:
     word = pipe.recv()
     if isinstance(word, Exception):
-        raise Died from word
+        raise Died(word)
 
 
 @dataclass
@@ -310,7 +313,7 @@ class Cell:
     filled: int
     ours: list[float] = field(default_factory=list)
     plain: list[float] = field(default_factory=list)
-    plain_died: int = 0  # measurements in which a plain worker died
+    plain_died: list[str] = field(default_factory=list)  # of what, once per measurement
 
     @property
     def ratio(self) -> float:
@@ -323,7 +326,7 @@ class Cell:
         return (
             f"{self.storage:9}{self.workers:8d}{self.filled:8d}  "
             f"{_spread(self.ours):24}{_spread(self.plain):24}{self.ratio:6.2f}"
-            + (f"  (plain died {self.plain_died} times)" if self.plain_died else "")
+            + "".join(f"\n    plain died: {reason}" for reason in self.plain_died)
         )
 
 
@@ -339,25 +342,39 @@ def plot(cells: list[Cell], file: Path) -> None:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    storages = sorted({cell.storage for cell in cells})
-    figure, panels = plt.subplots(1, len(storages), figsize=(5 * len(storages), 4), squeeze=False)
+    titles = {"sqlite": "SQLite", "postgres": "PostgreSQL"}
+    storages = [name for name in titles if any(cell.storage == name for cell in cells)]
+    crowds = sorted({cell.workers for cell in cells})
+    figure, panels = plt.subplots(
+        1,
+        len(storages),
+        figsize=(4.5 * len(storages) + 1.5, 4),
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
     for panel, storage in zip(panels[0], storages, strict=True):
-        for workers in sorted({cell.workers for cell in cells}):
-            row = [c for c in cells if c.storage == storage and c.workers == workers]
-            colour = None
+        for colour, workers in enumerate(crowds):
+            row = [c for c in cells if (c.storage, c.workers) == (storage, workers)]
             for style, label, rates in (("-o", "ours", "ours"), ("--x", "plain", "plain")):
                 costs = [getattr(c, rates) or [math.nan] for c in row]
-                cost = [1000 * workers / statistics.median(one) for one in costs]
-                name = f"{label}, {workers} workers"
-                (drawn,) = panel.plot(
-                    [c.filled for c in row], cost, style, color=colour, label=name
+                panel.plot(
+                    [c.filled for c in row],
+                    [1000 * workers / statistics.median(one) for one in costs],
+                    style,
+                    color=f"C{colour}",
+                    label=f"{label}, {workers} worker{'s' * (workers > 1)}",
                 )
-                colour = drawn.get_color()
-        panel.set(title=storage, xlabel="trials in the study", yscale="log")
-        panel.set_ylabel("worker's time per trial / ms")
-        panel.legend(fontsize=7)
-    figure.tight_layout()
+        panel.set(title=titles[storage], xlabel="trials in the study", yscale="log")
+        panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.yaxis.set_major_formatter("{x:g}")
+        panel.yaxis.set_minor_locator(NullLocator())
+        panel.grid(alpha=0.3)
+    panels[0][0].set_ylabel("a worker's time per trial / ms")
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", frameon=False)
     figure.savefig(file, dpi=120)
 
 
@@ -404,8 +421,8 @@ def _measure_all(database: Any, args: argparse.Namespace) -> Iterator[Cell]:
                 with database.copy(filled) as url:
                     try:
                         cell.plain.append(measure("plain", url, workers, trials))
-                    except Died:
-                        cell.plain_died += 1
+                    except Died as error:
+                        cell.plain_died.append(str(error))
             print(cell.line(), flush=True)
             yield cell
 

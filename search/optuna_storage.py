@@ -94,7 +94,6 @@ class OptunaStorage(_CachedStorage):
         with self._lock:
             study = self._studies.setdefault(study_id, _StudyInfo())
             with self._backend.engine.connect() as connection:
-                check_study(connection, study_id)
                 trials = read_trials(
                     connection,
                     study_id,
@@ -102,6 +101,8 @@ class OptunaStorage(_CachedStorage):
                     also=study.unfinished_trial_ids,
                     unless_running=self._own,
                 )
+                if not trials:
+                    check_study(connection, study_id)
             self._add_trials_to_cache(study_id, trials)
             for trial in trials:
                 if not trial.state.is_finished():

@@ -7,11 +7,12 @@ import argparse
 import difflib
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from search.application import DEFAULT_STORAGE, PASSWORD_VARIABLE, Application
-from search.errors import SearchError, SpecError
+from search.errors import SearchError, SpecError, StudyNotFound
 
 if TYPE_CHECKING:
     from search.spec import StudySpec
@@ -98,7 +99,10 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
         checkpoints = args.checkpoints or default_checkpoints(spec.name)
         study = create_study(spec, storage, checkpoints=checkpoints, say=say)
     else:
-        study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+        try:
+            study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+        except StudyNotFound as error:
+            raise _unknown(args.study, app, error.known) from None
     status = study.status()
     gpus = app.gpus()
     workers = args.workers or default_workers(args.threads, len(gpus))
@@ -134,10 +138,12 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
 SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
 
 
-def _unknown(name: str, app: Application) -> SpecError:
+def _unknown(name: str, app: Application, stored: Sequence[str] = ()) -> SpecError:
     shipped = sorted(_shipped(app.studies))
-    near = difflib.get_close_matches(name, shipped, n=1)
+    near = difflib.get_close_matches(name, [*shipped, *stored], n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(shipped) or 'none'}"
+    if stored and not near:
+        hint += f"; in the storage: {', '.join(sorted(stored))}"
     return SpecError(f"no study file and no study is called {name!r}; {hint}")
 
 

@@ -160,6 +160,9 @@ def test_nothing_finished_is_said(command):
     assert "has no complete trial to choose from" in command.error("best", "toy")
     assert "has no complete trial to choose from" in command.error("reproduce", "toy")
     assert "did you mean 'toy'" in command.error("status", "tyo")
+    assert "did you mean 'toy'" in command.error("run", "tyo")
+    assert "did you mean 'quick'" in command.error("run", "quikc")
+    assert "; in the storage: toy" in command.error("run", "something")
 
 
 def test_a_changed_file_is_refused(command):

@@ -162,6 +162,7 @@ img.paper{display:block;max-width:100%;background:#fff;border-radius:4px}
 th,td{padding:.28rem .9rem .28rem 0;
 text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}
+td.n{white-space:nowrap}
 ul{padding-left:1.2rem}li{margin:.15rem 0}
 @media print{main{max-width:none;padding:0}figure,table{break-inside:avoid}}
 """

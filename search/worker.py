@@ -86,7 +86,8 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
             counts = study.ledger.counts()
             if counts.done == counts.total:
                 return
-            stop.wait(IDLE_SECONDS)
+            # Those who wait keep the database known as reachable, without which nobody is reaped.
+            stop.wait(min(IDLE_SECONDS, study.ledger.timing.beat_seconds))
             continue
         if claim.previous is not None:
             say(f"trial {claim.trial.number} goes on where trial {claim.previous} ended")

@@ -216,6 +216,16 @@ def test_a_worker_that_was_declared_dead_changes_nothing(make_study):
     assert "trial 0 was given to another worker while we were away; result dropped" in said
 
 
+def test_a_lone_waiting_worker_takes_over_from_a_dead_one(make_study, storage_url):
+    study = make_study(trials=1, storage=storage_url, extra="[workers]\nbeat_seconds = 0.2")
+    assert study.ledger.claim("dead") is not None  # and never beats
+    worker = threading.Thread(target=run, args=(study,), daemon=True)
+    worker.start()
+    worker.join(60)
+    assert not worker.is_alive()
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
 def test_hours_end_a_study_between_trials(make_study):
     study = make_study(trials=50, extra="[fixed]\npause = 0.1\n[workers]\nbeat_seconds = 1.0")
     slow = search.create(

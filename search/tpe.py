@@ -68,7 +68,6 @@ class _Finished:
     """The finished trials of one study with one objective, as arrays indexed by trial number."""
 
     def __init__(self) -> None:
-        self.count = 0
         self._unsettled = Unsettled()
         self._state = np.zeros(0, dtype=np.int8)
         # What is sorted by: the value of a complete trial; last step and its value of a pruned one.
@@ -86,7 +85,11 @@ class _Finished:
             useful = trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
             if useful and self._state[trial.number] == _ABSENT:
                 self._put(trial, sign)
-                self.count += 1
+
+    @property
+    def count(self) -> int:
+        """How many trials are known."""
+        return int(np.count_nonzero(self._state))
 
     def _put(self, trial: FrozenTrial, sign: float) -> None:
         number = trial.number

@@ -17,6 +17,9 @@ __all__ = ["FOLLOWS_VALUES", "Rehearsal", "rehearse"]
 #: Pruners that look at the values themselves; without them nothing can be said.
 FOLLOWS_VALUES = ("patience", "threshold")
 
+#: Samplers that learn from the trials before -> trials that they first draw at random by default.
+_LEARNING = {"tpe": 10, "gp": 10, "cma-es": 1}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rehearsal:
@@ -48,8 +51,10 @@ def rehearse(
 ) -> Rehearsal:
     """Play a study through, event by event.
 
-    Every trial is given a rank at random, which it keeps from its first step to its last; the
-    study's pruner decides on that. A sampler that learns does better, so it is pruned less.
+    Every trial is given a quality at random, which it keeps from its first step to its last; the
+    study's pruner decides on that. A sampler that learns is taken to propose, once it has begun to,
+    the better of two such trials: so fewer are pruned. What is not foreseen is that it may come to
+    prefer costly ones.
 
     Args:
         cost_of: of the lineage of that index.
@@ -62,6 +67,9 @@ def rehearse(
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=make_pruner(name, options),
     )
+    learns_after = float("inf")
+    if spec.sampler.name in _LEARNING:
+        learns_after = spec.sampler.options.get("n_startup_trials", _LEARNING[spec.sampler.name])
     limit = None if spec.hours is None else spec.hours * 3600
     timeout = spec.workers.trial_timeout_seconds
     # (seconds, worker, what it runs); a worker stands in it once
@@ -80,7 +88,10 @@ def rehearse(
             if timeout is not None:
                 most = min(most, max(1, int(timeout / cost.step_seconds)))
             trial = None if spec.is_control(started) else study.ask()
-            running = _Running(trial, cost, most, chance.random(), spec.is_audited(started))
+            quality = chance.random()
+            if trial is not None and ended >= learns_after:
+                quality = max(quality, chance.random())
+            running = _Running(trial, cost, most, quality, spec.is_audited(started))
             started += 1
             now += cost.start_seconds
         else:

@@ -41,7 +41,10 @@ def test_a_time_limit_ends_a_trial() -> None:
 @pytest.mark.parametrize(("factor", "trials"), [(2, 12), (3, 20)])
 def test_successive_halving_lets_as_many_pass_as_it_should(factor: int, trials: int) -> None:
     """Of n values in random order the n-th is among the best n // factor of them, at least 1."""
-    extra = f'[pruner]\nname = "successive-halving"\nmin_resource = 4\nreduction_factor = {factor}'
+    extra = (
+        '[sampler]\nname = "random"\n'
+        f'[pruner]\nname = "successive-halving"\nmin_resource = 4\nreduction_factor = {factor}'
+    )
     played = [play(extra, trials=trials, workers=1, seed=seed) for seed in range(300)]
     passed = statistics.mean(one.steps - 4 * trials for one in played)  # each runs a fifth step
     expected = sum(max(1, n // factor) / n for n in range(1, trials + 1))
@@ -60,3 +63,15 @@ def test_control_and_audited_trials_run_to_their_end() -> None:
 
 def test_pruners_that_look_at_the_values_are_left_out() -> None:
     assert play('[pruner]\nname = "threshold"\nlower = 2.0').steps == 35
+
+
+def test_a_sampler_that_learns_is_pruned_less_from_its_first_proposal_on() -> None:
+    pruner = '[pruner]\nname = "successive-halving"\nmin_resource = 1\nreduction_factor = 3\n'
+
+    def steps(sampler: str) -> float:
+        extra = f"[sampler]\n{sampler}\n{pruner}"
+        return statistics.mean(play(extra, trials=60, seed=seed).steps for seed in range(20))
+
+    randomly = steps('name = "random"')
+    assert steps('name = "tpe"\nn_startup_trials = 60') == randomly
+    assert 1.05 * randomly < steps('name = "tpe"\nn_startup_trials = 10') < 60 * 5

@@ -106,6 +106,11 @@ class Bundle:
         rows, columns = self.config["image_size"]
         return rows, columns
 
+    @property
+    def has_probabilities(self) -> bool:
+        """Whether its shares are probabilities; an SVM's decision values only order the classes."""
+        return self.config.get("outputs") != "decision values"
+
 
 def to_json(value: Mapping[str, Any]) -> bytes:
     """JSON as every file of a bundle has it: indented, in the order given, NaN refused."""

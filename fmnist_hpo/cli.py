@@ -305,9 +305,8 @@ def _predict(args: argparse.Namespace) -> int:
     bundle = Bundle.open(args.bundle)
     images = read_images(args.images, bundle.image_size)
     print(images.preprocessing)
-    ordered_only = bundle.config.get("outputs") == "decision values"
     for name, prediction in zip(images.names, predict(bundle, images.pixels), strict=True):
-        if ordered_only:
+        if not bundle.has_probabilities:
             others = list(prediction.probabilities)[1:4]
             print(f"{name}: {prediction.name} (rather than {', '.join(others)})")
             continue

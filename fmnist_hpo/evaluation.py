@@ -66,7 +66,9 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
         metrics=measure(outputs, labels, bundle.classes),
         hashes=hashes,
         predictions=predictions,
-        samples=choose_samples(images, predictions, bundle.classes),
+        samples=choose_samples(
+            images, predictions, bundle.classes, has_probabilities=bundle.has_probabilities
+        ),
     )
 
 

@@ -93,7 +93,9 @@ def export(
         part = f"{title}: validation part"
         probabilities = softmax(outputs).astype(np.float32)
         predictions = Predictions(labels=labels, probabilities=probabilities)
-        samples = choose_samples(images, predictions, data.classes)
+        samples = choose_samples(
+            images, predictions, data.classes, has_probabilities=draft.has_probabilities
+        )
         files["figures/validation-confusion.png"] = draw_confusion(
             validation, f"{part}, {validation.n:,} images"
         )

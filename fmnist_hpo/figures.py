@@ -45,7 +45,7 @@ class Sample:
     pixels: NDArray[np.uint8]  # (rows, columns)
     truth: str
     predicted: str
-    confidence: float  # probability of the predicted class
+    confidence: float | None  # probability of the predicted class; None: the model gives none
     unsure: bool = False  # whether it is shown for its low confidence
 
     @property
@@ -160,12 +160,17 @@ def plot_confusion(figure: "Figure", metrics: Metrics) -> None:
 
 
 def choose_samples(
-    images: NDArray[np.uint8], predictions: Predictions, classes: tuple[str, ...]
+    images: NDArray[np.uint8],
+    predictions: Predictions,
+    classes: tuple[str, ...],
+    *,
+    has_probabilities: bool,
 ) -> tuple[Sample, ...]:
     """Sure and right ones drawn at random (always the same), the surest wrong, the least sure.
 
     Args:
         images: (n, rows, columns), 0 to 255, those of the predictions.
+        has_probabilities: False if the shares only put the images in order.
     """
     predicted, confidence, right = predictions.predicted, predictions.confidence, predictions.right
     count = SHEET_ROWS * SHEET_COLUMNS
@@ -178,7 +183,7 @@ def choose_samples(
             pixels=np.array(images[index]),
             truth=classes[predictions.labels[index]],
             predicted=classes[predicted[index]],
-            confidence=float(confidence[index]),
+            confidence=float(confidence[index]) if has_probabilities else None,
             unsure=unsure_one,
         )
         for chosen, unsure_one in (
@@ -215,7 +220,9 @@ def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
             cell.set_axis_off()
         for cell, sample in zip(cells, band, strict=False):  # the last row may have room left
             cell.imshow(sample.pixels, cmap="gray", vmin=0, vmax=255)
-            said = f"{sample.predicted} {100 * sample.confidence:.0f} %"
+            said = sample.predicted
+            if sample.confidence is not None:
+                said += f" {100 * sample.confidence:.0f} %"
             cell.set_title(said if sample.right else f"{said}\ntrue: {sample.truth}", fontsize=7.5)
     return _png(figure)
 

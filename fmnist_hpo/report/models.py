@@ -65,8 +65,8 @@ class Model:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether its confidence means a probability; that of an SVM's decision values does not."""
-        return self.bundle is not None and self.bundle.config.get("outputs") != "decision values"
+        """Whether it has a bundle, and see there."""
+        return self.bundle is not None and self.bundle.has_probabilities
 
     @property
     def accuracy(self) -> float:

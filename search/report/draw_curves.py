@@ -17,12 +17,18 @@ __all__ = ["draw_curves", "draw_named"]
 
 @themed
 def draw_curves(
-    best: Sequence[FrozenTrial], pruned: Sequence[FrozenTrial], metric: Metric, title: str
+    best: Sequence[FrozenTrial],
+    pruned: Sequence[FrozenTrial],
+    metric: Metric,
+    title: str,
+    *,
+    step: str,
 ) -> Figure:
     """Curves of the best trials and of some pruned ones: each pair train_X, val_X that they report.
 
     Args:
         best: the best first; of it the training curves are drawn too.
+        step: what a step is, to stand below the figure.
     """
     pairs = curve_pairs([*best, *pruned], metric.name)
     drawn = figure(4.8 * max(1, len(pairs)), 4.2, title)
@@ -44,7 +50,7 @@ def draw_curves(
                 name += ", validation"
             _curve(axes, _steps(best[0], shown, metric), axis, GREEN, "-", name, True, 2.2)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.set(xlabel="step (epoch or fold)", ylabel=axis.label)
+        axes.set(xlabel=step, ylabel=axis.label)
     legend(drawn, panels[0])
     return drawn
 
@@ -78,7 +84,9 @@ def _curve(
 
 
 @themed
-def draw_named(trials: Sequence[FrozenTrial], metric: Metric, title: str) -> Figure | None:
+def draw_named(
+    trials: Sequence[FrozenTrial], metric: Metric, title: str, *, step: str
+) -> Figure | None:
     """The named trials side by side: training and validation of each; None without such curves."""
     pairs = [p for p in curve_pairs(trials, metric.name) if metric.name in (p.name, p.validation)]
     if not pairs or len(trials) > len(SERIES):
@@ -94,6 +102,6 @@ def draw_named(trials: Sequence[FrozenTrial], metric: Metric, title: str) -> Fig
             _curve(axes, _steps(trial, part, metric), metric, colour, style, label, True, width)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     name = Metric(name=pairs[0].name, direction=metric.direction)
-    axes.set(xlabel="step (epoch or fold)", ylabel=name.label)
+    axes.set(xlabel=step, ylabel=name.label)
     drawn.legend(loc="outside right center")
     return drawn

@@ -35,6 +35,8 @@ def draw_history(points: Sequence[Point], metric: Metric, title: str) -> Figure:
             _points(axes, [where(p) for p in done], done, metric, marker, colour, name)
             best = running_best(arm, metric.direction)
             if best:
+                if arm[-1] is not best[-1][0]:
+                    best.append((arm[-1], best[-1][1]))  # it still is when a pruned one ends
                 axes.step(
                     [where(p) for p, _ in best],
                     [metric.unit * value for _, value in best],

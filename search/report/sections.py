@@ -183,8 +183,11 @@ class StudyReport:
                     "value so far; a pruned trial's value is the last it reported.",
                 )
             )
+        folds = self.study.spec.folds is not None
+        step, curves = ("fold", "fold by fold") if folds else ("step (epoch)", "learning curves")
         named = [t for t in facts.last_attempts(self.trials) if "name" in t.user_attrs]
-        compared = draw_named(named, metric, f"{name}: the named trials") if named else None
+        title = f"{name}: the named trials"
+        compared = draw_named(named, metric, title, step=step) if named else None
         if compared is not None:
             parts.append(
                 Drawing(
@@ -202,7 +205,11 @@ class StudyReport:
                 Drawing(
                     name=f"{name}-curves",
                     figure=draw_curves(
-                        best, pruned[::stride][:PRUNED_SHOWN], metric, f"{name}: learning curves"
+                        best,
+                        pruned[::stride][:PRUNED_SHOWN],
+                        metric,
+                        f"{name}: {curves}",
+                        step=step,
                     ),
                     caption=f"The best trial, the next {max(0, len(best) - 1)}"
                     + (

@@ -9,8 +9,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from fmnist_hpo.figures import BLUE, VERMILLION, Sample, draw_confusion, draw_curves, draw_samples
+from fmnist_hpo.figures import (
+    BLUE,
+    VERMILLION,
+    Sample,
+    choose_samples,
+    draw_confusion,
+    draw_curves,
+    draw_samples,
+)
 from fmnist_hpo.metrics import Metrics
+from fmnist_hpo.predictions import Predictions
 
 
 def pixels(png: bytes) -> NDArray[np.uint8]:
@@ -87,6 +96,23 @@ def test_every_sample_is_on_the_sheet(right: int, wrong: int) -> None:
     assert len(where(picture, "#4d4d4d")) > 0.6 * one * len(samples)
     assert (len(where(picture, BLUE)) > 0) == (right > 0)  # the headings
     assert (len(where(picture, VERMILLION)) > 0) == (wrong > 0)
+
+
+def test_decision_values_are_not_shown_as_probabilities() -> None:
+    shares = np.array([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8]], np.float32)
+    predictions = Predictions(labels=np.array([0, 1, 1]), probabilities=shares)
+    images = np.zeros((3, 28, 28), np.uint8)
+
+    def sheet(has_probabilities: bool) -> tuple[Sample, ...]:
+        return choose_samples(
+            images, predictions, ("Bag", "Coat"), has_probabilities=has_probabilities
+        )
+
+    known, unknown = sheet(True), sheet(False)
+    assert [one.predicted for one in known] == [one.predicted for one in unknown]
+    assert {one.confidence for one in unknown} == {None}
+    ink = [len(where(pixels(draw_samples(one, "t")), "#000000")) for one in (known, unknown)]
+    assert ink[0] > ink[1]
 
 
 def test_the_same_figures_are_the_same_bytes() -> None:

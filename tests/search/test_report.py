@@ -125,22 +125,32 @@ def test_the_history_figure_holds_every_trial():
     assert lines(right)["best so far"].get_ydata().tolist() == [80, 90, 95]
 
 
+def test_the_best_so_far_stays_so_while_trials_are_pruned():
+    first, *later = points([0.8, 0.7, 0.6], control=False)
+    history = [first, *(dataclasses.replace(one, complete=False) for one in later)]
+    left, right = axes_of(draw_history(history, ACCURACY, "t"))
+    assert lines(left)["best so far"].get_xydata().tolist() == [[0, 80], [2, 80]]
+    assert lines(right)["best so far"].get_xdata()[-1] == 120
+
+
 def test_the_curves_figure_draws_training_and_validation_of_the_best():
-    drawn = draw_curves([TRIALS[3], TRIALS[0]], [TRIALS[1]], ACCURACY, "t")
+    drawn = draw_curves([TRIALS[3], TRIALS[0]], [TRIALS[1]], ACCURACY, "t", step="fold")
     (axes,) = axes_of(drawn)
     found = lines(axes)
     assert found["trial 3, validation"].get_ydata() == pytest.approx([50, 60, 70, 90])
     assert found["trial 3, training"].get_ydata() == pytest.approx([55, 65, 75, 95])
     assert found["next best"].get_ydata() == pytest.approx([50, 60, 70, 80])
     assert found["pruned"].get_ydata() == pytest.approx([40])
+    assert axes.get_xlabel() == "fold"
 
 
 def test_named_trials_are_drawn_side_by_side():
     named = [trial(n, TrialState.COMPLETE, [0.5, 0.6 + n / 10], name=f"t{n}") for n in range(4)]
-    (axes,) = axes_of(draw_named(named, ACCURACY, "t"))
+    (axes,) = axes_of(draw_named(named, ACCURACY, "t", step="step"))
     assert len(axes.lines) == 8
     assert lines(axes)["t3, validation"].get_ydata() == pytest.approx([50, 90])
-    assert draw_named([trial(0, TrialState.COMPLETE, [0.5], name="t")] * 9, ACCURACY, "t") is None
+    nine = [trial(0, TrialState.COMPLETE, [0.5], name="t")] * 9
+    assert draw_named(nine, ACCURACY, "t", step="step") is None
 
 
 def test_slices_and_parallel_coordinates_place_every_trial():

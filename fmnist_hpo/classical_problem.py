@@ -71,6 +71,7 @@ class ClassicalProblem(ImageProblem):
         *,
         seed: int,
         checkpoint: bytes | None,  # noqa: ARG002 - none holds a model
+        save: Callable[[bytes], None],  # noqa: ARG002
         say: Callable[[str], None],  # noqa: ARG002 - a fit has no steps to tell of
     ) -> "Model":
         """See `ImageProblem.model`; it is always fitted anew."""

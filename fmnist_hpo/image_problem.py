@@ -187,13 +187,16 @@ class ImageProblem(ABC):
         *,
         seed: int,
         checkpoint: bytes | None,
+        save: Callable[[bytes], None],
         say: Callable[[str], None],
     ) -> "Model":
         """The model of a trial, to be exported.
 
         Args:
             split: what it is, or was, trained on.
-            checkpoint: of the trial's last step on that split; None to train.
+            checkpoint: of this training on that split, to go on from where it is not the end; None
+                to train from the start.
+            save: is given a checkpoint to replace that one now and then while it trains.
             say: is given a line now and then while it trains.
 
         Raises:

@@ -96,6 +96,7 @@ class FashionProblem(ImageProblem):
         *,
         seed: int,
         checkpoint: bytes | None,
+        save: Callable[[bytes], None],
         say: Callable[[str], None],
     ) -> "Model":
         """See `ImageProblem.model`."""
@@ -103,22 +104,33 @@ class FashionProblem(ImageProblem):
         from search.display import clock
 
         network_config, training_config = config.parse(params)
-        if checkpoint is None:
-            began, epochs = time.monotonic(), training_config.epochs
+        epochs = training_config.epochs
+        done = 0 if checkpoint is None else len(training.history(checkpoint))
+        if checkpoint is not None and done == epochs:
+            weights, history = training.weights(checkpoint), training.history(checkpoint)
+        else:
+            if done:
+                say(f"going on after epoch {done} of {epochs}")
+            began = time.monotonic()
 
-            def on_epoch(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:  # noqa: ARG001
-                left = (time.monotonic() - began) / epoch * (epochs - epoch)
+            def on_epoch(epoch: int, metrics: training.EpochMetrics, write: training.Save) -> None:
+                save(write())
+                left = (time.monotonic() - began) / (epoch - done) * (epochs - epoch)
                 say(
                     f"epoch {epoch}/{epochs}, training accuracy {metrics.train_accuracy:.4f}, "
                     f"about {clock(left)} left"
                 )
 
             result = training.train(
-                network_config, training_config, self.data, split, seed=seed, on_epoch=on_epoch
+                network_config,
+                training_config,
+                self.data,
+                split,
+                seed=seed,
+                resume=checkpoint,
+                on_epoch=on_epoch,
             )
-            weights, history = result.weights, result.history
-        else:
-            weights, history = training.weights(checkpoint), training.history(checkpoint)
+            weights, history = dict(result.weights), result.history
         return network_bundle.pack(
             network_config, training_config, weights, history, self.data, split
         )

@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +46,8 @@ def export_trial(
 ) -> Bundle:
     """Write a trial's bundle from its last checkpoint, or from training it (again).
 
+    A network's training is saved after each epoch: one that is broken off goes on there.
+
     Args:
         number: of the trial; None for the best.
         refit: train the configuration anew on all training images together. A cross-validated
@@ -68,14 +71,25 @@ def export_trial(
     seed = trial_seed(study.spec.seed, lineage)
     refit = refit or problem.folds is not None
     split = problem.everything if refit else problem.splits[0]
-    kept = problem.keeps_model and not refit
-    checkpoint = study.checkpoints.load(lineage) if kept else None
-    if checkpoint is None:
-        lost = f"the weights of trial {trial.number} are no longer kept; " if kept else ""
-        which = "all" if refit else "its"
-        say(f"{lost}training trial {trial.number} on {which} {len(split.train):,} images")
-    model = problem.model(params, split, seed=seed, checkpoint=checkpoint, say=say)
-    return export.export(
+    checkpoints = study.checkpoints.apart("refit") if refit else study.checkpoints
+    checkpoint = checkpoints.load(lineage) if problem.keeps_model else None
+    if refit:
+        say(f"training trial {trial.number} on all {len(split.train):,} images")
+    elif checkpoint is None:
+        lost = f"the weights of trial {trial.number} are no longer kept; "
+        say(
+            f"{lost if problem.keeps_model else ''}training trial {trial.number} on its "
+            f"{len(split.train):,} images"
+        )
+    model = problem.model(
+        params,
+        split,
+        seed=seed,
+        checkpoint=checkpoint,
+        save=partial(checkpoints.save, lineage),
+        say=say,
+    )
+    bundle = export.export(
         directory,
         model,
         data=problem.data,
@@ -90,7 +104,9 @@ def export_trial(
             spec_hash=study.spec.hash,
             git_commit=_git_commit(),
             environment=(
-                problem.environment() if checkpoint is None else trial.user_attrs["environment"]
+                trial.user_attrs["environment"]
+                if checkpoint is not None and not refit
+                else problem.environment()
             ),
             refit=refit,
             folds=problem.folds,
@@ -98,6 +114,9 @@ def export_trial(
             trained_on=len(split.train),
         ),
     )
+    if refit:
+        checkpoints.delete(lineage)
+    return bundle
 
 
 def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:

@@ -4,6 +4,7 @@ A checkpoint is stored behind a header with its length and SHA-256, so bytes tha
 disk or a half-finished upload left behind are never taken for one.
 """
 
+import copy
 import hashlib
 import io
 import os
@@ -105,6 +106,12 @@ class CheckpointStore:
             self._files.remove(self._key(lineage))
         except Exception as error:
             self._warn(f"the checkpoint of lineage {lineage} could not be deleted ({_line(error)})")
+
+    def apart(self, name: str) -> "CheckpointStore":
+        """A store in the same place, for other checkpoints of the same lineages."""
+        other = copy.copy(self)
+        other._uid = f"{self._uid}/{name}"
+        return other
 
     def _key(self, lineage: int) -> str:
         return f"{self._uid}/{lineage:06d}.checkpoint"

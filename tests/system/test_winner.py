@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from fmnist_hpo import data
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.problem import FashionProblem
 
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
@@ -120,6 +122,23 @@ def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(
     assert replay.returncode == 0, replay.stdout
     assert "identical: 80 steps" in replay.stdout
 
+    refit = sliced.start("export", "slice", "--refit", "--out", "refit")
+    deadline = time.monotonic() + 120
+    while not (kept := list(sliced.directory.glob("runs/slice/checkpoints/*/refit/*.checkpoint"))):
+        assert time.monotonic() < deadline
+        assert refit.poll() is None
+        time.sleep(0.005)
+    os.kill(refit.pid, signal.SIGKILL)
+    refit.wait()
+    again = sliced("export", "slice", "--refit", "--out", "refit")
+    assert again.returncode == 0, again.stderr
+    gone_on = re.search(r"going on after epoch (\d+) of 80\n", again.stdout)
+    assert gone_on is not None, again.stdout
+    assert 1 <= int(gone_on[1]) < 80
+    assert f"epoch {gone_on[1]}/80" not in again.stdout
+    assert len(Bundle.open(sliced.directory / "refit").metrics["curves"]["train_loss"]) == 80
+    assert not kept[0].exists()
+
 
 def reported(command) -> int:
     """How many steps stand in the database; asked there, as a command takes many epochs' time."""
@@ -131,3 +150,26 @@ def reported(command) -> int:
 
 def rows(command) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(command("trials", "slice", "--csv").stdout)))
+
+
+def test_a_refit_that_was_broken_off_gives_the_weights_of_one_that_was_not(sliced):
+    problem = FashionProblem({"dir": str(sliced.directory / "data")})
+    params = {"family": "ann", "hidden_units": 16, "dropout": 0.2, "flip": True, "epochs": 4}
+    saved: list[bytes] = []
+
+    def weights(checkpoint: bytes | None, save) -> bytes:
+        model = problem.model(
+            params, problem.everything, seed=7, checkpoint=checkpoint, save=save, say=print
+        )
+        return model.files["model.safetensors"]
+
+    def break_off(checkpoint: bytes) -> None:
+        saved.append(checkpoint)
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        weights(None, break_off)
+    again: list[bytes] = []
+    assert weights(saved[-1], again.append) == weights(None, lambda checkpoint: None)
+    assert len(again) == 2

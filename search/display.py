@@ -12,7 +12,15 @@ from rich.text import Text
 
 from search.status import Status
 
-__all__ = ["Progress", "clock", "make_progress", "make_status", "show_params", "verdict"]
+__all__ = [
+    "Progress",
+    "clock",
+    "counted",
+    "make_progress",
+    "make_status",
+    "show_params",
+    "verdict",
+]
 
 
 class Progress(Protocol):
@@ -153,6 +161,11 @@ def show_params(params: Mapping[str, Any]) -> str:
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
         for name, value in params.items()
     )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 trial", "1,000 trials"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def clock(seconds: float | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search.display import clock, show_params
+from search.display import clock, counted, show_params
 from search.plan import Forecast, Plan
 from search.space import Parameter
 
@@ -21,11 +21,11 @@ def print_plan(plan: Plan) -> None:
 
 def _head(plan: Plan) -> Iterator[tuple[str, str]]:
     spec = plan.spec
-    budget = f"{spec.trials} trials" + (f" or {spec.hours:g} hours" if spec.hours else "")
+    budget = counted(spec.trials, "trial") + (f" or {spec.hours:g} hours" if spec.hours else "")
     yield "study", f"{spec.name} ({spec.hash[:12]}), {budget}"
     points = "continuous" if plan.count.points is None else f"{plan.count.points:,} points"
     branches = plan.count.branches
-    names = f"{len(plan.values)} parameter{'s' if len(plan.values) != 1 else ''}"
+    names = counted(len(plan.values), "parameter")
     kinds = f", {branches} conditional branches" if branches > 1 else ""
     yield "space", f"{points}: {names}{kinds}"
     for parameter in spec.space.parameters:
@@ -36,7 +36,7 @@ def _head(plan: Plan) -> Iterator[tuple[str, str]]:
 
 def _values(parameter: Parameter, values: Mapping[str, int | None]) -> str:
     number = values[parameter.name]
-    text = "continuous" if number is None else f"{number:,} value{'s' if number != 1 else ''}"
+    text = "continuous" if number is None else counted(number, "value")
     if parameter.for_each:
         text += f", for each of {parameter.for_each}"
     conditions = [f"{name} is {_either(wanted)}" for name, wanted in parameter.when.items()]

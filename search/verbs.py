@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.application import DEFAULT_STORAGE, PASSWORD_VARIABLE, Application
+from search.application import PASSWORD_VARIABLE, Application
 from search.errors import SearchError, SpecError, StudyNotFound
 
 if TYPE_CHECKING:
@@ -128,11 +128,14 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
                 progress=make_progress(),
             )
         except Interrupted as stopped:
-            where = "" if args.storage == DEFAULT_STORAGE else " --storage ..."
-            print(f"{stopped}; go on with: {app.prog} run {args.study}{where}")
+            print(f"{stopped}; the same command goes on")
             return 130
         print(_ended(status, clock(status.elapsed_seconds)), flush=True)
-    return app.finish(study, args)
+    try:
+        return app.finish(study, args)
+    except KeyboardInterrupt:
+        print(f"study {study.name!r} was stopped after its last trial; the same command goes on")
+        return 130
 
 
 SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
@@ -150,8 +153,10 @@ def _unknown(name: str, app: Application, stored: Sequence[str] = ()) -> SpecErr
 def _print_plan(
     study: "Study", app: Application, workers: int, threads: int, gpus: tuple[str, ...]
 ) -> None:
+    from search.display import counted
+
     spec = study.spec
-    budget = f"{spec.trials} trials"
+    budget = counted(spec.trials, "trial")
     if spec.hours is not None:
         budget += f" or {spec.hours:g} hours, whichever comes first"
     lines = [
@@ -159,7 +164,7 @@ def _print_plan(
         *app.describe(study),
         (
             "workers",
-            f"{workers} x {threads} thread{'s' if threads > 1 else ''}"
+            f"{workers} x {counted(threads, 'thread')}"
             + (f", GPU {', '.join(gpus)}" if gpus else ""),
         ),
         ("storage", study.storage.url),
@@ -213,6 +218,7 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
 
 
 def create_study(app: Application, args: argparse.Namespace) -> int:
+    from search.display import counted
     from search.storage import open_storage
     from search.study import create_study, default_checkpoints
 
@@ -224,7 +230,7 @@ def create_study(app: Application, args: argparse.Namespace) -> int:
     checkpoints = args.checkpoints or default_checkpoints(spec.name)
     create_study(spec, storage, checkpoints=checkpoints)
     print(
-        f"study {spec.name!r} is in {storage.url}, {spec.trials} trials; "
+        f"study {spec.name!r} is in {storage.url}, {counted(spec.trials, 'trial')}; "
         f"start workers with: {app.prog} worker {spec.name} --storage ..."
     )
     return 0

@@ -63,7 +63,7 @@ def test_interrupt_hands_back_and_the_same_command_goes_on(command):
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert "go on with: fmnist-hpo run toy.toml" in out
+    assert "study 'toy' was stopped; the same command goes on" in out
     assert states(command).get("RUNNING", 0) == 0
     done = command("run", "toy.toml", "--workers", "2")
     assert re.search(r"3 of 3 trials ended in .*: 3 complete, 0 pruned, 0 failed", done.stdout)

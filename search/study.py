@@ -3,7 +3,9 @@
 import importlib
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,6 +203,8 @@ def create_study(
         ProblemError: the problem refuses its data or a parameter.
     """
     problem = validate(spec)
+    with _own_code(spec.problem, "asked for its fingerprint"):
+        fingerprint = dict(problem.fingerprint())
     try:
         Ledger.create(
             storage,
@@ -209,7 +213,7 @@ def create_study(
             lineages=spec.trials,
             user_attrs={
                 SPEC: spec.text,
-                FINGERPRINT: dict(problem.fingerprint()),
+                FINGERPRINT: fingerprint,
                 CHECKPOINTS: checkpoints,
             },
             system_attrs={METRIC_NAMES: [spec.metric]},
@@ -282,7 +286,8 @@ def load_problem(spec: StudySpec) -> Problem:
     if kind is None:
         raise ProblemError(f"the problem {spec.problem!r}: {module_name} has no {class_name!r}")
     if spec.folds is None:
-        held_out: Problem = kind(spec.data)
+        with _own_code(spec.problem, "built"):
+            held_out: Problem = kind(spec.data)
         return held_out
     try:
         inspect.signature(kind).bind(spec.data, folds=spec.folds)
@@ -291,22 +296,41 @@ def load_problem(spec: StudySpec) -> Problem:
             f"the problem {spec.problem!r} does not cross-validate: it takes no argument folds; "
             'leave mode = "cross-validation" out, or give it one (see search.problem.Problem)'
         ) from error
-    problem: Problem = kind(spec.data, folds=spec.folds)
+    with _own_code(spec.problem, "built"):
+        problem: Problem = kind(spec.data, folds=spec.folds)
     return problem
 
 
+@contextmanager
+def _own_code(problem: str, asked: str) -> Iterator[None]:
+    """Turn an exception that a problem should not raise into one line; its traceback is a note."""
+    try:
+        yield
+    except SearchError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        told = ProblemError(
+            f"the problem {problem!r} failed when it was {asked}: {said}; mend its code, the "
+            "traceback stands above"
+        )
+        told.add_note("".join(traceback.format_exception(error)).rstrip())
+        raise told from error
+
+
 def _check_params(problem: Problem, spec: StudySpec) -> None:
-    for named in spec.named:
-        try:
-            problem.check({**spec.fixed, **named.params})
-        except SearchError as error:
-            raise ProblemError(f"trial {named.name!r}: {error}") from error
-    if spec.space.parameters:
-        for point in spec.space.probes(spec.fixed):
+    with _own_code(spec.problem, "asked to check parameters"):
+        for named in spec.named:
             try:
-                problem.check({**spec.fixed, **point})
+                problem.check({**spec.fixed, **named.params})
             except SearchError as error:
-                raise ProblemError(f"the space allows what cannot be run: {error}") from error
+                raise ProblemError(f"trial {named.name!r}: {error}") from error
+        if spec.space.parameters:
+            for point in spec.space.probes(spec.fixed):
+                try:
+                    problem.check({**spec.fixed, **point})
+                except SearchError as error:
+                    raise ProblemError(f"the space allows what cannot be run: {error}") from error
 
 
 def default_checkpoints(name: str) -> str:

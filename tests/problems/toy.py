@@ -107,6 +107,13 @@ class Refusing(Toy):
         raise ProblemError(f"need no settings, got {settings}; remove [data]")
 
 
+class Careless(Toy):
+    """Its check has a bug."""
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        raise KeyError(params["x"])
+
+
 class Improving(Toy):
     """Reports a straight line up to x, so that a pruner has something to compare."""
 

@@ -15,8 +15,8 @@ from optuna.study import StudyDirection
 
 from search.counting import Count, count, count_values
 from search.probing import Probes, probe
-from search.problem import Cost, Probing, Problem
-from search.rehearsal import FOLLOWS_VALUES, Rehearsal, rehearse
+from search.problem import Probing, Problem
+from search.rehearsal import FOLLOWS_VALUES, rehearse
 from search.spec import StudySpec
 from search.strategies import make_sampler
 from search.worker import trial_seed
@@ -209,27 +209,16 @@ def _forecast(
     chance = random.Random(spec.seed)
     fewest, most = REHEARSALS
     repetitions = max(fewest, min(most, REHEARSED_TRIALS // spec.trials))
-    played: list[Rehearsal] = []
-    for _ in range(repetitions):
-
-        def cost_of(lineage: int) -> Cost:
-            return (own[lineage] if lineage < len(own) else None) or chance.choice(drawn)
-
-        played.append(
-            rehearse(
-                spec,
-                cost_of,
-                workers=workers,
-                start_seconds=probes.start_seconds,
-                chance=chance,
-            )
-        )
+    played = [
+        rehearse(spec, own, workers=workers, start_seconds=probes.start_seconds, chance=chance)
+        for _ in range(repetitions)
+    ]
     return Forecast(
         probes=probes,
         trial_seconds=Range(
-            low=min(map(_seconds, costs)),
-            middle=statistics.median(map(_seconds, drawn)),
-            high=max(map(_seconds, costs)),
+            low=min(cost.seconds for cost in costs),
+            middle=statistics.median(cost.seconds for cost in drawn),
+            high=max(cost.seconds for cost in costs),
         ),
         study_seconds=_quantiles([one.seconds for one in played]),
         trials=round(statistics.median(one.ended for one in played)),
@@ -237,10 +226,6 @@ def _forecast(
         foreseen=spec.pruner.name not in FOLLOWS_VALUES,
         share=statistics.median(cost.share for cost in costs),
     )
-
-
-def _seconds(cost: Cost) -> float:
-    return cost.start_seconds + cost.steps * cost.step_seconds
 
 
 def _quantiles(values: Sequence[float]) -> Range:

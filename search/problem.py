@@ -131,6 +131,11 @@ class Cost:
     start_seconds: float  # before the first step
     share: float = 1.0  # of its processors' time that others left it while it was measured, 0 to 1
 
+    @property
+    def seconds(self) -> float:
+        """From the trial's start to its end."""
+        return self.start_seconds + self.steps * self.step_seconds
+
 
 @runtime_checkable
 class Probing(Protocol):

@@ -2,11 +2,12 @@
 
 import heapq
 import random
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import optuna
-from optuna.study import StudyDirection
 
 from search.problem import Cost
 from search.spec import StudySpec
@@ -43,7 +44,7 @@ class _Running:
 
 def rehearse(
     spec: StudySpec,
-    cost_of: Callable[[int], Cost],
+    costs: Sequence[Cost | None],
     *,
     workers: int,
     start_seconds: float,
@@ -51,22 +52,32 @@ def rehearse(
 ) -> Rehearsal:
     """Play a study through, event by event.
 
-    Every trial is given a quality at random, which it keeps from its first step to its last; the
-    study's pruner decides on that. A sampler that learns is taken to propose, once it has begun to,
-    the better of two such trials: so fewer are pruned. What is not foreseen is that it may come to
-    prefer costly ones.
+    Every trial has a quality, which it keeps from its first step to its last and on which the
+    study's pruner decides: half of it is chance, half the rank of its cost, as larger networks and
+    longer training do better on the whole. A sampler that learns is taken to propose, once it has
+    begun to, the better of two trials; so it is pruned less, and comes to prefer costly ones.
 
     Args:
-        cost_of: of the lineage of that index.
+        costs: of the first lineages, None where it is not known, of one at least it is; each
+            further lineage has that of one of them.
         start_seconds: until a worker is ready.
     """
     name = "none" if spec.pruner.name in FOLLOWS_VALUES else spec.pruner.name
     options = {} if name == "none" else spec.pruner.options
     study = optuna.create_study(
-        direction=StudyDirection[spec.direction.upper()],
+        direction="maximize",
         sampler=optuna.samplers.RandomSampler(seed=0),
         pruner=make_pruner(name, options),
     )
+    known = [cost for cost in costs if cost is not None]
+    ranked = sorted(cost.seconds for cost in known)
+
+    def propose(lineage: int) -> tuple[float, Cost]:
+        cost = costs[lineage] if lineage < len(costs) else None
+        cost = cost or chance.choice(known)
+        rank = bisect_left(ranked, cost.seconds) / max(1, len(ranked) - 1)
+        return (chance.random() + rank) / 2, cost
+
     learns_after = float("inf")
     if spec.sampler.name in _LEARNING:
         learns_after = spec.sampler.options.get("n_startup_trials", _LEARNING[spec.sampler.name])
@@ -83,14 +94,14 @@ def rehearse(
         if running is None:
             if started == spec.trials or (limit is not None and now >= limit):
                 continue
-            cost = cost_of(started)
+            control = spec.is_control(started)
+            quality, cost = propose(started)
+            if not control and ended >= learns_after:
+                quality, cost = max((quality, cost), propose(started), key=itemgetter(0))
             most = cost.steps
             if timeout is not None:
                 most = min(most, max(1, int(timeout / cost.step_seconds)))
-            trial = None if spec.is_control(started) else study.ask()
-            quality = chance.random()
-            if trial is not None and ended >= learns_after:
-                quality = max(quality, chance.random())
+            trial = None if control else study.ask()
             running = _Running(trial, cost, most, quality, spec.is_audited(started))
             started += 1
             now += cost.start_seconds

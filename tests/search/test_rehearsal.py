@@ -15,9 +15,7 @@ COST = Cost(steps=5, step_seconds=2.0, start_seconds=1.0)  # 11 seconds
 
 def play(extra: str = "", *, trials: int = 7, workers: int = 2, seed: int = 0) -> Rehearsal:
     spec = parse_spec(toy_spec(trials=trials, extra=extra), where="here")
-    return rehearse(
-        spec, lambda _: COST, workers=workers, start_seconds=3.0, chance=random.Random(seed)
-    )
+    return rehearse(spec, [COST], workers=workers, start_seconds=3.0, chance=random.Random(seed))
 
 
 def test_without_a_pruner_the_workers_share_the_trials() -> None:
@@ -29,7 +27,7 @@ def test_without_a_pruner_the_workers_share_the_trials() -> None:
 def test_after_the_hours_no_trial_starts() -> None:
     text = toy_spec(trials=7).replace("trials = 7", f"trials = 7\nhours = {20 / 3600}")
     spec = parse_spec(text, where="here")
-    played = rehearse(spec, lambda _: COST, workers=2, start_seconds=3.0, chance=random.Random(0))
+    played = rehearse(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
     assert (played.ended, played.seconds) == (4, 3 + 2 * 11)  # started at 3 and at 14 seconds
 
 
@@ -75,3 +73,35 @@ def test_a_sampler_that_learns_is_pruned_less_from_its_first_proposal_on() -> No
     randomly = steps('name = "random"')
     assert steps('name = "tpe"\nn_startup_trials = 60') == randomly
     assert 1.05 * randomly < steps('name = "tpe"\nn_startup_trials = 10') < 60 * 5
+
+
+def test_a_sampler_that_learns_comes_to_prefer_costly_trials() -> None:
+    cheap, costly = Cost(steps=5, step_seconds=1.0, start_seconds=0.0), COST
+
+    def seconds(sampler: str) -> float:
+        spec = parse_spec(
+            toy_spec(trials=40, extra=f'[sampler]\nname = "{sampler}"\n'), where="here"
+        )
+        played = [
+            rehearse(
+                spec, [cheap, costly, None], workers=1, start_seconds=0, chance=random.Random(seed)
+            )
+            for seed in range(20)
+        ]
+        return statistics.mean(one.seconds for one in played)
+
+    assert seconds("random") == pytest.approx(20 * 5 + 20 * 11, rel=0.05)
+    # a costly one is better than any cheap one, and three of four pairs have one
+    assert seconds("tpe") == pytest.approx(10 * 8 + 30 * (0.25 * 5 + 0.75 * 11), rel=0.05)
+
+
+def test_the_better_of_two_is_better_in_either_direction() -> None:
+    def steps(direction: str) -> float:
+        text = toy_spec(
+            trials=60,
+            extra='[pruner]\nname = "successive-halving"\nmin_resource = 1\nreduction_factor = 3\n',
+        ).replace("maximize", direction)
+        spec = parse_spec(text, where="here")
+        return rehearse(spec, [COST], workers=1, start_seconds=0, chance=random.Random(0)).steps
+
+    assert steps("minimize") == steps("maximize")

@@ -39,7 +39,13 @@ class Predictions:
 
     def to_bytes(self) -> bytes:
         """As safetensors: `labels` int64 (n,), `probabilities` float32 (n, classes)."""
-        return safetensors.numpy.save({"labels": self.labels, "probabilities": self.probabilities})
+        # It writes the memory as it lies, and some models' probabilities lie column by column.
+        return safetensors.numpy.save(
+            {
+                "labels": np.ascontiguousarray(self.labels),
+                "probabilities": np.ascontiguousarray(self.probabilities),
+            }
+        )
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

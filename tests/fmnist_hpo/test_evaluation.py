@@ -86,6 +86,14 @@ def test_the_predictions_of_every_image_are_those_that_were_measured(
     assert log_loss(read.labels, read.probabilities) == pytest.approx(evaluation.metrics.loss)
 
 
+def test_predictions_are_stored_whatever_their_order_in_memory() -> None:
+    rows = np.arange(6, dtype=np.float32).reshape(3, 2)
+    stored = Predictions(labels=np.arange(6)[::2], probabilities=np.asfortranarray(rows)).to_bytes()
+    read = Predictions.from_bytes(stored)
+    assert np.array_equal(read.probabilities, rows)
+    assert read.labels.tolist() == [0, 2, 4]
+
+
 def test_json_reads_back(evaluation: Evaluation) -> None:
     value = json.loads(json.dumps(evaluation.to_json(), allow_nan=False))
     bare = dataclasses.replace(evaluation, samples=(), predictions=None)

@@ -20,6 +20,8 @@ from fmnist_hpo.classical_problem import ClassicalProblem
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.inference import logits
+from fmnist_hpo.metrics import softmax
+from fmnist_hpo.predictions import Predictions
 from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 
@@ -131,7 +133,10 @@ def test_every_model_is_the_same_after_skops(sliced, monkeypatch, params) -> Non
     (split,) = problem.splits
     outputs = logits(bundle, problem.data.images[split.validation])
     assert outputs.shape == (len(split.validation), 10)
-    right = outputs.argmax(axis=1) == problem.data.labels[split.validation]
+    labels = problem.data.labels[split.validation]
+    right = outputs.argmax(axis=1) == labels
+    shares = Predictions(labels=labels, probabilities=softmax(outputs).astype(np.float32))
+    assert np.array_equal(Predictions.from_bytes(shares.to_bytes()).right, right)
 
     class Held:
         params, seed, index, should_stop = None, 1, 0, False

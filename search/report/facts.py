@@ -95,14 +95,22 @@ def _ending(trial: FrozenTrial) -> str:
 
 
 def training_seconds(trial: FrozenTrial) -> float:
-    """Seconds of training of a lineage up to a trial's last step.
+    """Seconds of training and validation of a lineage up to a trial's last step.
 
-    The sum of the curve `seconds` or `fit_seconds` where the problem reports one, which leaves out
-    what waiting and dead workers cost; otherwise how long this attempt took.
+    The sum of the curve `seconds`, or of `fit_seconds` and `score_seconds`, where the problem
+    reports them, which leaves out what waiting and dead workers cost; otherwise how long this
+    attempt took.
     """
-    seconds = curve(trial, "seconds") or curve(trial, "fit_seconds")  # of an epoch, of a fold
-    if seconds:
-        return sum(value for step, value in seconds.items() if step in trial.intermediate_values)
+    told = [curve(trial, "seconds")]  # of epochs
+    if not told[0]:
+        told = [curve(trial, "fit_seconds"), curve(trial, "score_seconds")]  # of folds
+    if any(told):
+        return sum(
+            value
+            for seconds in told
+            for step, value in seconds.items()
+            if step in trial.intermediate_values
+        )
     return trial.duration.total_seconds() if trial.duration is not None else 0.0
 
 

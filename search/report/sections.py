@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import binomtest
 
-from search.display import clock
+from search.display import clock, counted
 from search.report import control, facts
 from search.report.axes import Metric
 from search.report.draw_curves import draw_curves, draw_named
@@ -61,11 +61,21 @@ class StudyReport:
         """What was searched and what came out: a line each."""
         spec, metric, best = self.study.spec, self.metric, self.best
         ended, used = facts.endings(self.trials), self._compute()
-        searched = f"{len(spec.space.parameters)} parameters" if spec.space.parameters else (
-            f"{len(spec.named)} named configurations")  # fmt: skip
+        if spec.space.parameters:
+            searched = counted(len(spec.space.parameters), "parameter")
+            proposed = f", proposed by {spec.sampler.name}"
+        else:
+            searched, proposed = counted(len(spec.named), "named configuration"), ""
+        pruner = spec.pruner.name
+        pruned = "not pruned" if pruner == "none" else f"pruned by {pruner}"
+        spared = (
+            f"; pruning spared {clock(used.saved_seconds)} ({100 * used.saved_share:.0f} % of what "
+            "all trials run to their end would have taken"
+            + (", estimated from the complete ones)" if used.estimated else ")")
+        )
         lines = [
-            f"Searched: {searched}, {ended.total} of {spec.trials} trials ended, proposed by "
-            f"{spec.sampler.name}, pruned by {spec.pruner.name}.",
+            f"Searched: {searched}, {ended.total} of {spec.trials} trials ended{proposed}, "
+            f"{pruned}.",
             "How they ended: "
             + ", ".join(f"{count} {word}" for word, count in sorted(ended.by_word.items()))
             + (
@@ -75,14 +85,15 @@ class StudyReport:
             )
             + ".",
             f"Compute: {clock(used.seconds)} of training in "
-            f"{clock(self.study.ledger.elapsed())} of wall-clock time; pruning spared "
-            f"{clock(used.saved_seconds)} ({100 * used.saved_share:.0f} % of what all trials run "
-            "to their end would have taken"
-            + (", estimated from the complete ones)." if used.estimated else ")."),
+            f"{clock(self.study.ledger.elapsed())} of wall-clock time"
+            f"{'' if pruner == 'none' else spared}.",
         ]
         if best is not None:
-            lines.insert(1, f"Best: trial {best.number} with {metric.label.split(' (')[0]} "
-                            f"{metric.show(best.value or 0.0)}.")  # fmt: skip
+            lines.insert(
+                1,
+                f"Best: trial {best.number}{_called(best)} with {metric.label.split(' (')[0]} "
+                f"{metric.show(best.value or 0.0)}.",
+            )
         else:
             lines.insert(1, "Best: no trial is complete yet.")
         return [*lines, self.control_line(), self.audit_line()]
@@ -120,8 +131,9 @@ class StudyReport:
         wrong = sum(gain > 0 for gain in gains)
         low, high = binomtest(wrong, len(ran)).proportion_ci(method="wilson")
         text = (
-            f"Pruner: of {_trials(len(ran))} that ran on for the audit, {wrong} ended better "
-            f"than the best other trial (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
+            f"Pruner: of {counted(len(ran), 'pruned trial')} that ran on for the audit, {wrong} "
+            f"ended better than the best other trial (95 % interval {100 * low:.0f} to "
+            f"{100 * high:.0f} %)"
         )
         if self.metric.unit == 100:
             size = f"{100 * abs(max(gains)):.2f} percentage points"
@@ -147,10 +159,11 @@ class StudyReport:
         if best is None:
             return []
         rows = [(k, _text(v)) for k, v in self.study.params(best).items()]
-        named = f" ({best.user_attrs['name']})" if "name" in best.user_attrs else ""
         arm = " It was drawn by the control." if facts.is_control(best) else ""
         return [
-            Paragraph(text=f"The best configuration is that of trial {best.number}{named}.{arm}"),
+            Paragraph(
+                text=f"The best configuration is that of trial {best.number}{_called(best)}.{arm}"
+            ),
             Table(head=("parameter", "value"), rows=rows),
         ]
 
@@ -245,6 +258,8 @@ class StudyReport:
         return parts
 
     def _parameters(self) -> list[Part]:
+        if not self.study.spec.space.parameters:
+            return []  # named configurations differ in many things at once
         name, metric = self.study.name, self.metric
         parts: list[Part] = []
         shares = facts.importances(self.study.optuna, self.trials)
@@ -313,8 +328,8 @@ class StudyReport:
         return control.compare(points, self.study.spec.direction)
 
 
-def _trials(count: int) -> str:
-    return "1 pruned trial" if count == 1 else f"{count} pruned trials"
+def _called(trial: FrozenTrial) -> str:
+    return f" ({trial.user_attrs['name']})" if "name" in trial.user_attrs else ""
 
 
 def _left_out(params: Sequence[str]) -> str:

@@ -55,6 +55,12 @@ def test_pruning_spared_the_steps_that_were_planned():
     assert (guessed.saved_steps, guessed.estimated) == (3, True)
 
 
+def test_the_seconds_of_a_fold_are_those_of_its_fit_and_its_score():
+    folds = {"step": [1, 2, 3], "fit_seconds": [2.0, 3.0, 9.0], "score_seconds": [0.5, 0.25, 9.0]}
+    broken_off = trial(0, TrialState.PRUNED, [0.5, 0.6], curves=folds)  # the third never reported
+    assert facts.training_seconds(broken_off) == 5.75
+
+
 def test_the_audit_tells_what_became_of_a_pruned_trial():
     (one,) = facts.audited(TRIALS)
     assert (one.number, one.step, one.value, one.final) == (6, 2, 0.5, 0.95)
@@ -288,6 +294,21 @@ def test_the_report_of_a_study_says_what_happened(make_study):
         if isinstance(part, Drawing)
     }
     assert names == {"history", "curves", "audit", "timeline", "importances", "slices", "parallel"}
+
+
+def test_the_report_of_named_configurations_speaks_of_no_search(make_study):
+    study = make_study(
+        trials=1,
+        space="",
+        extra='[[trials]]\nname = "one"\nparams = { x = 0.5 }',
+    )
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    report = StudyReport.of(study, lambda params: 5)
+    searched, best, _, compute, *_ = report.summary()
+    assert searched == "Searched: 1 named configuration, 1 of 1 trials ended, not pruned."
+    assert best.startswith("Best: trial 0 (one) with value ")
+    assert compute.endswith(" of wall-clock time.")
+    assert "toy: parameters" not in [section.title for section in report.sections()]
 
 
 def test_the_report_of_a_study_without_trials(make_study):

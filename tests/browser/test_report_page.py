@@ -92,8 +92,7 @@ FIGURES = {
     "models-overfitting",
     *(f"searched-{name}" for name in ("classes", "confusion", "reliability", "samples", "history",
       "curves", "timeline", "importances", "slices", "parallel")),
-    *(f"ablation-{name}" for name in ("history", "named", "curves", "timeline", "slices",
-      "parallel")),
+    *(f"ablation-{name}" for name in ("history", "named", "curves", "timeline")),
 }  # fmt: skip
 
 

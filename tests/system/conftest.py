@@ -1,11 +1,9 @@
 """The commands as a user types them, in processes of their own and an empty directory."""
 
-import multiprocessing
 import os
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,38 +11,6 @@ from slices import write_slice
 from toy import toy_spec
 
 PROBLEMS = Path(__file__).parents[1] / "problems"
-
-
-#: Commands that run to their end are forked from a process that has these already: to import them
-#: takes most commands longer than what they do.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(
-    [
-        "fmnist_hpo.export",
-        "fmnist_hpo.evaluation",
-        "fmnist_hpo.training",
-        "search.service",
-        "matplotlib.figure",
-        "matplotlib.backends.backend_agg",
-        "optuna_dashboard",
-        "sklearn.model_selection",
-    ]
-)
-
-
-def _run(
-    argv: Sequence[str], directory: Path, environment: Mapping[str, str], out: str, err: str
-) -> None:
-    """In a process of its own: be the command."""
-    os.chdir(directory)
-    os.environ.clear()
-    os.environ.update(environment)
-    for descriptor, name in ((1, out), (2, err)):
-        os.dup2(os.open(name, os.O_WRONLY), descriptor)
-    sys.argv = ["fmnist-hpo", *argv]
-    from fmnist_hpo.cli import main
-
-    sys.exit(main(argv))
 
 
 class Command:
@@ -62,17 +28,15 @@ class Command:
 
     def __call__(self, *argv: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         """Run to the end."""
-        with tempfile.NamedTemporaryFile("r") as out, tempfile.NamedTemporaryFile("r") as err:
-            process = FORKS.Process(
-                target=_run, args=(argv, self.directory, self.environment, out.name, err.name)
-            )
-            process.start()
-            process.join(timeout)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
-                raise subprocess.TimeoutExpired(argv, timeout, out.read(), err.read())
-            return subprocess.CompletedProcess(argv, process.exitcode, out.read(), err.read())
+        return subprocess.run(
+            [sys.executable, "-m", "fmnist_hpo.cli", *argv],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def start(self, *argv: str) -> "subprocess.Popen[str]":
         """Start and go on; whatever still runs at the end of the test is killed."""

@@ -1,36 +1,54 @@
 """Keeps a study of thousands of trials light, for the page and for the server's memory."""
 
+import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import wraps
 from typing import Any
 
-__all__ = ["CURVES", "one_plot_at_a_time", "thin_curves"]
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
-#: Learning curves sent to the page. It draws each as a line of its own on its first page, and a
-#: thousand of them take a browser ten seconds, a hundred 0.2 s more than forty.
+__all__ = ["CURVES", "MANY_TRIALS", "few_curves", "one_plot_at_a_time"]
+
+#: Learning curves that the page receives, half of them the best trials', half the latest ones'. It
+#: draws each as a line of its own on its first page, and a thousand take a browser ten seconds.
 CURVES = 40
 
+#: From so many trials on, the curves come as one figure. The page's own makes a line for every
+#: trial, also for one without a curve: a second for 2,000 of them.
+MANY_TRIALS = 1000
+
 _LONG_ATTRIBUTE = 200  # characters; such as all curves of a training
+_GREY, _FAINT = "#808080", "rgba(128,128,128,0.3)"  # legible on the page's light and dark ground
+_BEST, _LATEST = "#2A8FD6", "#E69F00"  # likewise, and told apart by colour-blind eyes
 
 _plotting = threading.Lock()
 
 
-def thin_curves(callback: Callable[..., Any]) -> Callable[..., Any]:
+def few_curves(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Bottle plugin: of a large study send the curves of the best and of the latest trials only.
 
-    Half of `CURVES` each. The other trials keep everything but their intermediate values and their
-    long attributes; the storage, and with it every other tool, has those still.
+    The other trials keep everything but their intermediate values and their long attributes; the
+    storage, and with it every other tool, has those still. From `MANY_TRIALS` on the curves come as
+    one of the plots that optuna-dashboard lets a study bring along, in place of its own; its page
+    then shows pruned trials always.
     """
 
-    @wraps(callback)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        body = callback(*args, **kwargs)
-        if isinstance(body, dict) and {"trials", "directions"} <= body.keys():
-            _thin(body["trials"], upwards=body["directions"][0] == "maximize")
-        return body
+    def plugin(callback: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(callback)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            body = callback(*args, **kwargs)
+            if isinstance(body, dict) and {"trials", "plotly_graph_objects"} <= body.keys():
+                trials = storage.get_all_trials(kwargs["study_id"], deepcopy=False)
+                upwards = storage.get_study_directions(kwargs["study_id"])[0]
+                _lighten(body, trials, upwards=upwards == StudyDirection.MAXIMIZE)
+            return body
 
-    return answer
+        return answer
+
+    return plugin
 
 
 def one_plot_at_a_time(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,19 +67,70 @@ def one_plot_at_a_time(callback: Callable[..., Any]) -> Callable[..., Any]:
     return answer
 
 
-def _thin(trials: list[dict[str, Any]], *, upwards: bool) -> None:
-    drawn = [trial for trial in trials if trial["intermediate_values"]]
-    if len(drawn) <= CURVES:
+def _lighten(body: dict[str, Any], trials: list[FrozenTrial], *, upwards: bool) -> None:
+    with_curve = [trial for trial in trials if trial.intermediate_values]
+    if len(with_curve) <= CURVES:
         return
     half = CURVES // 2
-    finished = [trial for trial in drawn[:-half] if trial["state"] == "Complete"]
-    finished.sort(key=lambda trial: float(trial["values"][0]), reverse=upwards)
-    kept = {trial["number"] for trial in finished[:half] + drawn[-half:]}
-    for trial in drawn:
-        if trial["number"] not in kept:
+    latest = with_curve[-half:]
+    complete = [trial for trial in with_curve[:-half] if trial.state == TrialState.COMPLETE]
+    complete.sort(key=lambda trial: float(trial.values[0]), reverse=upwards)
+    best = complete[:half]
+    _thin(body["trials"], {trial.number for trial in best + latest})
+    if len(trials) >= MANY_TRIALS:
+        body["has_intermediate_values"] = False
+        figure = json.dumps(_figure(best, latest, len(trials)))
+        body["plotly_graph_objects"].append({"id": "learning-curves", "graph_object": figure})
+
+
+def _thin(answered: list[dict[str, Any]], kept: Collection[int]) -> None:
+    for trial in answered:
+        if trial["intermediate_values"] and trial["number"] not in kept:
             trial["intermediate_values"] = []
             trial["user_attrs"] = [
                 attribute
                 for attribute in trial["user_attrs"]
                 if len(str(attribute["value"])) <= _LONG_ATTRIBUTE
             ]
+
+
+def _figure(best: list[FrozenTrial], latest: list[FrozenTrial], trials: int) -> dict[str, Any]:
+    axis = {"gridcolor": _FAINT, "zeroline": False, "automargin": True}
+    return {
+        "data": [_line("latest", latest, _LATEST), _line("best", best, _BEST)],
+        "layout": {
+            "title": f"Intermediate values of {len(best)} best and {len(latest)} latest trials "
+            f"of {trials:,}",
+            "xaxis": axis | {"title": "Step"},
+            "yaxis": axis | {"title": "Intermediate value"},
+            "font": {"color": _GREY},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "hovermode": "closest",
+        },
+    }
+
+
+def _line(name: str, trials: list[FrozenTrial], colour: str) -> dict[str, Any]:
+    """The trials' curves as one line with gaps; infinite and undefined values are gaps as well."""
+    steps: list[int | None] = []
+    values: list[float | None] = []
+    texts: list[str] = []
+    for trial in trials:
+        for step, value in sorted(trial.intermediate_values.items()):
+            steps.append(step)
+            values.append(value if abs(value) < float("inf") else None)
+            texts.append(f"trial #{trial.number}")
+        steps.append(None)
+        values.append(None)
+        texts.append("")
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "name": name,
+        "x": steps,
+        "y": values,
+        "text": texts,
+        "line": {"color": colour, "width": 1},
+        "marker": {"size": 4},
+    }

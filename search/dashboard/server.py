@@ -1,5 +1,6 @@
 """Puts the dashboard on a port."""
 
+import gc
 import signal
 import socket
 from typing import TYPE_CHECKING, Any, cast
@@ -8,7 +9,7 @@ from optuna.storages import BaseStorage
 
 from search.dashboard.door import Door, is_loopback
 from search.dashboard.feasible import FeasibleStorage, drop_infeasible_best
-from search.dashboard.load import one_plot_at_a_time, thin_curves
+from search.dashboard.load import few_curves, one_plot_at_a_time
 from search.dashboard.pictures import missing_is_not_found
 from search.errors import SearchError
 
@@ -51,7 +52,8 @@ def application(
             f"got {len(password)}; choose a longer one"
         )
     app: Any = wsgi(cast(BaseStorage, FeasibleStorage(storage)), artifact_store=artifact_store)
-    for plugin in (drop_infeasible_best, thin_curves, one_plot_at_a_time, missing_is_not_found):
+    light = few_curves(storage)
+    for plugin in (drop_infeasible_best, light, one_plot_at_a_time, missing_is_not_found):
         app.install(plugin)
     return Door(app, password=password, allow_writes=allow_writes)
 
@@ -113,6 +115,7 @@ def serve(
     studies = storage.get_all_studies()
     if studies:  # the study most likely opened first; a cold read of 2,000 trials takes seconds
         storage.get_all_trials(studies[-1]._study_id, deepcopy=False)
+    gc.freeze()  # or each answer would have all trials looked through for garbage
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)  # also where the shell that started us ignores it
     shown = f"[{host}]" if ":" in host else host

@@ -12,7 +12,7 @@ from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from search.dashboard import application
+from search.dashboard import application, load
 from search.dashboard.load import CURVES
 
 
@@ -23,18 +23,18 @@ def storage(tmp_path: Path) -> Iterator[BaseStorage]:
     rdb.engine.dispose()
 
 
-def shown(storage: BaseStorage) -> list[dict[str, Any]]:
+def answer(storage: BaseStorage, after: int = 0) -> dict[str, Any]:
     app = application(storage, password=None, allow_writes=False)
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/api/studies/1",
-        "QUERY_STRING": "",
+        "QUERY_STRING": f"after={after}",
         "SERVER_PORT": "8080",
         "HTTP_HOST": "localhost",
     }
     chunks = app(environ, lambda *_: None)  # type: ignore[arg-type, return-value]
-    trials: list[dict[str, Any]] = json.loads(b"".join(chunks))["trials"]
-    return trials
+    body: dict[str, Any] = json.loads(b"".join(chunks))
+    return body
 
 
 def fill(storage: BaseStorage, direction: str, number: int) -> optuna.Study:
@@ -60,7 +60,10 @@ def test_a_large_study_shows_the_best_and_the_latest_curves(
     storage: BaseStorage, direction: str
 ) -> None:
     study = fill(storage, direction, CURVES + 40)
-    trials = shown(storage)
+    body = answer(storage)
+    assert body["has_intermediate_values"]
+    assert body["plotly_graph_objects"] == []
+    trials = body["trials"]
     assert len(trials) == CURVES + 40
     with_curve = {trial["number"] for trial in trials if trial["intermediate_values"]}
     assert len(with_curve) == CURVES
@@ -76,4 +79,33 @@ def test_a_large_study_shows_the_best_and_the_latest_curves(
 
 def test_a_small_study_shows_every_curve(storage: BaseStorage) -> None:
     fill(storage, "maximize", CURVES)
-    assert all(trial["intermediate_values"] for trial in shown(storage))
+    assert all(trial["intermediate_values"] for trial in answer(storage)["trials"])
+
+
+@pytest.mark.parametrize("after", [0, 90])
+def test_a_very_large_study_shows_them_in_one_figure(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch, after: int
+) -> None:
+    monkeypatch.setattr(load, "MANY_TRIALS", 90)
+    study = fill(storage, "maximize", 89)
+    assert answer(storage)["plotly_graph_objects"] == []
+    infinite = create_trial(
+        state=TrialState.PRUNED, value=0.5, intermediate_values={2: 0.5, 1: float("inf")}
+    )
+    study.add_trial(infinite)
+
+    body = answer(storage, after)
+    assert len(body["trials"]) == 90 - after
+    assert not body["has_intermediate_values"]  # or the page would draw its own figure as well
+    (figure,) = [json.loads(each["graph_object"]) for each in body["plotly_graph_objects"]]
+    assert figure["layout"]["title"] == "Intermediate values of 20 best and 20 latest trials of 90"
+    complete = [t for t in study.trials[:70] if t.state == TrialState.COMPLETE]
+    best = sorted(complete, key=lambda t: -(t.value or 0.0))[:20]
+    for line, trials in zip(figure["data"], (study.trials[70:], best), strict=True):
+        drawn = list(zip(line["text"], line["x"], line["y"], strict=True))
+        expected: list[tuple[str, int | None, float | None]] = []
+        for trial in trials:
+            values = trial.intermediate_values
+            name = f"trial #{trial.number}"
+            expected += [(name, step, values[step]) for step in (1, 2)] + [("", None, None)]
+        assert drawn == [(t, x, None if y == float("inf") else y) for t, x, y in expected]

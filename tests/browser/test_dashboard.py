@@ -7,6 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from search.dashboard.door import CSRF_HEADER
+from search.dashboard.load import MANY_TRIALS
 from tests.browser.conftest import PASSWORD, Example, Serve, Tab
 
 
@@ -88,6 +89,31 @@ def test_history_importances_and_curves_show_the_studys_numbers(
         assert curve["name"].startswith(f"trial #{trial.number}")
         assert dict(zip(curve["x"], curve["y"], strict=True)) == trial.intermediate_values
     assert [text for text in tab.complaints if "401" not in text] == []
+
+
+def test_the_curves_of_a_thousand_trials_are_one_figure(
+    example: Example, serve: Serve, tab: Tab
+) -> None:
+    name = "large"
+    study = optuna.create_study(storage=example.url, study_name=name, direction="maximize")
+    study.add_trials(
+        optuna.trial.create_trial(
+            value=i / 2000,
+            params={"x": i / 2000},
+            distributions={"x": optuna.distributions.FloatDistribution(0, 1)},
+            intermediate_values={1: i / 4000, 2: i / 2000},
+        )
+        for i in range(MANY_TRIALS)
+    )
+    tab.page.goto(f"{serve(password='')}/dashboard/studies/{study._study_id}")
+    expect(tab.page.get_by_text(f"Best Trial (number={MANY_TRIALS - 1})")).to_be_visible()
+    latest, best = plotted(tab.page, "user-defined-plot:learning-curves")
+    shown = [MANY_TRIALS - 1 - i for i in range(40)]  # the latest are the best here
+    assert {y for y in latest["y"] if y} == {n / d for n in shown[:20] for d in (2000, 4000)}
+    assert {y for y in best["y"] if y} == {n / d for n in shown[20:] for d in (2000, 4000)}
+    assert tab.page.locator("#graph-intermediate-values").count() == 0
+    assert tab.complaints == []
+    optuna.delete_study(storage=example.url, study_name=name)
 
 
 def test_a_studys_trials_are_asked_for_at_once_and_once(

@@ -25,6 +25,7 @@ from search.dashboard.headers import (
 )
 from search.dashboard.login import LOGIN_POLICY, login_page
 from search.dashboard.session import SESSION_S, Attempts, Sessions
+from search.errors import SearchError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["CSRF_HEADER", "Door", "is_loopback"]
 
 CSRF_HEADER = "X-CSRF-Token"
+_PASSWORD_LENGTH = 8  # with 30 guesses a minute, more than a lifetime
 _LOGIN_BYTES = 4096  # the most that a log-in form may hold
 _ANONYMOUS = "anonymous"  # stands for the session where no password is set
 
@@ -66,6 +68,9 @@ class Door:
         password: None lets everybody in who names the host by a loopback name, so that a foreign
             page cannot come in by rebinding its own name to 127.0.0.1.
         allow_writes: False refuses every method but GET and HEAD.
+
+    Raises:
+        SearchError: the password is too short.
     """
 
     def __init__(
@@ -77,6 +82,11 @@ class Door:
         sessions: Sessions | None = None,
         attempts: Attempts | None = None,
     ) -> None:
+        if password is not None and len(password) < _PASSWORD_LENGTH:
+            raise SearchError(
+                f"the dashboard's password needs at least {_PASSWORD_LENGTH} characters, "
+                f"got {len(password)}; choose a longer one"
+            )
         self._app = app
         self._password = None if password is None else _digest(password)
         self._allow_writes = allow_writes

@@ -4,12 +4,13 @@ import gc
 import signal
 import socket
 from typing import TYPE_CHECKING, Any, cast
+from wsgiref.util import setup_testing_defaults
 
 from optuna.storages import BaseStorage
 
 from search.dashboard.door import Door, is_loopback
 from search.dashboard.feasible import FeasibleStorage, drop_infeasible_best
-from search.dashboard.load import few_curves, one_plot_at_a_time
+from search.dashboard.load import few_curves, one_plot_at_a_time, remember
 from search.dashboard.pictures import missing_is_not_found
 from search.errors import SearchError
 
@@ -22,7 +23,6 @@ __all__ = ["application", "serve"]
 _THREADS = 6  # a page asks for half a dozen things at once, and a plot may take seconds
 _READ_BODY_BYTES = 64 * 1024  # a read-only dashboard receives nothing but log-in forms
 _WRITE_BODY_BYTES = 64 * 1024**2  # an uploaded artifact, as base64
-_PASSWORD_LENGTH = 8  # with 30 guesses a minute, more than a lifetime
 
 
 def application(
@@ -44,18 +44,23 @@ def application(
     Raises:
         SearchError: the password is too short.
     """
+    dashboard = _dashboard(storage, artifact_store)
+    return Door(dashboard, password=password, allow_writes=allow_writes)
+
+
+def _dashboard(storage: BaseStorage, artifact_store: "ArtifactStore | None") -> "WSGIApplication":
     from optuna_dashboard import wsgi
 
-    if password is not None and len(password) < _PASSWORD_LENGTH:
-        raise SearchError(
-            f"the dashboard's password needs at least {_PASSWORD_LENGTH} characters, "
-            f"got {len(password)}; choose a longer one"
-        )
     app: Any = wsgi(cast(BaseStorage, FeasibleStorage(storage)), artifact_store=artifact_store)
-    light = few_curves(storage)
-    for plugin in (drop_infeasible_best, light, one_plot_at_a_time, missing_is_not_found):
+    for plugin in (
+        remember(storage),
+        few_curves(storage),
+        drop_infeasible_best,
+        one_plot_at_a_time,
+        missing_is_not_found,
+    ):
         app.install(plugin)
-    return Door(app, password=password, allow_writes=allow_writes)
+    return cast("WSGIApplication", app)
 
 
 def serve(
@@ -91,9 +96,8 @@ def serve(
         raise SearchError(
             f"the dashboard's port must be from 0 to 65535, got {port}; choose another port"
         )
-    app = application(
-        storage, password=password, allow_writes=allow_writes, artifact_store=artifact_store
-    )
+    dashboard = _dashboard(storage, artifact_store)
+    app = Door(dashboard, password=password, allow_writes=allow_writes)
     try:
         listener = socket.create_server(
             (host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -114,7 +118,7 @@ def serve(
     )
     studies = storage.get_all_studies()
     if studies:  # the study most likely opened first; a cold read of 2,000 trials takes seconds
-        storage.get_all_trials(studies[-1]._study_id, deepcopy=False)
+        _prepare(dashboard, studies[-1]._study_id)
     gc.freeze()  # or each answer would have all trials looked through for garbage
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)  # also where the shell that started us ignores it
@@ -128,6 +132,15 @@ def serve(
         server.run()  # returns on KeyboardInterrupt and SystemExit
     finally:
         server.close()
+
+
+def _prepare(dashboard: "WSGIApplication", study: int) -> None:
+    """Ask for a study's trials as its page will."""
+    environ: dict[str, Any] = {}
+    setup_testing_defaults(environ)
+    environ |= {"PATH_INFO": f"/api/studies/{study}", "QUERY_STRING": "after=0"}
+    for _ in dashboard(environ, lambda *_: lambda _: None):
+        pass
 
 
 def _end(signum: int, frame: Any) -> None:  # noqa: ARG001

@@ -2,11 +2,13 @@
 
 import json
 import random
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
+import optuna_dashboard._app
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage
@@ -24,7 +26,10 @@ def storage(tmp_path: Path) -> Iterator[BaseStorage]:
 
 
 def answer(storage: BaseStorage, after: int = 0) -> dict[str, Any]:
-    app = application(storage, password=None, allow_writes=False)
+    return ask(application(storage, password=None, allow_writes=False), after)
+
+
+def ask(app: Any, after: int = 0) -> dict[str, Any]:
     environ = {
         "REQUEST_METHOD": "GET",
         "PATH_INFO": "/api/studies/1",
@@ -32,7 +37,7 @@ def answer(storage: BaseStorage, after: int = 0) -> dict[str, Any]:
         "SERVER_PORT": "8080",
         "HTTP_HOST": "localhost",
     }
-    chunks = app(environ, lambda *_: None)  # type: ignore[arg-type, return-value]
+    chunks = app(environ, lambda *_: None)
     body: dict[str, Any] = json.loads(b"".join(chunks))
     return body
 
@@ -109,3 +114,59 @@ def test_a_very_large_study_shows_them_in_one_figure(
             name = f"trial #{trial.number}"
             expected += [(name, step, values[step]) for step in (1, 2)] + [("", None, None)]
         assert drawn == [(t, x, None if y == float("inf") else y) for t, x, y in expected]
+
+
+def test_an_answer_is_remembered_while_the_study_is_the_same(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(storage, "maximize", 3)
+    app = application(storage, password=None, allow_writes=False)
+    first = ask(app)
+    made: list[int] = []
+    serialize = optuna_dashboard._app.serialize_study_detail
+
+    def counted(*args: Any) -> dict[str, Any]:
+        made.append(1)
+        return serialize(*args)
+
+    monkeypatch.setattr(optuna_dashboard._app, "serialize_study_detail", counted)
+    assert ask(app) == first
+    assert made == []
+    assert ask(app, after=2)["trials"] == first["trials"][2:]
+    assert made == [1]
+
+
+def test_whatever_another_process_changes_is_in_the_next_answer(
+    storage: BaseStorage, tmp_path: Path
+) -> None:
+    fill(storage, "maximize", 3)
+    app = application(storage, password=None, allow_writes=False)
+    assert len(ask(app)["trials"]) == 3
+    other = optuna.storages.RDBStorage(f"sqlite:///{tmp_path / 'study.db'}")
+
+    def until(holds: Callable[[dict[str, Any]], bool]) -> None:
+        """optuna-dashboard itself asks for new trials every two seconds."""
+        deadline = time.monotonic() + 10
+        while not holds(ask(app)):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    other.set_study_user_attr(1, "colour", "green")
+    assert {"key": "colour", "value": "green"} in ask(app)["user_attrs"]
+    trial = other.create_new_trial(1)
+    until(
+        lambda body: (
+            [t["state"] for t in body["trials"]] == ["Pruned", *["Complete"] * 2, "Running"]
+        )
+    )
+    for step in (1, 2):
+        other.set_trial_intermediate_value(trial, step, 0.5)
+        until(lambda body: len(body["trials"][3]["intermediate_values"]) == step)  # noqa: B023
+    other.set_trial_state_values(trial, TrialState.COMPLETE, [2.0])
+    until(lambda body: body["trials"][3]["state"] == "Complete")
+    assert ask(app)["best_trials"][0]["number"] == 3
+    assert ask(app) == ask(app)
+
+    other.delete_study(1)
+    assert ask(app) == {"reason": "study_id=1 is not found"}
+    other.engine.dispose()

@@ -4,7 +4,9 @@ Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import argparse
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -15,6 +17,7 @@ from search import verbs as do
 from search.application import DEFAULT_STORAGE, PASSWORD_VARIABLE, Application
 from search.errors import SearchError
 from search.launch import STORAGE_VARIABLE
+from search.signals import once
 
 __all__ = ["Verbs", "add_storage", "add_verb", "add_verbs", "main", "parser", "run_main"]
 
@@ -224,6 +227,9 @@ def run_main(
     """
 
     args = top.parse_args(argv)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        with contextlib.suppress(ValueError):  # not the main thread
+            signal.signal(signal.SIGINT, once(_interrupt))
     user_errors: tuple[type[Exception], ...] = (SearchError, *errors)
     try:
         return int(args.run(args))
@@ -237,6 +243,10 @@ def run_main(
     except BrokenPipeError:  # the reader of a pipe has gone, as in `trials | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _interrupt(number: int) -> None:  # noqa: ARG001
+    raise KeyboardInterrupt
 
 
 def _positive(text: str) -> int:

@@ -15,6 +15,7 @@ from search.display import Progress
 from search.errors import NoResult, SearchError, StudyHalted
 from search.launch import STORAGE_VARIABLE, Fleet, worker_command
 from search.problem import Diverged, TrialPruned
+from search.signals import stopping
 from search.status import Status
 from search.study import Study
 from search.trial_run import CURVES
@@ -128,23 +129,18 @@ def _halted(study: Study, status: Status) -> StudyHalted:
 
 @contextmanager
 def _interrupts() -> Iterator[threading.Event]:
-    """Set on the first SIGINT or SIGTERM; a second SIGINT ends the process at once."""
+    """Set on the first SIGINT or SIGTERM; another SIGINT ends the process at once."""
     asked = threading.Event()
-
-    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
-        if number == signal.SIGINT and asked.is_set():
-            os._exit(130)
-        asked.set()
-
     if threading.current_thread() is not threading.main_thread():
         yield asked
         return
-    before = {n: signal.signal(n, on_signal) for n in (signal.SIGINT, signal.SIGTERM)}
+    handler = stopping(asked)
+    before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield asked
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,7 @@ from search.history import History
 from search.launch import PARENT_VARIABLE, STOP_SECONDS
 from search.ledger import Claim, Fenced
 from search.problem import Diverged, TrialPruned, TrialStopped
+from search.signals import stopping
 from search.strategies import hand_over, make_sampler
 from search.study import Study
 from search.trial_run import TrialRun
@@ -250,16 +251,12 @@ def _sweep(study: Study, lineage: int, ending: _Ending, history: History) -> Non
 
 
 def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> None:
-    """Let SIGTERM and SIGINT ask for a stop, a second SIGINT end the process at once.
+    """Let SIGTERM and SIGINT ask for a stop, another SIGINT end the process at once.
 
     A worker started by a supervisor also stops when that is gone, whatever ended it.
     """
 
-    def on_signal(number: int, frame: object) -> None:  # noqa: ARG001
-        if number == signal.SIGINT and stop.is_set():
-            os._exit(130)
-        stop.set()
-
+    on_signal = stopping(stop)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
     parent = os.environ.get(PARENT_VARIABLE)

@@ -13,12 +13,13 @@ ROOT = Path(__file__).parents[1]
 
 #: What a module may import of this project, nearest last; a name stands for itself and all below.
 ORDER = [
-    "errors", "problem", "cross_validation", "space", "counting", "unsettled", "tpe", "strategies",
-    "spec_values", "spec", "schema", "lease", "trials", "trial_tables", "study_tables",
-    "retrying", "rdb", "optuna_storage", "searched", "embedded", "storage", "lineages", "ledger",
-    "copy", "records", "plots", "beat", "checkpoint", "status", "evaluations", "study", "trial_run",
-    "launch", "history", "worker", "probing", "rehearsal", "plan", "display", "plan_text",
-    "service", "cv_results", "tables", "application", "verbs", "cli",
+    "errors", "signals", "problem", "cross_validation", "space", "counting", "unsettled", "tpe",
+    "strategies", "spec_values", "spec", "schema", "lease", "trials", "trial_tables",
+    "study_tables", "retrying", "rdb", "optuna_storage", "searched", "embedded", "storage",
+    "lineages", "ledger", "copy", "records", "plots", "beat", "checkpoint", "status",
+    "evaluations", "study", "trial_run", "launch", "history", "worker", "probing", "rehearsal",
+    "plan", "display", "plan_text", "service", "cv_results", "tables", "application", "verbs",
+    "cli",
 ]  # fmt: skip
 PURE = ("config", "data", "models", "training", "evaluation", "export", "bundle", "predict",
         "inference", "network_bundle", "classical", "classical_bundle", "classical_config",

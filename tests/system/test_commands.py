@@ -56,11 +56,14 @@ def test_reproduce_tells_a_difference(command):
     assert "machine: other then, test now" in done.stdout
 
 
-def test_interrupt_hands_back_and_the_same_command_goes_on(command):
+@pytest.mark.parametrize("times", [1, 2])  # `uv run` passes on what the terminal sent to both
+def test_interrupt_hands_back_and_the_same_command_goes_on(command, times):
     command.study(trials=3, extra="[fixed]\npause = 0.7")
     process = command.start("run", "toy.toml", "--workers", "2")
     wait_for(lambda: reports(command) >= 2)
-    process.send_signal(signal.SIGINT)
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.1)
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "study 'toy' was stopped; the same command goes on" in out

@@ -1,0 +1,59 @@
+"""Signals that ask a process to stop."""
+
+import signal
+import subprocess
+import sys
+import time
+
+_WAITS = """
+import signal, sys, threading
+from search.signals import stopping
+asked = threading.Event()
+signal.signal(signal.SIGINT, stopping(asked))
+signal.signal(signal.SIGTERM, stopping(asked))
+print("ready", flush=True)
+asked.wait()
+print("asked", flush=True)
+sys.stdin.read()
+print("ended", flush=True)
+"""
+
+
+def waiting() -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", _WAITS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_a_ctrl_c_that_comes_twice_is_one() -> None:
+    with waiting() as process:
+        for _ in range(3):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.05)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "asked\nended\n")
+
+
+def test_another_ctrl_c_ends_the_process_at_once() -> None:
+    with waiting() as process:
+        process.send_signal(signal.SIGINT)
+        time.sleep(1.2)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+        assert process.stdout is not None
+        assert process.stdout.read() == "asked\n"
+
+
+def test_sigterm_asks_only() -> None:
+    with waiting() as process:
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            time.sleep(1.1)
+        out, _ = process.communicate(timeout=30)
+    assert (process.returncode, out) == (0, "asked\nended\n")

@@ -149,7 +149,9 @@ def read_spec(path: Path) -> StudySpec:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError(f"cannot read the study file {path}: {reason}") from error
+        raise SpecError(
+            f"cannot read the study file {path}: {reason}; check the path and the file"
+        ) from error
     return parse_spec(text, where=str(path))
 
 

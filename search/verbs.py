@@ -7,7 +7,7 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,16 +65,27 @@ def find_spec(name: str, folder: Path | None) -> "StudySpec | None":
 
     path, shipped = Path(name), _shipped(folder)
     if name.endswith(".toml") or (os.sep in name and path.is_file()):
-        if path.exists() or path.stem not in shipped:
-            return read_spec(path)
-        raise SpecError(
-            f"cannot read the study file {name}: it does not exist; one of that name ships: "
-            f"use {path.stem!r}"
-        )
+        if not path.exists():
+            raise SpecError(
+                f"cannot read the study file {name}: it does not exist; "
+                f"{_nearest_file(path, shipped)}"
+            )
+        return read_spec(path)
     found = shipped.get(path.name)
     if found is None or not found.with_suffix("").match(name):  # classical/svm is svm
         return None
     return read_spec(found)
+
+
+def _nearest_file(path: Path, shipped: Collection[str]) -> str:
+    """What to say to who named a study file that is not there."""
+    if path.stem in shipped:
+        return f"one of that name ships: use {path.stem!r}"
+    beside = [file.stem for file in path.parent.glob("*.toml")]
+    for near in difflib.get_close_matches(path.stem, [*beside, *shipped], n=1):
+        named = path.with_stem(near) if near in beside else f"{near!r}, which ships"
+        return f"did you mean {named}?"
+    return f"check the path, or use one that ships: {', '.join(sorted(shipped)) or 'none'}"
 
 
 def _shipped(folder: Path | None) -> dict[str, Path]:

@@ -132,7 +132,9 @@ def test_copy_study_moves_trials_and_ledger(command):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["run", "none.toml"], "cannot read the study file none.toml: No such file"),
+        (["run", "none.toml"], "none.toml: it does not exist; check the path, or use one"),
+        (["run", "toi.toml"], "toi.toml: it does not exist; did you mean toy.toml?"),
+        (["run", "quik.toml"], "quik.toml: it does not exist; did you mean 'quick', which ships?"),
         (["run", "quikc"], "no study file and no study is called 'quikc'; did you mean 'quick'"),
         (["status", "quick"], "there is no storage sqlite:///runs/studies.db, so no study 'quick'"),
         (["run", "toy.toml", "--storage", "sqlite:///"], "an SQLite URL without a file"),

@@ -36,6 +36,10 @@ DOTS_PER_INCH = 150
 NUMBERED_CLASSES = 20  # with more classes the numbers in the cells would not be legible
 SHEET_COLUMNS = 8  # pictures in a row of the sheet
 SHEET_ROWS = 2  # of right, of wrong and of unsure predictions each
+# Of the sheet, in inches.
+_TITLE, _HEADING = 0.4, 0.35
+_PICTURE, _WORDS = 1.15, 0.4
+_CELL_WIDTH, _CELL_HEIGHT = _PICTURE + 0.2, _PICTURE + _WORDS + 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,21 +214,47 @@ def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
         )
         if band
     ]
-    rows = [-(-len(band) // SHEET_COLUMNS) for _, _, band in bands]
-    figure = _figure(1.35 * SHEET_COLUMNS, 1.75 * sum(rows) + 0.9, title)
-    parts = figure.subfigures(len(bands), 1, height_ratios=rows, squeeze=False)[:, 0]
-    for part, height, (heading, colour, band) in zip(parts, rows, bands, strict=True):
-        part.suptitle(heading, color=colour, fontsize=11)
-        cells = part.subplots(height, SHEET_COLUMNS, squeeze=False).ravel()
-        for cell in cells:
-            cell.set_axis_off()
-        for cell, sample in zip(cells, band, strict=False):  # the last row may have room left
-            cell.imshow(sample.pixels, cmap="gray", vmin=0, vmax=255)
-            said = sample.predicted
-            if sample.confidence is not None:
-                said += f" {100 * sample.confidence:.0f} %"
-            cell.set_title(said if sample.right else f"{said}\ntrue: {sample.truth}", fontsize=7.5)
-    return _png(figure)
+    rows = sum(-(-len(band) // SHEET_COLUMNS) for _, _, band in bands)
+    width = SHEET_COLUMNS * _CELL_WIDTH
+    height = _TITLE + len(bands) * _HEADING + rows * _CELL_HEIGHT
+    figure = _figure(width, height)
+    # One pair of axes, in inches from the upper left corner: one for each picture takes seconds.
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+    axes.text(width / 2, _TITLE / 2, title, ha="center", va="center", fontsize=12)
+    top = _TITLE
+    for heading, colour, band in bands:
+        axes.text(width / 2, top + _HEADING / 2, heading, color=colour, ha="center", va="center")
+        top += _HEADING
+        for first in range(0, len(band), SHEET_COLUMNS):
+            for column, sample in enumerate(band[first : first + SHEET_COLUMNS]):
+                _plot_sample(axes, (column + 0.5) * _CELL_WIDTH, top, sample)
+            top += _CELL_HEIGHT
+    return _png(figure, cropped=False)
+
+
+def _plot_sample(axes: "Axes", centre: float, top: float, sample: Sample) -> None:
+    """Two lines of words and a picture below them, which touches its square's longer sides."""
+    said = sample.predicted
+    if sample.confidence is not None:
+        said += f" {100 * sample.confidence:.0f} %"
+    words = said if sample.right else f"{said}\ntrue: {sample.truth}"
+    axes.text(centre, top + _WORDS - 0.05, words, fontsize=7.5, ha="center", va="bottom")
+    rows, columns = sample.pixels.shape
+    half_width, half_height = (_PICTURE / 2 * side / max(rows, columns) for side in (columns, rows))
+    middle = top + _WORDS + _PICTURE / 2
+    axes.imshow(
+        sample.pixels,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        extent=(
+            *(centre - half_width, centre + half_width),
+            *(middle + half_height, middle - half_height),
+        ),
+        aspect="auto",
+        interpolation="nearest",
+    )
 
 
 def _band(sample: Sample) -> str:
@@ -233,16 +263,21 @@ def _band(sample: Sample) -> str:
     return "right" if sample.right else "wrong"
 
 
-def _figure(width: float, height: float, title: str) -> "Figure":
+def _figure(width: float, height: float, title: str | None = None) -> "Figure":
+    """A figure of so many inches; with a title, its axes lay themselves out below it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=DOTS_PER_INCH)
-    figure.suptitle(title)
+    figure = Figure(
+        figsize=(width, height), layout="constrained" if title else None, dpi=DOTS_PER_INCH
+    )
+    if title:
+        figure.suptitle(title)
     return figure
 
 
-def _png(figure: "Figure") -> bytes:
+def _png(figure: "Figure", *, cropped: bool = True) -> bytes:
     data = io.BytesIO()
     # "tight": constrained layout alone cuts a label off beside axes of fixed aspect
-    figure.savefig(data, format="png", bbox_inches="tight", metadata={"Software": None})
+    box = "tight" if cropped else None
+    figure.savefig(data, format="png", bbox_inches=box, metadata={"Software": None})
     return data.getvalue()

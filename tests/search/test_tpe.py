@@ -82,6 +82,34 @@ def test_it_proposes_what_optunas_proposes(direction: str, group: bool) -> None:
         assert propose(study, ours) == propose(study, theirs)
 
 
+@pytest.mark.parametrize("group", [False, True])
+def test_running_trials_count_as_bad_ones(group: bool) -> None:
+    dice = random.Random(2)
+    study = optuna.create_study()
+    for _ in range(30):
+        study.add_trial(random_trial(dice, optional=group))
+    ours = TPESampler(seed=7, group=group)
+    alone = propose(study, ours)
+    running = []
+    for size in range(6):
+        theirs = optuna.samplers.TPESampler(seed=size, multivariate=True, group=group)
+        study.sampler = theirs
+        running.append(study.ask())  # all of its parameters are known before they are asked for
+        if size % 2:
+            running[-1].suggest_float("x", 0.0, 1.0)
+            running[-1].suggest_float("deep", 0.0, 2.0)
+        ours._rng.rng.seed(size)
+        ours._random_sampler._rng.rng.seed(size)
+        theirs = optuna.samplers.TPESampler(seed=size, multivariate=True, group=group)
+        assert propose(study, ours) == propose(study, theirs)
+    for trial in running:  # and no longer when they have ended
+        study.tell(trial, state=TrialState.FAIL)
+    ours._rng.rng.seed(7)
+    ours._random_sampler._rng.rng.seed(7)
+    again = TPESampler(seed=7, group=group)
+    assert propose(study, ours) == propose(study, again) == alone
+
+
 def test_trials_that_end_out_of_order_are_all_seen() -> None:
     study = optuna.create_study()
     early = study.ask()
@@ -96,7 +124,7 @@ def test_trials_that_end_out_of_order_are_all_seen() -> None:
     theirs = optuna.samplers.TPESampler(seed=3, multivariate=True, group=True)
     mine = propose(study, ours)
     assert mine["x"] == propose(study, theirs)["x"]
-    seen, _ = ours._finished.split(1)
+    seen, _ = ours._known.split(1)
     assert seen.tolist() == [early.number]
 
 

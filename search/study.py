@@ -15,8 +15,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.checkpoint import CheckpointStore
-from search.errors import NoResult, ProblemError, SearchError, StudyChanged
-from search.ledger import UID_ATTR, Ledger, Row, Timing
+from search.errors import NoResult, ProblemError, SearchError, StorageError, StudyChanged
+from search.ledger import Ledger, Row, Timing
 from search.optuna_storage import OptunaStorage
 from search.problem import Problem
 from search.records import columns, records
@@ -51,6 +51,11 @@ class Study:
         self.ledger = Ledger.open(storage, name)
         self.uid = self.ledger.uid
         attrs = storage.optuna.get_study_user_attrs(self.ledger.study_id)
+        if SPEC not in attrs:
+            raise StorageError(
+                f"study {name!r} in {storage.url} was made by StudySearchCV and has no study file; "
+                "go on with it by calling fit, browse it with `dashboard`, or name another study"
+            )
         self.spec: StudySpec = parse_spec(attrs[SPEC], where=f"study {name!r}")
         self.fingerprint: Mapping[str, str] = attrs[FINGERPRINT]
         self.ledger.timing = Timing.of_beat(self.spec.workers.beat_seconds)
@@ -239,6 +244,7 @@ def open_study(
 
     Raises:
         StudyNotFound: there is none of that name.
+        StorageError: it was made by StudySearchCV or by another program.
     """
     return Study(storage, name, checkpoints=checkpoints, say=say)
 
@@ -258,9 +264,9 @@ def validate(spec: StudySpec) -> Problem:
 
 
 def study_names(storage: Storage) -> list[str]:
-    """The studies of ours in a storage, sorted; those of other programs are left out."""
+    """The studies in a storage that `open_study` opens, sorted."""
     studies = storage.optuna.get_all_studies()
-    return sorted(study.study_name for study in studies if UID_ATTR in study.user_attrs)
+    return sorted(study.study_name for study in studies if SPEC in study.user_attrs)
 
 
 def load_problem(spec: StudySpec) -> Problem:

@@ -19,10 +19,13 @@ from sklearn.datasets import load_iris
 from sklearn.model_selection import RandomizedSearchCV, StratifiedKFold
 from sklearn.svm import SVC
 from sklearn_search_process import FOLDS, N_ITER, SPACE, Logged
+from toy import toy_spec
 
 from search.errors import SearchError, StorageError, StudyChanged
 from search.sklearn import StudySearchCV
+from search.spec import parse_spec
 from search.storage import open_storage
+from search.study import create_study, open_study, study_names
 
 ROOT = Path(__file__).parents[2]
 X, Y = load_iris(return_X_y=True)
@@ -214,6 +217,26 @@ def test_a_study_of_another_program_is_refused(sqlite_url: str) -> None:
     search = StudySearchCV(SVC(), DISTRIBUTIONS, storage=sqlite_url, study_name="search")
     with pytest.raises(StorageError, match="another program"):
         search.fit(X, Y)
+
+
+def test_the_verbs_refuse_a_study_that_has_no_study_file(sqlite_url: str) -> None:
+    StudySearchCV(SVC(), {"C": [0.1, 1]}, n_iter=2, storage=sqlite_url, study_name="search").fit(
+        X, Y
+    )
+    storage = open_storage(sqlite_url)
+    optuna.create_study(study_name="foreign", storage=storage.optuna)
+    made = create_study(parse_spec(toy_spec(), where="x"), storage, checkpoints="unused")
+    assert study_names(storage) == [made.name]
+    for refused in (
+        lambda: open_study("search", storage),
+        lambda: create_study(
+            parse_spec(toy_spec(name="search"), where="x"), storage, checkpoints="unused"
+        ),
+    ):
+        with pytest.raises(StorageError, match="made by StudySearchCV.*by calling fit") as caught:
+            refused()
+        assert "\n" not in str(caught.value)
+    storage.close()
 
 
 def test_what_cannot_be_hashed_is_refused(sqlite_url: str) -> None:

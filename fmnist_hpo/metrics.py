@@ -140,7 +140,10 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     share, spread = correct / n, Z_95**2 / n
     middle = share + spread / 2
     half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+    # At either end rounding may miss the exact bound, and the share would lie outside.
+    low = max(0.0, (middle - half) / (1 + spread)) if correct else 0.0
+    high = min(1.0, (middle + half) / (1 + spread)) if correct < n else 1.0
+    return low, high
 
 
 def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:

@@ -30,6 +30,12 @@ def test_wilson_interval_is_scipys(correct: int, n: int) -> None:
     assert wilson_interval(correct, n) == pytest.approx((oracle.low, oracle.high), abs=1e-12)
 
 
+def test_wilson_interval_reaches_what_is_all_right_or_all_wrong() -> None:
+    for n in range(1, 300):
+        assert wilson_interval(n, n)[1] == 1
+        assert wilson_interval(0, n)[0] == 0
+
+
 def test_measures_are_scikit_learns(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
     metrics = measure(logits, labels, CLASSES)
     predicted = logits.argmax(axis=1)

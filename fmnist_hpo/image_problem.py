@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageProblem"]
 
+LEAST_TRAIN = 2  # images in the smallest batch, see `config`
 _SETTINGS = ("dir", "validation_fraction", "split_seed", "tune_on")
 
 
@@ -138,6 +139,13 @@ class ImageProblem(ABC):
             )
         except InputError as error:
             raise ProblemError(str(error)) from error
+        train, validation = len(held_out.train), len(held_out.validation)
+        if train < LEAST_TRAIN or not validation:
+            raise ProblemError(
+                f"need at least {LEAST_TRAIN} images to train and 1 to validate, got {train:,} and "
+                f"{validation:,} with data.validation_fraction = {self._fraction}; "
+                f"{'lower' if validation else 'raise'} it, or take more images"
+            )
         return (held_out,)
 
     def describe_split(self) -> str:

@@ -1,0 +1,42 @@
+"""The `[data]` table on small data sets of the tests' own."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from fmnist_hpo.data import IMAGES, LABELS
+from fmnist_hpo.problem import FashionProblem
+from search.errors import ProblemError
+
+
+def write_data(directory: Path, labels: NDArray[np.int64]) -> str:
+    """Write black images with these labels; the directory as `[data]` has it."""
+    for name, values in ((IMAGES, np.zeros((len(labels), 8, 8))), (LABELS, labels)):
+        head = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, dtype=">u4").tobytes()
+        (directory / name).write_bytes(head + values.astype(np.uint8).tobytes())
+    return str(directory)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "counts", "remedy"),
+    [(0.2, "6 and 0", "raise it"), (0.9, "0 and 6", "lower it")],
+)
+def test_a_split_without_images_to_validate_or_to_train_is_refused(
+    tmp_path: Path, fraction: float, counts: str, remedy: str
+) -> None:
+    directory = write_data(tmp_path, np.arange(6) % 3)
+    problem = FashionProblem({"dir": directory, "validation_fraction": fraction})
+    with pytest.raises(ProblemError) as caught:
+        problem.splits  # noqa: B018
+    message = str(caught.value)
+    assert f"got {counts} with data.validation_fraction = {fraction}" in message
+    assert remedy in message
+    assert "\n" not in message
+
+
+def test_the_fewest_images_that_can_be_split(tmp_path: Path) -> None:
+    directory = write_data(tmp_path, np.arange(6) % 3)
+    problem = FashionProblem({"dir": directory, "validation_fraction": 0.5})
+    assert problem.describe_split() == "3 to train, 3 to validate"

@@ -1,5 +1,6 @@
 """What the command line and Python users call: run a study, and run one of its trials again."""
 
+import math
 import os
 import signal
 import threading
@@ -21,7 +22,7 @@ from search.study import Study
 from search.trial_run import CURVES
 from search.worker import trial_seed
 
-__all__ = ["Epoch", "Interrupted", "Replay", "annotate", "reproduce", "run"]
+__all__ = ["Epoch", "Interrupted", "Replay", "annotate", "reproduce", "run", "same"]
 
 LOOK_SECONDS = 1.0  # between two looks at the storage
 
@@ -148,12 +149,19 @@ class Epoch:
     """One step of a reproduction: name -> (stored, new); None where one side lacks it."""
 
     step: int
+def same(stored: float | None, new: float | None) -> bool:
+    """Whether two figures agree to the last bit; one NaN agrees with another."""
+    if stored is None or new is None:
+        return stored is new
+    return stored == new or (math.isnan(stored) and math.isnan(new))
+
+
     figures: Mapping[str, tuple[float | None, float | None]]
 
     @property
     def identical(self) -> bool:
         """Whether both sides say the same, to the last bit."""
-        return all(stored == new for stored, new in self.figures.values())
+        return all(same(stored, new) for stored, new in self.figures.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,13 +173,14 @@ class Replay:
 
     trial: FrozenTrial
     epochs: tuple[Epoch, ...]
+    value: (stored, new); of a trial that ended without a value the metric at its last step.
     value: tuple[float | None, float | None]
     environment: Mapping[str, tuple[str, str]]
 
     @property
     def identical(self) -> bool:
         """Whether every figure of every step, and the value, came out the same."""
-        return self.value[0] == self.value[1] and all(epoch.identical for epoch in self.epochs)
+        return same(*self.value) and all(epoch.identical for epoch in self.epochs)
 
 
 #: How names of figures end that tell how long something took, which no one promises to repeat.
@@ -216,8 +225,9 @@ def reproduce(
     return Replay(
         trial=trial,
         epochs=tuple(replay.epochs),
-        value=(trial.value, value),
+        value=(steps[max(steps)] if trial.value is None else trial.value, value),
         environment=differs,
+    steps = trial.intermediate_values
     )
 
 
@@ -249,7 +259,8 @@ class _ReplayRun:
         figures = {self._metric: (self._trial.intermediate_values.get(step), value)}
         for name, new in curves.items():
             if not name.endswith(_TIMINGS) and name != self._metric:
-                figures[name] = (stored.get(name), new)
+                # A curve is stored as JSON, with null for what is no finite number.
+                figures[name] = (stored.get(name), new if math.isfinite(new) else None)
         epoch = Epoch(step=step, figures=figures)
         self.epochs.append(epoch)
         self._on_epoch(epoch)

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from search.display import clock, make_status, show_params
 from search.records import columns, records, seconds
-from search.service import Epoch, Replay
+from search.service import Epoch, Replay, same
 from search.status import Status
 from search.study import Study
 from search.trials import ARM_ATTR, AUDIT_ATTR
@@ -112,7 +112,7 @@ class EpochPrinter:
     def __call__(self, epoch: Epoch) -> None:
         parts = []
         for name, (stored, new) in epoch.figures.items():
-            if stored == new:
+            if same(stored, new):
                 parts.append(f"{name} {_figure(stored)} =")
             else:
                 parts.append(f"{name} {_figure(stored)} -> {_figure(new)}")
@@ -122,12 +122,13 @@ class EpochPrinter:
 def print_verdict(replay: Replay) -> None:
     """Identical, or where the two differ and what differs around them."""
     stored, new = replay.value
+    value = "last value" if replay.trial.value is None else "value"
     if replay.identical:
-        print(f"identical: {len(replay.epochs)} steps and the value {_figure(stored)}")
+        print(f"identical: {len(replay.epochs)} steps and the {value} {_figure(stored)}")
         return
     first = next((epoch.step for epoch in replay.epochs if not epoch.identical), None)
     where = f"from step {first} on" if first is not None else "in the final value"
-    print(f"different {where}: stored value {_figure(stored)}, new {_figure(new)}")
+    print(f"different {where}: stored {value} {_figure(stored)}, new {_figure(new)}")
     if not replay.environment:
         print("the environment is the same as far as it was recorded")
     for key, (was, now) in replay.environment.items():

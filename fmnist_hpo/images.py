@@ -50,6 +50,7 @@ def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
     Args:
         paths: at least one file. An array is (rows, columns) or (n, rows, columns), or has one
             more axis of length 1 for the channel; its values are 0 to 255, or fractions 0 to 1.
+            Three axes that end as `image_size` does are n images, whatever else they look like.
         image_size: (rows, columns) that the model takes.
 
     Raises:
@@ -61,7 +62,7 @@ def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
     names: list[str] = []
     stacks: list[Grey] = []
     for path in paths:
-        source = _read(path)
+        source = _read(path, image_size)
         steps |= source.steps
         pixels = source.pixels
         if _is_light(pixels):
@@ -107,7 +108,7 @@ def _fit(image: Grey, size: tuple[int, int]) -> Grey:
     return canvas
 
 
-def _read(path: Path) -> _Source:
+def _read(path: Path, image_size: tuple[int, int]) -> _Source:
     try:
         with path.open("rb") as file:
             start = file.read(len(NPY))
@@ -116,7 +117,7 @@ def _read(path: Path) -> _Source:
             data = start + file.read()
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}; name a file: {KINDS}") from error
-    return _read_npy(path, data) if start == NPY else _read_picture(path, data)
+    return _read_npy(path, data, image_size) if start == NPY else _read_picture(path, data)
 
 
 def _no_image(path: Path, found: str) -> InputError:
@@ -164,13 +165,23 @@ def _grey(picture: Any) -> tuple[Grey, frozenset[str]]:
     return np.asarray(flat.convert("L")), frozenset({"colours made grey (ITU-R 601 luma)"})
 
 
-def _read_npy(path: Path, data: bytes) -> _Source:
+def _read_npy(path: Path, data: bytes, image_size: tuple[int, int]) -> _Source:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise _no_image(path, f"an .npy file without a plain array ({error})") from error
     if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
         array = array.squeeze(1 if array.shape[1] == 1 else 3)
+    if array.ndim == 3 and array.shape[1:] != image_size:
+        rows, columns, channels = array.shape
+        if channels == 1 and rows != 1:
+            array = array.squeeze(2)
+        elif channels in (3, 4) and min(rows, columns) > channels:
+            raise _no_image(
+                path,
+                f"an array of shape {array.shape}, colours it seems, where grey values are due; "
+                "save it as PNG",
+            )
     if array.ndim == 2:
         array = array[None]
     if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "uif":

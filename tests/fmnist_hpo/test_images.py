@@ -129,6 +129,25 @@ def test_arrays_of_every_shape_and_type(clothes: NDArray[np.uint8], tmp_path: Pa
     assert read_images([path], SIZE).names == (str(path),)
 
 
+def test_a_last_axis_of_one_is_the_channel(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, clothes[0][..., None])
+    images = read_images([path], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes[:1])
+    assert images.names == (str(path),)
+    np.save(path, clothes[0][..., None])
+    assert read_images([path], (28, 1)).pixels.shape == (28, 28, 1)  # 28 images of the right size
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_in_an_array_are_refused(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((28, 28, channels), np.uint8))
+    with pytest.raises(InputError, match="colours it seems.*; save it as PNG"):
+        read_images([path], SIZE)
+    assert read_images([path], (28, channels)).pixels.shape == (28, 28, channels)
+
+
 def test_files_of_several_kinds_together(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", 255 - clothes[:2])
     Image.fromarray(clothes[2]).save(tmp_path / "b.png")

@@ -144,11 +144,6 @@ def _interrupts() -> Iterator[threading.Event]:
             signal.signal(number, earlier)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One step of a reproduction: name -> (stored, new); None where one side lacks it."""
-
-    step: int
 def same(stored: float | None, new: float | None) -> bool:
     """Whether two figures agree to the last bit; one NaN agrees with another."""
     if stored is None or new is None:
@@ -156,6 +151,11 @@ def same(stored: float | None, new: float | None) -> bool:
     return stored == new or (math.isnan(stored) and math.isnan(new))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One step of a reproduction: name -> (stored, new); None where one side lacks it."""
+
+    step: int
     figures: Mapping[str, tuple[float | None, float | None]]
 
     @property
@@ -168,12 +168,12 @@ def same(stored: float | None, new: float | None) -> bool:
 class Replay:
     """The outcome of a reproduction.
 
+    value: (stored, new); of a trial that ended without a value the metric at its last step.
     environment: what differs: key -> (stored, here).
     """
 
     trial: FrozenTrial
     epochs: tuple[Epoch, ...]
-    value: (stored, new); of a trial that ended without a value the metric at its last step.
     value: tuple[float | None, float | None]
     environment: Mapping[str, tuple[str, str]]
 
@@ -222,12 +222,12 @@ def reproduce(
         for key in sorted(stored_environment.keys() | here.keys())
         if stored_environment.get(key) != here.get(key)
     }
+    steps = trial.intermediate_values
     return Replay(
         trial=trial,
         epochs=tuple(replay.epochs),
         value=(steps[max(steps)] if trial.value is None else trial.value, value),
         environment=differs,
-    steps = trial.intermediate_values
     )
 
 

@@ -86,11 +86,12 @@ class Fleet:
         """How many workers run."""
         return sum(child.process.poll() is None for child in self._children)
 
-    def tend(self, progress: object) -> None:
-        """Collect the dead; replace those that died without being done.
+    def tend(self, progress: object, unfinished: Callable[[], bool]) -> None:
+        """Collect the dead; replace those that left while there was work.
 
         Args:
             progress: differs from the last one when the study has gone on since.
+            unfinished: whether there is work at this moment.
 
         Raises:
             SearchError: a worker refused with a line of its own (exit code 2), or many died in a
@@ -103,13 +104,14 @@ class Fleet:
             if code is None:
                 continue
             self._children.remove(child)
-            if code == 0:
+            if code == 0 and not unfinished():
                 continue
             self._on_death(child.name)
             if code == 2:
                 raise SearchError(_last_line(child.log))
             self._deaths += 1
             how = f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+            how = how if code else "before the study was done"
             if self._deaths >= DEATHS:
                 raise SearchError(
                     f"{DEATHS} workers in a row died without progress, the last {how}: "
@@ -132,14 +134,6 @@ class Fleet:
                 child.process.wait()
             if child.process.returncode != 0:
                 self._on_death(child.name)
-        self._children.clear()
-
-    def kill(self) -> None:
-        """End every worker at once; their trials count as lost."""
-        for child in self._children:
-            child.process.kill()
-        for child in self._children:
-            child.process.wait()
         self._children.clear()
 
     def _spawn(self, slot: int) -> _Child:

@@ -117,13 +117,18 @@ class Ledger(Lineages):
     # A worker's calls, in the order in which it makes them.
 
     def claim(
-        self, worker: str, fresh: Callable[[int], Fresh] = lambda lineage: Fresh()
+        self,
+        worker: str,
+        fresh: Callable[[int], Fresh] = lambda lineage: Fresh(),
+        *,
+        origin: Mapping[str, Any] | None = None,
     ) -> Claim | None:
         """Reap, then lease a free lineage and create its trial; interrupted ones come first.
 
         Args:
             worker: a name that no other process has; at most 255 characters.
             fresh: called with a lineage that was never tried, inside the transaction.
+            origin: user attributes of every attempt, such as where it runs.
 
         Returns:
             None when nothing is free now: all done or leased, or the study is halted.
@@ -132,7 +137,7 @@ class Ledger(Lineages):
 
         def work(session: orm.Session) -> Claim | None:
             self._reap(session)
-            claim = self._claim(session, worker, token, fresh)
+            claim = self._claim(session, worker, token, fresh, origin or {})
             self._touch(session)
             return claim
 

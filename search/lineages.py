@@ -135,7 +135,12 @@ class Lineages:
         self._update(session, here, **free, losses=row.losses + 1)
 
     def _claim(
-        self, session: orm.Session, worker: str, token: str, fresh: Callable[[int], Fresh]
+        self,
+        session: orm.Session,
+        worker: str,
+        token: str,
+        fresh: Callable[[int], Fresh],
+        origin: Mapping[str, Any],
     ) -> Claim | None:
         """Lease a free row and create its trial; those that were tried before come first."""
         row = session.execute(self._next_free).one_or_none()
@@ -144,7 +149,7 @@ class Lineages:
         previous = self._trial(session, row.trial)
         trial = first_attempt(fresh(row.lineage)) if previous is None else next_attempt(previous)
         lease = Lease(uid=self.uid, lineage=row.lineage, attempt=row.attempt + 1, worker=worker)
-        trial.user_attrs[LINEAGE_ATTR] = lease.lineage
+        trial.user_attrs |= {**origin, LINEAGE_ATTR: lease.lineage}
         trial.system_attrs[LEASE_ATTR] = [lease.lineage, lease.attempt]
         add_trial(session, self.study_id, trial)
         self._update(

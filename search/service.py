@@ -80,11 +80,12 @@ def run(
                     annotate(study, say=progress.say)
                 if status.halted is not None:
                     raise _halted(study, status)
-                if fleet.alive == 0 and (status.done or status.out_of_time):
+                if fleet.alive == 0 and not _is_unfinished(status):
                     return status
                 try:
                     fleet.tend(
-                        (status.ended, sum(len(t.intermediate_values) for t in status.trials))
+                        (status.ended, sum(len(t.intermediate_values) for t in status.trials)),
+                        lambda: _is_unfinished(study.status()),
                     )
                 except SearchError:
                     status = study.status()  # a worker may end of a halt before we have seen it
@@ -116,6 +117,10 @@ def annotate(
         write(study.optuna, metric=study.spec.metric, remarks=remarks)
     except Exception as error:
         say(f"the dashboard's note was not written: {type(error).__name__}: {error}")
+
+
+def _is_unfinished(status: Status) -> bool:
+    return not (status.done or status.out_of_time)
 
 
 def _halted(study: Study, status: Status) -> StudyHalted:

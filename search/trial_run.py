@@ -97,7 +97,7 @@ class TrialRun:
                 self._trial.report(value, step)
             self.last_value = value
             if self._prunable and self._trial.should_prune():
-                if not self._audited:
+                if not self._audited or math.isnan(value):  # of NaN the pruner cannot be wrong
                     raise TrialPruned
                 self._prunable = False
                 mark = {"trial": self._trial.number, "step": step, "value": value}

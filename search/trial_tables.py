@@ -8,6 +8,7 @@ its schema; `open_storage` refuses a database of another version.
 
 import copy
 import json
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -163,10 +164,14 @@ def finish_trial(
     user_attrs: Mapping[str, Any],
     steps: Mapping[int, float],
 ) -> None:
-    """End a RUNNING trial that this session has locked."""
+    """End a RUNNING trial that this session has locked; a value of NaN is none.
+
+    SQLite keeps NaN as NULL, and Optuna refuses to read a finished trial's value of NULL.
+    """
+    values = () if value is None or math.isnan(value) else (value,)
     _put(session, _STEPS, "step", trial_id, _step_rows(steps))
     _put(session, _USER, "key", trial_id, _attr_rows(user_attrs))
-    _put(session, _VALUES, "objective", trial_id, _value_rows(() if value is None else (value,)))
+    _put(session, _VALUES, "objective", trial_id, _value_rows(values))
     session.execute(
         _TRIALS.update()
         .where(_TRIALS.c.trial_id == trial_id)

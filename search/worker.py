@@ -8,7 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,7 +71,7 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
             label[ARM_ATTR] = CONTROL
         return Fresh(
             params=assigned.params if assigned else {},
-            user_attrs={**label, "fingerprint": dict(study.fingerprint), **origin},
+            user_attrs={**label, "fingerprint": dict(study.fingerprint)},
         )
 
     while not stop.is_set():
@@ -82,7 +82,7 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
         if hours is not None and study.ledger.elapsed() >= hours * 3600:
             say(f"the study's {hours:g} hours are used up")
             return
-        claim = study.ledger.claim(name, fresh)
+        claim = study.ledger.claim(name, fresh, origin=origin)
         if claim is None:
             counts = study.ledger.counts()
             if counts.done == counts.total:
@@ -105,7 +105,12 @@ def _attempt(
     """Run one trial to an ending, and record that unless the lease is no longer ours."""
     number = claim.trial.number
     with Beat(study.ledger, claim.lease) as beat, _hard_stop(study, claim, stop):
-        ending = _run(study, claim, history, stop, beat)
+        try:
+            ending = _run(study, claim, history, stop, beat)
+        except KeyboardInterrupt:  # in a notebook
+            with suppress(Fenced):
+                study.ledger.hand_back(claim)
+            raise
     try:
         if beat.lost.is_set():
             raise Fenced
@@ -177,7 +182,7 @@ def _run(
     except optuna.exceptions.UpdateFinishedTrialError:
         beat.lost.set()
         return None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = str(error).splitlines()
         return _Ending(
             state=TrialState.FAIL,
@@ -253,12 +258,21 @@ def _sweep(study: Study, lineage: int, ending: _Ending, history: History) -> Non
 def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> None:
     """Let SIGTERM and SIGINT ask for a stop, another SIGINT end the process at once.
 
-    A worker started by a supervisor also stops when that is gone, whatever ended it.
+    A worker started by a supervisor also stops when that is gone, whatever ended it. One that is
+    asked to stop leaves within `STOP_SECONDS`, also when the database is away.
     """
 
     on_signal = stopping(stop)
     signal.signal(signal.SIGTERM, on_signal)
     signal.signal(signal.SIGINT, on_signal)
+
+    def leave() -> None:
+        stop.wait()
+        time.sleep(STOP_SECONDS)
+        say("not through in time; a trial that runs goes on elsewhere when its lease has run out")
+        os._exit(1)
+
+    threading.Thread(target=leave, name="leave", daemon=True).start()
     parent = os.environ.get(PARENT_VARIABLE)
     if parent is not None:
 

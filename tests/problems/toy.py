@@ -92,6 +92,21 @@ class Failing(Toy):
         return 0.75
 
 
+class Undefined(Toy):
+    """Reports NaN last and then ends as the parameter `how` says."""
+
+    def run(self, run: Run) -> float:
+        run.report(1, 0.5)
+        run.report(2, float("nan"))
+        if run.params["how"] == "diverged":
+            raise Diverged("the loss is nan")
+        while run.params["how"] == "slow" and not run.should_stop:
+            time.sleep(0.01)
+        if run.should_stop:
+            raise TrialStopped
+        return float("nan")
+
+
 class Deaf(Toy):
     """Never asks whether it should stop."""
 

@@ -1,5 +1,6 @@
 """One worker in this process: what is run, how each ending is recorded, what is kept."""
 
+import sys
 import threading
 import time
 
@@ -125,6 +126,68 @@ def test_why_a_trial_ended_is_recorded(make_study, how, state, reason, error):
         TrialState.PRUNED: (0, 1, 0),
         TrialState.FAIL: (0, 0, 1),
     }[state]
+
+
+@pytest.mark.parametrize("how", ["pruned", "diverged", "nan", "slow"])
+def test_a_trial_that_ends_at_nan_can_be_read_again(make_study, storage_url, how):
+    pruner = '[pruner]\nname = "threshold"\nupper = 100.0\n[audit]\nfraction = 1.0\n'
+    study = make_study(
+        "toy:Undefined",
+        space=f'how = {{ choice = ["{how}"] }}\nx = {{ float = [0, 1] }}',
+        trials=2,
+        storage=storage_url,
+        extra=f"{pruner if how == 'pruned' else ''}[workers]\ntrial_timeout_seconds = 0.3",
+    )
+    run(study)
+    again = search.open("toy", storage=study.storage.address)
+    for trial in again.trials:
+        assert (trial.state, trial.value) == (TrialState.PRUNED, None)
+        assert list(trial.intermediate_values) == [1, 2]
+    assert again.status().done
+    again.storage.close()
+
+
+def test_sys_exit_in_a_problem_is_an_error(make_study, monkeypatch):
+    study = make_study(trials=1)
+    monkeypatch.setattr(toy.Toy, "run", lambda self, run: sys.exit("bad config"))
+    run(study)
+    (trial,) = study.trials
+    assert trial.user_attrs["reason"] == "error"
+    assert trial.user_attrs["error"] == "SystemExit: bad config"
+
+
+def test_ctrl_c_in_python_hands_the_trial_back(make_study, monkeypatch):
+    study = make_study(trials=1)
+
+    def interrupted(self, run):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(toy.Toy, "run", interrupted)
+        run(study)
+    (row,) = study.ledger.rows()
+    assert (row.done, row.worker, row.losses) == (False, None, 0)
+    run(study)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert study.trials[0].user_attrs["reason"] == "stopped"
+
+
+def test_a_resumed_trial_says_where_it_went_on(make_study, monkeypatch):
+    study = make_study(trials=1, extra="[fixed]\npause = 0.3")
+    for name, reports in (("first", 1), ("second", 4)):
+        stop = threading.Event()
+        monkeypatch.setattr(toy.Toy, "environment", lambda self, name=name: {"machine": name})
+        worker = threading.Thread(target=work, args=(study,), kwargs={
+            "name": name, "stop": stop, "say": lambda line: None})  # fmt: skip
+        worker.start()
+        while not study.trials or len(study.trials[-1].intermediate_values) < reports:
+            time.sleep(0.05)
+        if name == "first":
+            stop.set()
+        worker.join()
+    said = [(t.user_attrs["worker"], t.user_attrs["environment"]) for t in study.trials]
+    assert said == [("first", {"machine": "first"}), ("second", {"machine": "second"})]
+    assert study.trials[1].user_attrs["retry_of"] == 0
 
 
 def test_the_same_error_three_times_halts_the_study_and_a_resume_repeats_those(make_study):

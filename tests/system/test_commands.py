@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,31 @@ def test_a_worker_that_is_killed_is_replaced_and_its_trial_resumed(command):
     rows = list(csv.DictReader(io.StringIO(command("trials", "toy", "--csv").stdout)))
     assert [row["reason"] for row in rows].count("lost") == 1
     assert [row["retry_of"] for row in rows].count("0") == 1
+
+
+def test_a_worker_that_somebody_else_ends_is_replaced(command):
+    command.study(trials=2, extra="[fixed]\npause = 0.7")
+    process = command.start("run", "toy.toml", "--workers", "1")
+    wait_for(lambda: reports(command) >= 2)
+    (worker,) = children(process.pid)
+    subprocess.run(["kill", "-TERM", str(worker)], check=True)
+    out, _ = process.communicate(timeout=60)
+    assert "ended before the study was done; another takes its place" in out
+    assert "2 of 2 trials ended" in out
+    assert states(command) == {"COMPLETE": 2, "FAIL": 1}
+
+
+def test_a_worker_leaves_in_time_while_the_database_is_away(command):
+    command.study(trials=1, extra="[fixed]\npause = 0.7")
+    command("create", "toy.toml")
+    worker = command.start("worker", "toy")
+    wait_for(lambda: reports(command) >= 1)
+    with closing(sqlite3.connect(command.directory / "runs" / "studies.db")) as database:
+        database.execute("begin immediate")  # nobody else can write
+        worker.send_signal(signal.SIGTERM)
+        out, _ = worker.communicate(timeout=25)
+    assert worker.returncode == 1
+    assert "a trial that runs goes on elsewhere when its lease has run out" in out
 
 
 def test_a_deaf_problem_does_not_delay_the_stop(command):

@@ -261,7 +261,9 @@ class _ReplayRun:
     def report(self, step: int, value: float, **curves: float) -> None:
         self.last_value = value
         stored = self._stored(step)
-        figures = {self._metric: (self._trial.intermediate_values.get(step), value)}
+        figures: dict[str, tuple[float | None, float | None]] = {
+            self._metric: (self._trial.intermediate_values.get(step), value)
+        }
         for name, new in curves.items():
             if not name.endswith(_TIMINGS) and name != self._metric:
                 # A curve is stored as JSON, with null for what is no finite number.

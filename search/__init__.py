@@ -56,7 +56,8 @@ def create(
     Args:
         spec: a path, or the text of a study file.
         storage: see `search.storage.open_storage`.
-        checkpoints: a directory or s3://bucket/prefix; default runs/NAME/checkpoints.
+        checkpoints: a directory or s3://bucket/prefix; default runs/NAME/checkpoints, or where
+            the study that exists says.
 
     Raises:
         SearchError: the file, the storage or the problem is wrong; StudyChanged when the study
@@ -66,13 +67,12 @@ def create(
 
     from search.spec import parse_spec, read_spec
     from search.storage import open_storage
-    from search.study import create_study, default_checkpoints
+    from search.study import create_study
 
     parsed = read_spec(spec) if isinstance(spec, Path) else parse_spec(spec, where="the spec")
-    place = checkpoints or default_checkpoints(parsed.name)
     opened = open_storage(storage)
     try:
-        return create_study(parsed, opened, checkpoints=place)
+        return create_study(parsed, opened, checkpoints=checkpoints)
     except BaseException:
         opened.close()
         raise

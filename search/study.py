@@ -192,7 +192,11 @@ def _busy(row: Row, trial: FrozenTrial) -> Busy:
 
 
 def create_study(
-    spec: StudySpec, storage: Storage, *, checkpoints: str, say: Callable[[str], None] = print
+    spec: StudySpec,
+    storage: Storage,
+    *,
+    checkpoints: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> Study:
     """Create a study, or open the one that was created from the same content.
 
@@ -200,7 +204,8 @@ def create_study(
     trial and both ends of every range.
 
     Args:
-        checkpoints: a directory, or an address such as s3://bucket/prefix.
+        checkpoints: a directory, or an address such as s3://bucket/prefix; default
+            runs/NAME/checkpoints, or where the study that exists says.
 
     Raises:
         StudyChanged: the study in the storage was created from other content.
@@ -219,7 +224,7 @@ def create_study(
             user_attrs={
                 SPEC: spec.text,
                 FINGERPRINT: fingerprint,
-                CHECKPOINTS: checkpoints,
+                CHECKPOINTS: checkpoints or default_checkpoints(spec.name),
             },
             system_attrs={METRIC_NAMES: [spec.metric]},
         )
@@ -227,7 +232,7 @@ def create_study(
         stored = open_study(spec.name, storage, say=say).spec.text
         if differences := spec.differences(stored):
             raise StudyChanged(spec.name, differences) from None
-    return Study(storage, spec.name, checkpoints=None, say=say)
+    return Study(storage, spec.name, checkpoints=checkpoints, say=say)
 
 
 def open_study(

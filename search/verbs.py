@@ -98,7 +98,7 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
     from search.launch import default_workers
     from search.service import Interrupted, run
     from search.storage import Retry, open_storage
-    from search.study import create_study, default_checkpoints, open_study
+    from search.study import create_study, open_study
 
     app.prepare(args)
     spec = find_spec(args.study, app.studies)
@@ -107,8 +107,7 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
         raise _unknown(args.study, app)  # before a database is created for a misspelt name
     storage = open_storage(args.storage, retry=Retry(say))
     if spec is not None:
-        checkpoints = args.checkpoints or default_checkpoints(spec.name)
-        study = create_study(spec, storage, checkpoints=checkpoints, say=say)
+        study = create_study(spec, storage, checkpoints=args.checkpoints, say=say)
     else:
         try:
             study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
@@ -231,15 +230,14 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
 def create_study(app: Application, args: argparse.Namespace) -> int:
     from search.display import counted
     from search.storage import open_storage
-    from search.study import create_study, default_checkpoints
+    from search.study import create_study
 
     app.prepare(args)
     spec = find_spec(args.study, app.studies)
     if spec is None:
         raise _unknown(args.study, app)
     storage = open_storage(args.storage)
-    checkpoints = args.checkpoints or default_checkpoints(spec.name)
-    create_study(spec, storage, checkpoints=checkpoints)
+    create_study(spec, storage, checkpoints=args.checkpoints)
     print(
         f"study {spec.name!r} is in {storage.url}, {counted(spec.trials, 'trial')}; "
         f"start workers with: {app.prog} worker {spec.name} --storage ..."

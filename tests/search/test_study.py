@@ -1,6 +1,7 @@
 """Creating and opening studies: frozen specs, unusable problems, wrong names."""
 
 import threading
+from pathlib import Path
 
 import pytest
 from toy import toy_spec
@@ -23,6 +24,17 @@ def test_the_same_content_opens_and_other_content_is_refused(make_study):
     with pytest.raises(StudyChanged, match=r"budget\.trials: 3 in the study, 4 here.*new name"):
         search.create(toy_spec(trials=4), storage=first.storage.address)
     same.storage.close()
+
+
+def test_checkpoints_are_looked_for_where_whoever_goes_on_says(make_study, tmp_path):
+    first = make_study()
+    for told, place in ((None, first.checkpoints.address), (str(tmp_path), tmp_path)):
+        again = search.create(toy_spec(), storage=first.storage.address, checkpoints=told)
+        again.storage.close()
+        assert again.checkpoints.address == str(place)
+    fresh = search.create(toy_spec(name="other"), storage=first.storage.address)
+    fresh.storage.close()
+    assert fresh.checkpoints.address == str(Path("runs/other/checkpoints"))
 
 
 def test_several_processes_may_create_a_study_at_once(sqlite_url, tmp_path):

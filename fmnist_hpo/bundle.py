@@ -33,16 +33,19 @@ class Bundle:
         """Read and verify a bundle.
 
         Raises:
-            InputError: no such folder, no bundle, or a byte that is missing, changed or extra.
+            InputError: no such folder, no bundle, one that cannot be read, or a byte that is
+                missing, changed or extra.
         """
         while True:
             before = _identity(path)
             try:
                 return cls(path=path, files=_verified(path))
-            except InputError:
-                if _identity(path) == before:
-                    raise
-                # the folder was replaced while it was read; read the new one
+            except (InputError, OSError) as error:
+                if _identity(path) != before:
+                    continue  # the folder was replaced while it was read; read the new one
+                if isinstance(error, OSError):
+                    raise _unreadable(path, error) from error
+                raise
 
     @classmethod
     def write(cls, path: Path, files: Mapping[str, bytes]) -> Self:
@@ -190,7 +193,11 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; {REMEDY}") from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> InputError:
+    return InputError(f"cannot read {path}: {error.strerror}; {REMEDY}")
 
 
 def _check_replaceable(path: Path, bundle: Bundle) -> None:

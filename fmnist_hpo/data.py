@@ -111,8 +111,18 @@ def look(data_dir: Path | None = None) -> Path | None:
     """Like `find`, but without a download: None when the data set is not on this machine.
 
     Raises:
-        InputError: the directory named is none.
+        InputError: the directory named is none, or one cannot be looked at.
     """
+    try:
+        return _look(data_dir)
+    except OSError as error:
+        raise InputError(
+            f"{error.filename} cannot be read: {error.strerror}; check its permissions or name "
+            "another directory with --data-dir"
+        ) from error
+
+
+def _look(data_dir: Path | None) -> Path | None:
     named = data_dir or os.environ.get("FMNIST_HPO_DATA")
     if named:
         directory = Path(named).expanduser()

@@ -34,12 +34,18 @@ def locate(directory: Path, name: str) -> Path:
     """The file of that name in the directory, plain or with .gz.
 
     Raises:
-        InputError: neither is there.
+        InputError: neither is there, or the directory cannot be read.
     """
-    for path in (directory / name, directory / f"{name}.gz"):
-        if path.is_file():
-            return path
-    found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+    try:
+        for path in (directory / name, directory / f"{name}.gz"):
+            if path.is_file():
+                return path
+        found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+    except OSError as error:
+        raise InputError(
+            f"{directory} cannot be read: {error.strerror}; check its permissions or name another "
+            "directory with --data-dir"
+        ) from error
     raise InputError(
         f"{directory} must hold {name} or {name}.gz, found "
         f"{', '.join(found[:6]) if found else 'nothing'}; "

@@ -146,7 +146,7 @@ def _read_picture(path: Path, data: bytes) -> _Source:
         raise _no_image(path, f"{len(data)} bytes of something else") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise _no_image(path, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise
+    except Exception as error:  # a decoder raises anything on damaged bytes, struct.error as well
         raise _no_image(path, f"a damaged picture ({error})") from error
     return _Source(name=str(path), pixels=grey[None], steps=steps)
 
@@ -168,11 +168,11 @@ def _grey(picture: Any) -> tuple[Grey, frozenset[str]]:
 def _read_npy(path: Path, data: bytes, image_size: tuple[int, int]) -> _Source:
     try:
         array = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+    except Exception as error:  # a damaged header may be no Python, or a shape beyond the memory
         raise _no_image(path, f"an .npy file without a plain array ({error})") from error
     if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
         array = array.squeeze(1 if array.shape[1] == 1 else 3)
-    if array.ndim == 3 and array.shape[1:] != image_size:
+    elif array.ndim == 3 and array.shape[1:] != image_size:
         rows, columns, channels = array.shape
         if channels == 1 and rows != 1:
             array = array.squeeze(2)

@@ -1,6 +1,8 @@
-"""The real data set, and one network trained on a slice of it, for the tests of what follows."""
+"""The real data set, one network trained on a slice of it, and a folder that is closed to us."""
 
 import dataclasses
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,20 @@ def fashion_dir() -> Path:
     directory = find()
     verify(directory)
     return directory
+
+
+@pytest.fixture
+def closed(tmp_path: Path) -> Iterator[Path]:
+    """A folder that this process may not enter; root is another user meanwhile."""
+    folder = tmp_path / "closed"
+    (folder / "inside").mkdir(parents=True)
+    folder.chmod(0o000)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    yield folder
+    os.seteuid(user)
+    folder.chmod(0o700)
 
 
 @dataclass(frozen=True, kw_only=True)

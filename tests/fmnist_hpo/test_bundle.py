@@ -106,6 +106,12 @@ def test_what_is_no_bundle_is_said(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
+def test_a_folder_that_may_not_be_entered_is_one_line(closed: Path) -> None:
+    for path in (closed, closed / "inside"):
+        with pytest.raises(InputError, match="cannot read .*: Permission denied; export"):
+            Bundle.open(path)
+
+
 def test_a_file_that_is_absent_or_no_json_is_named(tmp_path: Path) -> None:
     bundle = Bundle.write(tmp_path / "b", {**FILES, "config.json": b"[1]"})
     with pytest.raises(InputError, match=r"need the file model\.onnx"):

@@ -203,6 +203,13 @@ def test_where_it_is_looked_for(
         find(tmp_path / "nowhere")
 
 
+def test_a_folder_that_may_not_be_entered_is_one_line(closed: Path) -> None:
+    for use in (look, find, load_training, verify):
+        with pytest.raises(InputError, match="cannot be read: Permission denied; check") as caught:
+            use(closed / "inside")
+        assert "\n" not in str(caught.value)
+
+
 def test_split_is_stratified_and_disjoint(fashion_dir: Path) -> None:
     data = load_training(fashion_dir)
     part = split(data)

@@ -103,6 +103,20 @@ def test_a_turned_photograph_is_put_upright(clothes: NDArray[np.uint8], tmp_path
     np.testing.assert_array_equal(pixels, clothes[0, ::-1, ::-1])
 
 
+def test_a_photograph_with_a_damaged_exif_is_one_line(
+    clothes: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x829A] = 6, "hello", 1.5  # orientation, title, exposure
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(clothes[0]).save(path, exif=exif)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"Exif") + 17] = 0  # the title has another tag, whose values are numbers
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="a damaged picture.*; name another file"):
+        read_images([path], SIZE)
+
+
 @pytest.mark.parametrize("name", ["images-idx3-ubyte", "images-idx3-ubyte.gz"])
 def test_idx_files(clothes: NDArray[np.uint8], tmp_path: Path, name: str) -> None:
     data = idx(clothes)
@@ -195,6 +209,10 @@ def test_what_is_no_image_is_one_line(clothes: NDArray[np.uint8], tmp_path: Path
     }
     for name, data in broken.items():
         (tmp_path / name).write_bytes(data)
+    for index, shape in enumerate(["(2,", "(10**9,)", f"({10**14}, 10)", f"({10**22}, 10)"]):
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+        start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+        (tmp_path / f"header-{index}.npy").write_bytes(start + header)
     bad = [path for path in tmp_path.iterdir() if path.name != "good.png"]
     for path in [*bad, tmp_path / "absent.png", tmp_path]:
         with pytest.raises(InputError) as caught:

@@ -126,15 +126,26 @@ class Space:
                 needed = {**self._needed(owner), **needed}
         return needed
 
+    def check_steps(self) -> None:
+        """Raise `SpecError` if a float has no step, and so no finite number of values."""
+        for parameter in self.parameters:
+            distribution = parameter.distribution
+            if isinstance(distribution, FloatDistribution) and distribution.step is None:
+                raise SpecError(
+                    f"the grid sampler needs finitely many values, and space.{parameter.name} is "
+                    "a float without a step; add step = ... or list its values with choice"
+                )
+
     def grid(self, fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Every point of a finite space.
 
         Raises:
             SpecError: a float without a step has no finite number of values.
         """
+        self.check_steps()
         points: list[dict[str, Any]] = [{}]
         for parameter in self.parameters:
-            values = _grid_values(parameter)
+            values = _grid_values(parameter.distribution)
             grown = []
             for point in points:
                 names = parameter.instances({**fixed, **point})
@@ -309,17 +320,13 @@ def _values(distribution: BaseDistribution) -> list[Any]:
     return [distribution.low, distribution.high]
 
 
-def _grid_values(parameter: Parameter) -> list[Any]:
-    distribution = parameter.distribution
+def _grid_values(distribution: BaseDistribution) -> list[Any]:
     if isinstance(distribution, CategoricalDistribution):
         return list(distribution.choices)
     if isinstance(distribution, IntDistribution):
         return list(range(distribution.low, distribution.high + 1, distribution.step))
     assert isinstance(distribution, FloatDistribution)
-    if distribution.step is None:
-        raise SpecError(
-            f"the grid sampler needs finitely many values, and space.{parameter.name} is a float "
-            "without a step; add step = ... or list its values with choice"
-        )
-    count = round((distribution.high - distribution.low) / distribution.step) + 1
-    return [distribution.low + i * distribution.step for i in range(count)]
+    assert distribution.step is not None
+    low, high, step = distribution.low, distribution.high, distribution.step
+    # The sum may be rounded to above `high`.
+    return [min(high, low + i * step) for i in range(round((high - low) / step) + 1)]

@@ -12,6 +12,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from search.counting import count
 from search.errors import SpecError
 from search.space import Space, parse_space
 from search.spec_values import leaves, number_of, only, text_of
@@ -27,6 +28,7 @@ _TABLES = (
 _KEYS = ("problem", "name", "seed", "metric", "direction", "mode", "folds", *_TABLES)
 _MODES = ("holdout", "cross-validation")
 DEFAULT_FOLDS = 5
+MOST_GRID_POINTS = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,9 +241,17 @@ def _budget(
         most = len(named)
     elif sampler.name == "grid":
         try:
-            most = len(named) + len(space.grid(fixed))
+            space.check_steps()
         except SpecError as error:
             raise SpecError(f"{where}: {error}") from error
+        points = count(space, fixed).points
+        assert points is not None
+        if points > MOST_GRID_POINTS:
+            raise SpecError(
+                f"{where}: a grid is shuffled whole, so it may have {MOST_GRID_POINTS:,} points, "
+                f"got {points:,}; give it fewer values, or name the sampler random"
+            )
+        most = len(named) + points
     trials = number_of(table, "trials", f"{where}: budget", default=most, whole=True, low=1)
     if trials is None:
         raise SpecError(f"{where}: budget.trials is missing; say how many trials shall finish")

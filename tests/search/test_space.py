@@ -82,6 +82,14 @@ def test_a_grid_has_every_point_once_and_respects_conditions() -> None:
         space(table).check(point, {}, "grid")
 
 
+@pytest.mark.parametrize(("low", "high", "step"), [(0.1, 0.3, 0.1), (0.1, 0.7, 0.1), (0, 0.9, 0.3)])
+def test_no_point_of_a_grid_is_rounded_to_beyond_the_range(low, high, step) -> None:
+    declared = space({"x": {"float": [low, high], "step": step}})
+    points = [point["x"] for point in declared.grid({})]
+    assert points[-1] <= high
+    assert points == pytest.approx([low + i * step for i in range(len(points))])
+
+
 def test_a_grid_needs_steps() -> None:
     with pytest.raises(SpecError, match=r"space\.rate is a float without a step; add step"):
         space().grid({})

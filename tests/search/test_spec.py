@@ -126,6 +126,17 @@ def test_a_grid_refuses_more_trials_than_points() -> None:
         parse_spec(text, where="grid.toml")
 
 
+def test_a_grid_too_large_to_shuffle_is_refused_without_being_built() -> None:
+    axes = "\n".join(f"p{i} = {{ int = [1, 10] }}" for i in range(15))
+    text = TEXT[: TEXT.index("[space]")].replace('name = "tpe"', 'name = "grid"')
+    with pytest.raises(SpecError, match="may have 1,000,000 points, got 1,000,000,000,000,000; "):
+        parse_spec(f"{text}[space]\n{axes}", where="grid.toml")
+    text += "[space]\nx = { int = [1, 1000001] }"
+    with pytest.raises(SpecError, match="got 1,000,001; give it fewer values, or name the sampler"):
+        parse_spec(text, where="grid.toml")
+    assert parse_spec(text.replace("1000001", "1000000"), where="grid.toml").trials == 5
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"cannot read the study file .*none\.toml"):
         read_spec(tmp_path / "none.toml")

@@ -17,7 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.decomposition import PCA
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline
@@ -65,7 +69,7 @@ def fit_and_score(
         train, validation = _matrices(config, data, split, cache)
         labels = data.labels
         started = time.perf_counter()
-        model = _model(config, seed).fit(train, labels[split.train])
+        model = _model(config, seed, labels[split.train]).fit(train, labels[split.train])
         fitted = time.perf_counter()
         classes = len(data.classes)
         validation_score = _accuracy(model, validation, labels[split.validation], classes)
@@ -88,8 +92,9 @@ def fit(
     """
     with threadpool_limits(threads()):
         steps = _preparation(config, config.pca_components)
-        pipeline = Pipeline([*steps, ("model", _model(config, seed))])
-        pipeline.fit(_features(config, data, split.train, cache), data.labels[split.train])
+        labels = data.labels[split.train]
+        pipeline = Pipeline([*steps, ("model", _model(config, seed, labels))])
+        pipeline.fit(_features(config, data, split.train, cache), labels)
     return pipeline
 
 
@@ -225,8 +230,8 @@ def _key(*parts: Any) -> str:
     return f"{parts[0]}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
 
 
-def _model(config: ClassicalConfig, seed: int) -> BaseEstimator:
-    """The estimator, not yet fitted; it uses `threads` threads."""
+def _model(config: ClassicalConfig, seed: int, labels: NDArray[np.int64]) -> BaseEstimator:
+    """The estimator, not yet fitted, for these labels; it uses `threads` threads."""
     own, state = dict(config.params), seed % 2**32  # what scikit-learn takes
     match config.model:
         case "svm":
@@ -243,4 +248,8 @@ def _model(config: ClassicalConfig, seed: int) -> BaseEstimator:
         case _:
             from xgboost import XGBClassifier
 
-            return XGBClassifier(tree_method="hist", n_jobs=threads(), random_state=state, **own)
+            model = XGBClassifier(tree_method="hist", n_jobs=threads(), random_state=state, **own)
+            if len(np.unique(labels)) == labels.max() + 1:
+                return model
+            # It takes 0, 1, 2, ... without a gap only; a vote of one encodes what it is given.
+            return VotingClassifier([("xgboost", model)], voting="soft")

@@ -25,6 +25,7 @@ TRUSTED = frozenset(
     {
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
         "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
         "xgboost.core.Booster",
         "xgboost.sklearn.XGBClassifier",
     }

@@ -219,7 +219,7 @@ def folds(
     from sklearn.model_selection import StratifiedKFold
 
     labels = data.labels[within]
-    fewest = int(np.bincount(labels, minlength=len(data.classes)).min())
+    fewest = int(np.bincount(labels, minlength=len(data.classes))[np.unique(data.labels)].min())
     if fewest < count:
         raise InputError(
             f"need at least one image of each class in each of {count} folds, got {fewest} images "

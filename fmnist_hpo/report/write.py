@@ -98,7 +98,12 @@ def _accuracy_lines(model: Model) -> list[str]:
             "as the best of many it flatters."
         )
     if test is None:
-        lines.append("Test accuracy: the test set is still sealed.")
+        times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
+        lines.append(
+            f"Test accuracy: not measured of this model; the study's test set was, {times}."
+            if model.evaluations
+            else "Test accuracy: the test set is still sealed."
+        )
         return lines
     low, high = test.accuracy_interval
     times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
@@ -106,7 +111,7 @@ def _accuracy_lines(model: Model) -> list[str]:
         f"Test accuracy: {_percent(test.accuracy)} (95 % interval {_percent(low)} to "
         f"{_percent(high)}, {test.n:,} images), measured {times}."
     )
-    worst = min(test.per_class, key=lambda one: one.f1)
+    worst = min((one for one in test.per_class if one.support), key=lambda one: one.f1)
     pairs = confused(test, 2)
     if pairs:
         lines.append(

@@ -13,7 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from fmnist_hpo import classical
+from fmnist_hpo import classical, classical_bundle
+from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.classical_config import parse
 from fmnist_hpo.data import TrainingData, folds, load_training
 from fmnist_hpo.errors import InputError
@@ -98,6 +99,36 @@ def test_every_model_learns_and_repeats_itself(
     assert (first.validation, first.train) == (again.validation, again.train)
     assert first.validation > 0.6
     assert first.train >= first.validation
+
+
+@pytest.mark.parametrize("model", SMALL)
+def test_labels_with_gaps_are_learnt_as_those_without(
+    data: TrainingData, cache: FeatureCache, model: str
+) -> None:
+    config = parse({"model": model, "pca_components": 30, **SMALL[model]})
+    gaps = dataclasses.replace(
+        data, labels=2 * data.labels + 1, classes=tuple(map(str, range(20))), hashes={"gaps": ""}
+    )
+    with_gaps, without = (
+        classical.fit_and_score(config, each, every_fold(each)[0], seed=3, cache=cache)
+        for each in (gaps, data)
+    )
+    assert with_gaps.validation == without.validation
+    assert with_gaps.train == without.train
+    packed = classical_bundle.pack(config, gaps, every_fold(gaps)[0], seed=3, cache=cache)
+    files = {**packed.files, "config.json": to_json(packed.config)}
+    read = classical_bundle.reader(Bundle(path=Path("x"), files=files))(gaps.images)
+    assert read.shape == (600, 20)
+    assert set(read.argmax(axis=1)) <= set(gaps.labels)
+    assert np.mean(read.argmax(axis=1) == gaps.labels) > 0.6
+
+
+def test_a_class_that_is_in_fewer_images_than_folds_is_refused(data: TrainingData) -> None:
+    rare = dataclasses.replace(data, labels=np.where(np.arange(600) < 2, 0, data.labels % 9 + 1))
+    with pytest.raises(InputError, match="got 2 images of the rarest class"):
+        every_fold(rare)
+    with pytest.raises(InputError, match="got 0 images of the rarest class"):
+        folds(rare, 3, within=np.arange(2, 600))
 
 
 def test_candidates_share_the_components_of_a_fold(data: TrainingData, cache: FeatureCache) -> None:

@@ -1,17 +1,20 @@
 """The report's figures on classes and models, by the data in them and other programs' results."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.comparison import Row
 from fmnist_hpo.evaluation import Evaluation, attach, evaluate
 from fmnist_hpo.metrics import CALIBRATION_BINS, Metrics, calibration_bins
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
+from fmnist_hpo.report.write import _accuracy_lines
+from fmnist_hpo.winner import Measured
 from tests.made_trials import lines, trial
 
 
@@ -37,6 +40,8 @@ def model(measured) -> Model:
         validation_images=1000,
         bundle=measured,
         row=row(parameters=5000, latency_seconds=0.002, train_seconds=7.0),
+        measured=Measured(evaluation=Evaluation.from_json(measured.metrics["test"]), count=1),
+        evaluations=1,
     )
 
 
@@ -68,6 +73,13 @@ def test_a_cross_validated_model_is_judged_by_the_means_of_its_folds(model):
     found = dataclasses.replace(model, trial=folds, row=row())
     assert found.fit == (pytest.approx(0.95), pytest.approx(0.75))
     assert found.training_seconds == 7.0
+
+
+def test_the_hardest_class_is_one_that_has_images(model):
+    stored = metrics([[5, 0, 1], [0, 0, 0], [2, 0, 6]]).to_json() | {"evaluations": 1}
+    bundle = Bundle(path=Path("x"), files={"metrics.json": to_json({"test": stored})})
+    *_, hardest = _accuracy_lines(dataclasses.replace(model, bundle=bundle))
+    assert hardest.startswith("Hardest: a (F1 76.9 %)")
 
 
 def test_a_model_without_a_bundle_leaves_cells_empty(model):

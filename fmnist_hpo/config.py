@@ -228,7 +228,7 @@ def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
 
 
 def _refuse_misplaced(params: Mapping[str, Any], family: str) -> None:
-    own, other = (_ANN, _CNN) if family == "ann" else (_CNN, _ANN)
+    own, other, other_family = (_ANN, _CNN, "cnn") if family == "ann" else (_CNN, _ANN, "ann")
     per_layer = _PER_LAYER[family]
     for name in params:
         match = re.fullmatch(r"(.+)_(\d+)", name)
@@ -237,13 +237,14 @@ def _refuse_misplaced(params: Mapping[str, Any], family: str) -> None:
             continue  # its index is checked against the number of layers
         if not match and (name == "family" or name in own or name in _TRAINING):
             continue
-        if base in other:
+        if base in other and (not match or base in _PER_LAYER[other_family]):
             raise InputError(
                 f"{name} does not apply to family {family!r}; leave it out, or in a space add "
-                f'when = {{ family = "{"cnn" if family == "ann" else "ann"}" }}'
+                f'when = {{ family = "{other_family}" }}'
             )
         known = ["family", *own, *_TRAINING]
-        near = difflib.get_close_matches(base, known, n=1, cutoff=0.4)
+        near = [base] if base in other else []
+        near = near or difflib.get_close_matches(base, known, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}"
         raise InputError(f"unknown parameter {name!r}; {hint}")
 

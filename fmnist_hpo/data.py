@@ -185,21 +185,27 @@ def part(data: TrainingData, size: int, *, seed: int = 0) -> NDArray[np.int64]:
     """A stratified part of the images: `size` ascending indices, drawn by scikit-learn.
 
     Raises:
-        InputError: fewer images than classes, or more than there are.
+        InputError: fewer images than classes, more than there are, or so many that fewer than one
+            of each class would be left out; or a class has one image only.
     """
     from sklearn.model_selection import train_test_split
 
     every = np.arange(len(data.labels), dtype=np.int64)
     if size == len(every):
         return every
-    try:
-        chosen, _ = train_test_split(
-            every, train_size=size, random_state=seed, stratify=data.labels
-        )
-    except ValueError as error:
+    names, counts = np.unique(data.labels, return_counts=True)
+    if counts.min() < 2:
         raise InputError(
-            f"need a part of {len(data.classes)} to {len(every):,} images, got {size:,}: {error}"
-        ) from error
+            f"need at least 2 images of each class to draw a part of them, got 1 of class "
+            f"{data.classes[names[counts.argmin()]]!r}; use all {len(every):,} images"
+        )
+    classes = len(names)
+    if not classes <= size <= len(every) - classes:
+        raise InputError(
+            f"need a part of {classes} to {len(every) - classes:,} images, or all {len(every):,}, "
+            f"got {size:,}; choose a number in this range"
+        )
+    chosen, _ = train_test_split(every, train_size=size, random_state=seed, stratify=data.labels)
     return np.sort(chosen)
 
 

@@ -11,7 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fmnist_hpo.data import CLASSES, FILES, IMAGES, LABELS, find, load_training, look, split, verify
+from fmnist_hpo.data import (
+    CLASSES,
+    FILES,
+    IMAGES,
+    LABELS,
+    find,
+    load_training,
+    look,
+    part,
+    split,
+    verify,
+)
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.idx import content_hash, open_idx
 
@@ -208,6 +219,24 @@ def test_a_folder_that_may_not_be_entered_is_one_line(closed: Path) -> None:
         with pytest.raises(InputError, match="cannot be read: Permission denied; check") as caught:
             use(closed / "inside")
         assert "\n" not in str(caught.value)
+
+
+def test_a_part_has_the_bounds_that_its_error_says(fashion_dir: Path) -> None:
+    data = load_training(fashion_dir)
+    for size in (10, 59_990, 60_000):
+        assert len(part(data, size)) == size
+    for size in (-1, 0, 9, 59_991, 59_995, 60_001):
+        with pytest.raises(InputError, match="need a part of 10 to 59,990 .*, or all 60,000"):
+            part(data, size)
+
+
+def test_a_part_needs_two_images_of_each_class(tmp_path: Path) -> None:
+    write_idx(tmp_path / IMAGES, np.zeros((9, 4, 4)))
+    write_idx(tmp_path / LABELS, np.array([0, 1, 0, 1, 0, 1, 0, 1, 5]))
+    data = load_training(tmp_path, known=False)
+    with pytest.raises(InputError, match="got 1 of class '5'; use all 9 images"):
+        part(data, 6)
+    assert len(part(data, 9)) == 9
 
 
 def test_split_is_stratified_and_disjoint(fashion_dir: Path) -> None:

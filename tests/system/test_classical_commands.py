@@ -169,8 +169,11 @@ def test_xgboost_is_asked_for_in_one_line(sliced, monkeypatch) -> None:
 def test_settings_of_data_are_checked(sliced) -> None:
     for settings, said in (
         ({"tune_on": 1.5}, "data.tune_on must be a whole number"),
-        ({"tune_on": 5000}, "data.tune_on: need a part of 10 to 2,000 images, got 5,000"),
-        ({"tune_on": 5}, "data.tune_on: need a part of 10 to 2,000 images, got 5"),
+        (
+            {"tune_on": 5000},
+            "data.tune_on: need a part of 10 to 1,990 images, or all 2,000, got 5,000",
+        ),
+        ({"tune_on": 5}, "data.tune_on: need a part of 10 to 1,990 images, or all 2,000, got 5;"),
         ({"split_seed": -1}, "need 0 <= data.split_seed"),
         ({"tune_onn": 5}, "did you mean 'tune_on'"),
     ):

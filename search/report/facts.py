@@ -1,8 +1,9 @@
 """What a report says of a study, as data: read from its trials, drawn and written elsewhere."""
 
+import copy
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import fmean
@@ -47,8 +48,14 @@ def is_control(trial: FrozenTrial) -> bool:
     return bool(trial.user_attrs.get(ARM_ATTR) == CONTROL)
 
 
-def last_attempts(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The last attempt of each lineage that has ended, by number; a stopped one goes on."""
+def last_attempts(
+    trials: Sequence[FrozenTrial], waiting: Collection[int] = ()
+) -> list[FrozenTrial]:
+    """The last attempt of each lineage that has ended, by number; a stopped one goes on.
+
+    Args:
+        waiting: lineages that are not done, so that another attempt follows a failed one.
+    """
     latest = {trial.user_attrs.get("lineage", ~trial.number): trial for trial in trials}
     return sorted(
         (
@@ -56,6 +63,7 @@ def last_attempts(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
             for trial in latest.values()
             if trial.state.is_finished()
             and trial.user_attrs.get(REASON_ATTR) != Reason.STOPPED.value
+            and not (trial.state is TrialState.FAIL and trial.user_attrs.get("lineage") in waiting)
         ),
         key=lambda trial: trial.number,
     )
@@ -76,9 +84,9 @@ class Endings:
         return sum(self.by_word.values())
 
 
-def endings(trials: Sequence[FrozenTrial]) -> Endings:
+def endings(trials: Sequence[FrozenTrial], waiting: Collection[int] = ()) -> Endings:
     """Count how the lineages of a study ended, by reason where there is one."""
-    ended = last_attempts(trials)
+    ended = last_attempts(trials, waiting)
     words = Counter(map(_ending, ended))
     reasons = Counter(trial.user_attrs.get(REASON_ATTR) for trial in trials)
     return Endings(
@@ -132,15 +140,19 @@ class Compute:
 
 
 def compute(
-    trials: Sequence[FrozenTrial], fixed: Mapping[str, Any], planned_steps: PlannedSteps
+    trials: Sequence[FrozenTrial],
+    fixed: Mapping[str, Any],
+    planned_steps: PlannedSteps,
+    waiting: Collection[int] = (),
 ) -> Compute:
     """Add up the training of all lineages.
 
     Args:
         fixed: parameters that every trial has.
         planned_steps: from a trial's parameters; None where they do not tell.
+        waiting: see `last_attempts`.
     """
-    ended = last_attempts(trials)
+    ended = last_attempts(trials, waiting)
     complete = [len(t.intermediate_values) for t in ended if t.state is TrialState.COMPLETE]
     typical = round(sum(complete) / len(complete)) if complete else 0
     saved_steps, saved_seconds, estimated = 0, 0.0, False
@@ -172,7 +184,7 @@ class AuditedTrial:
     final: float | None  # None when it diverged or failed later
 
 
-def audited(trials: Sequence[FrozenTrial]) -> list[AuditedTrial]:
+def audited(trials: Sequence[FrozenTrial], waiting: Collection[int] = ()) -> list[AuditedTrial]:
     """The audited trials that have ended, by number."""
     return [
         AuditedTrial(
@@ -181,7 +193,7 @@ def audited(trials: Sequence[FrozenTrial]) -> list[AuditedTrial]:
             value=trial.user_attrs[AUDIT_ATTR]["value"],
             final=trial.value if trial.state is TrialState.COMPLETE else None,
         )
-        for trial in last_attempts(trials)
+        for trial in last_attempts(trials, waiting)
         if AUDIT_ATTR in trial.user_attrs
     ]
 
@@ -209,7 +221,7 @@ def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[P
     for trial in last_attempts(trials):
         seen = trial
         if as_pruned and not is_control(trial):
-            seen = as_searched(trial) or trial
+            seen = _as_pruned(trial)
         if seen.value is None or start is None or seen.datetime_complete is None:
             continue
         found.append(
@@ -223,6 +235,15 @@ def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[P
             )
         )
     return sorted(found, key=lambda point: (point.hours, point.number))
+
+
+def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as without the audit; one that goes on with an audited one is that, too."""
+    mark = trial.user_attrs.get(AUDIT_ATTR)
+    if mark is not None:
+        trial = copy.copy(trial)
+        trial.user_attrs = {**trial.user_attrs, AUDIT_ATTR: {**mark, "trial": trial.number}}
+    return as_searched(trial) or trial
 
 
 def running_best(points: Sequence[Point], direction: str) -> list[tuple[Point, float]]:

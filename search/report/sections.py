@@ -1,6 +1,6 @@
 """What a report says of one study, from its storage alone."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -36,18 +36,21 @@ class StudyReport:
     Attributes:
         planned_steps: from a trial's parameters to the steps it would run unpruned, where they
             tell; used to say what pruning spared.
+        waiting: lineages that are not done.
     """
 
     study: Study
     trials: Sequence[FrozenTrial]
     planned_steps: Callable[[Mapping[str, Any]], int | None]
+    waiting: Collection[int] = ()
 
     @classmethod
     def of(
         cls, study: Study, planned_steps: Callable[[Mapping[str, Any]], int | None]
     ) -> "StudyReport":
         """Read a study's trials."""
-        return cls(study=study, trials=study.trials, planned_steps=planned_steps)
+        waiting = {row.lineage for row in study.ledger.rows() if not row.done}
+        return cls(study=study, trials=study.trials, planned_steps=planned_steps, waiting=waiting)
 
     @property
     def metric(self) -> Metric:
@@ -60,7 +63,7 @@ class StudyReport:
     def summary(self) -> list[str]:
         """What was searched and what came out: a line each."""
         spec, metric, best = self.study.spec, self.metric, self.best
-        ended, used = facts.endings(self.trials), self._compute()
+        ended, used = facts.endings(self.trials, self.waiting), self._compute()
         if spec.space.parameters:
             searched = counted(len(spec.space.parameters), "parameter")
             proposed = f", proposed by {spec.sampler.name}"
@@ -122,7 +125,7 @@ class StudyReport:
         """How often the pruner was wrong, and by how much."""
         if not self.study.spec.audit:
             return "Pruner: not audited, so nothing is said of what it threw away."
-        ran = [one for one in facts.audited(self.trials) if one.final is not None]
+        ran = [one for one in facts.audited(self.trials, self.waiting) if one.final is not None]
         rival = self._best_unaudited()
         if not ran or rival is None:
             return "Pruner: no audited trial has run to its end yet."
@@ -168,7 +171,7 @@ class StudyReport:
         ]
 
     def _endings(self) -> list[Part]:
-        ended, used = facts.endings(self.trials), self._compute()
+        ended, used = facts.endings(self.trials, self.waiting), self._compute()
         rows = [(word, str(count)) for word, count in sorted(ended.by_word.items())]
         rows += [
             ("of these in the control", str(ended.control)),
@@ -198,7 +201,9 @@ class StudyReport:
             )
         folds = self.study.spec.folds is not None
         step, curves = ("fold", "fold by fold") if folds else ("step (epoch)", "learning curves")
-        named = [t for t in facts.last_attempts(self.trials) if "name" in t.user_attrs]
+        named = [
+            t for t in facts.last_attempts(self.trials, self.waiting) if "name" in t.user_attrs
+        ]
         title = f"{name}: the named trials"
         compared = draw_named(named, metric, title, step=step) if named else None
         if compared is not None:
@@ -233,7 +238,7 @@ class StudyReport:
                 )
             )
         rival = self._best_unaudited()
-        ran = [one for one in facts.audited(self.trials) if one.final is not None]
+        ran = [one for one in facts.audited(self.trials, self.waiting) if one.final is not None]
         if ran and rival is not None:
             parts.append(
                 Drawing(
@@ -271,7 +276,11 @@ class StudyReport:
                     caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
                 )
             )
-        valued = [trial for trial in facts.last_attempts(self.trials) if trial.value is not None]
+        valued = [
+            trial
+            for trial in facts.last_attempts(self.trials, self.waiting)
+            if trial.value is not None
+        ]
         params = self._varied(valued, shares)
         if not params:
             return parts
@@ -321,7 +330,7 @@ class StudyReport:
     def _compute(self) -> facts.Compute:
         spec = self.study.spec
         planned = self.planned_steps if spec.folds is None else lambda params: spec.folds
-        return facts.compute(self.trials, spec.fixed, planned)
+        return facts.compute(self.trials, spec.fixed, planned, self.waiting)
 
     def _comparison(self) -> control.Comparison | None:
         points = facts.history(self.trials, as_pruned=True)

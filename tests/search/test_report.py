@@ -45,6 +45,26 @@ def test_lineages_are_counted_once_by_how_they_ended():
     assert (found.control, found.audited) == (1, 1)
 
 
+def test_a_lost_attempt_whose_lineage_waits_for_the_next_has_not_ended():
+    lost = trial(7, TrialState.FAIL, [0.5], lineage=6, minutes=(11, 12), reason="lost")
+    trials = [*TRIALS, lost]
+    assert facts.endings(trials, {6}).by_word == facts.endings(TRIALS).by_word
+    assert facts.endings(trials, {6}).lost_attempts == 2
+    assert facts.endings(trials).by_word["lost"] == 1  # not once more than `max_retries`
+    assert facts.endings(TRIALS, {0}).total == 6  # has ended since the ledger was read
+    assert facts.compute(trials, {}, lambda params: None, {6}).steps == 19
+
+
+def test_a_report_asks_the_ledger_which_lineages_wait(make_study):
+    study = make_study(trials=2, extra="[workers]\nmax_retries = 1")
+    for ended in (0, 1):
+        study.ledger.claim("dead")
+        study.ledger.release_worker("dead")
+        report = StudyReport.of(study, lambda params: None)
+        assert facts.endings(report.trials, report.waiting).total == ended
+        assert f"{ended} of 2 trials ended" in report.summary()[0]
+
+
 def test_pruning_spared_the_steps_that_were_planned():
     told = facts.compute(TRIALS, {"epochs": 4}, lambda params: params["epochs"])
     assert (told.steps, told.seconds) == (4 + 1 + 4 + 2 + 4 + 4, 190.0)
@@ -75,6 +95,17 @@ def test_the_history_is_in_the_order_in_which_trials_ended():
     assert [v for _, v in facts.running_best(points, "minimize")] == [0.8, 0.8, 0.75, 0.75]
     pruned = facts.history(TRIALS, as_pruned=True)[-1]
     assert (pruned.value, pruned.complete, pruned.training_seconds) == (0.5, False, 20.0)
+
+
+def test_a_retry_of_an_audited_trial_is_shown_as_the_pruned_one_it_would_have_been():
+    mark = {"trial": 0, "step": 2, "value": 0.5}
+    first = trial(0, TrialState.FAIL, [0.2, 0.5, 0.8], reason="lost", audit=mark)
+    again = trial(1, TrialState.COMPLETE, [0.2, 0.5, 0.8, 0.95], lineage=0, audit=mark, retry_of=0)
+    (point,) = facts.history([first, again], as_pruned=True)
+    assert (point.value, point.complete, point.training_seconds) == (0.5, False, 20.0)
+    (point,) = facts.history([first, again])
+    assert (point.value, point.complete, point.training_seconds) == (0.95, True, 40.0)
+    assert again.user_attrs["audit"] == mark
 
 
 def points(values, *, control, seconds=10.0):

@@ -25,9 +25,9 @@ def cv_results(study: Study) -> dict[str, list[Any]]:
     """Columns by scikit-learn's names, one value per candidate in order of trial number.
 
     Candidates are the trials that have ended, without attempts that another one goes on with. A
-    fold that was not run, a parameter that does not apply and a mean over no fold are None. Means
-    and deviations are over the folds that were run. Candidates that are not COMPLETE share the
-    last rank.
+    fold that was not run, a parameter that does not apply and a mean over no fold are None; a score
+    that was no finite number is NaN. Means and deviations are over the folds that were run.
+    Candidates that are not COMPLETE share the last rank.
 
     Raises:
         SearchError: the study is not cross-validated.
@@ -73,16 +73,20 @@ def write_cv_results(study: Study, out: TextIO) -> None:
 
 
 def _curve(trial: FrozenTrial, name: str) -> list[float]:
-    curve: list[float] = trial.user_attrs.get(CURVES, {}).get(name, [])
-    return curve
+    curve = trial.user_attrs.get(CURVES, {}).get(name, [])
+    return [math.nan if value is None else value for value in curve]
 
 
 def _mean_and_std(values: Sequence[list[float]]) -> tuple[list[Any], list[Any]]:
     """Per candidate, over the folds it has; None for one that has none."""
     return (
         [fmean(folds) if folds else None for folds in values],
-        [pstdev(folds) if folds else None for folds in values],
+        [_deviation(folds) if folds else None for folds in values],
     )
+
+
+def _deviation(values: list[float]) -> float:
+    return math.nan if any(map(math.isnan, values)) else pstdev(values)
 
 
 def _ranks(trials: Sequence[FrozenTrial], direction: str) -> Iterator[int]:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -118,6 +119,30 @@ def test_pruned_candidates_lack_folds_and_share_the_last_rank(run_study) -> None
     assert results["split2_train_score"][3] is None
     assert results["rank_test_score"][1::2] == [3, 3]
     assert sorted(results["rank_test_score"][0::2]) == [1, 2]
+
+
+class Undefined(Digits):
+    """Scores that are not defined for a fold, as a metric of a class that it lacks."""
+
+    def run(self, run: search.Run) -> float:
+        return cross_validate(
+            run,
+            3,
+            lambda fold: Fold(
+                fold_score=0.5,
+                fold_train_score=math.nan if fold.index == 1 else 1.0,
+                fit_seconds=0.25,
+                score_seconds=0.5,
+            ),
+        )
+
+
+def test_a_score_that_is_not_defined_makes_its_means_so(run_study) -> None:
+    results = cv_results(run_study(SPEC.replace(":Digits", ":Undefined") + GRID))
+    assert results["mean_test_score"] == [0.5] * 4
+    assert results["split0_train_score"] == [1.0] * 4
+    for name in ("split1_train_score", "mean_train_score", "std_train_score"):
+        assert all(math.isnan(value) for value in results[name])
 
 
 def test_a_holdout_study_has_no_cv_results(make_study) -> None:

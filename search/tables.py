@@ -82,9 +82,10 @@ def ending(trial: FrozenTrial) -> str:
 
 def write_csv(study: Study, out: TextIO) -> None:
     """Every trial with every parameter, one column each."""
-    writer = csv.DictWriter(out, columns(study.trials, study.spec.fixed))
+    trials, fixed = study.trials, study.spec.fixed
+    writer = csv.DictWriter(out, columns(trials, fixed))
     writer.writeheader()
-    writer.writerows(records(study.trials, study.spec.fixed))
+    writer.writerows(records(trials, fixed))
 
 
 def print_best(study: Study, *, as_json: bool) -> None:

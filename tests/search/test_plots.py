@@ -28,6 +28,17 @@ def study(make_study):
     return study
 
 
+def test_a_trial_of_a_new_branch_may_begin_while_the_csv_is_written(make_study, monkeypatch):
+    study = make_study(trials=1)
+    before = study.trials
+    search.work(study)
+    looks = iter([before, study.trials])
+    monkeypatch.setattr(type(study), "trials", property(lambda self: next(looks)))
+    text = io.StringIO()
+    write_csv(study, text)
+    assert len(text.getvalue().splitlines()) == 1
+
+
 def test_the_frame_has_a_row_per_trial_with_the_columns_of_the_csv(study):
     frame = study.trials_frame()
     assert frame["value"].tolist() == [trial.value for trial in study.trials]

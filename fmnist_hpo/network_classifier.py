@@ -22,6 +22,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import softmax
 from fmnist_hpo.models import build
 from fmnist_hpo.preprocessing import Preprocessing, normalization
+from fmnist_hpo.rules import Integer, Number
 from fmnist_hpo.training_loop import VALIDATION_BATCH
 
 __all__ = ["NetworkClassifier"]
@@ -30,6 +31,8 @@ __all__ = ["NetworkClassifier"]
 _training = threading.Lock()
 
 _OWN = ("validation_fraction", "patience", "random_state")  # no parameters of a study file
+_PATIENCE = Integer(1, 10_000)  # epochs, as many as there can be
+_VALIDATION_FRACTION = Number(0.0, 1.0, open_high=True)
 
 
 class _Stopped(Exception):
@@ -54,20 +57,22 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Data or a parameter break a rule, or the loss is not finite any more.
+            Data or a parameter break a rule, or the loss is not finite any more. What was fitted
+            before is as it was.
         """
-        images, labels = self._check(X, y)
-        self.classes_, encoded = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(f"need labels of at least 2 classes, got 1 class, {self.classes_}")
-        with _value_errors():
+        with self._whole_or_not_at_all():
             network, config = self._configs()
+            patience = self._patience()
+            images, labels = self._check(X, y)
+            self.classes_, encoded = np.unique(labels, return_inverse=True)
+            if len(self.classes_) < 2:
+                raise ValueError(f"need labels of at least 2 classes, got 1 class, {self.classes_}")
             seed = self._draw_seed()
             examples = self._examples(images, encoded)
             part = self._split(examples, seed)
             self._scale = normalization(config.normalization, examples, part)
             self._passes, self.history_ = 0, ()
-            self._train(network, config, examples, part, seed, self._patience())
+            self._train(network, config, examples, part, seed, patience)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
@@ -91,18 +96,18 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         first = not hasattr(self, "classes_")
         if first and classes is None:
             raise ValueError("need classes in the first call of partial_fit, got None")
-        images, labels = self._check(X, y, reset=first)
-        known = np.unique(classes) if classes is not None else self.classes_
-        if not first and not np.array_equal(known, self.classes_):
-            raise ValueError(
-                f"need the classes of the first call, {self.classes_}, got classes={classes!r}"
-            )
-        if not np.isin(labels, known).all():
-            strange = np.setdiff1d(labels, known)
-            raise ValueError(f"need labels among the classes {known}, got {strange}")
-        self.classes_ = known
-        with _value_errors():
+        with self._whole_or_not_at_all():
             network, config = self._configs()
+            images, labels = self._check(X, y, reset=first)
+            known = np.unique(classes) if classes is not None else self.classes_
+            if not first and not np.array_equal(known, self.classes_):
+                raise ValueError(
+                    f"need the classes of the first call, {self.classes_}, got classes={classes!r}"
+                )
+            if not np.isin(labels, known).all():
+                strange = np.setdiff1d(labels, known)
+                raise ValueError(f"need labels among the classes {known}, got {strange}")
+            self.classes_ = known
             config = replace(config, epochs=1, schedule="constant")
             examples = self._examples(images, np.searchsorted(known, labels))
             part = split(examples, validation_fraction=0.0)
@@ -112,7 +117,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 self._passes, self.history_ = 0, ()
             seed = (self._draw_seed() + self._passes) % 2**31
             self._train(network, config, examples, part, seed, math.inf, start)
-        self._passes += 1
+            self._passes += 1
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -137,6 +142,17 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         probable = self.predict_proba(X).argmax(axis=1)
         predicted: NDArray[Any] = self.classes_[probable]
         return predicted
+
+    @contextlib.contextmanager
+    def _whole_or_not_at_all(self) -> Iterator[None]:
+        """Everything that is assigned inside is taken back where that fails or is interrupted."""
+        before = dict(self.__dict__)
+        try:
+            with _value_errors():
+                yield
+        except BaseException:
+            self.__dict__ = before
+            raise
 
     def _train(
         self,
@@ -219,15 +235,13 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _patience(self) -> float:
         if self.patience is None:
             return math.inf
-        if isinstance(self.patience, bool) or not self.patience >= 1:
-            raise InputError(
-                f"need patience >= 1 epochs or None, got {self.patience!r}; 5 is usual"
-            )
-        return float(self.patience)
+        return float(_PATIENCE.check("patience", self.patience))
 
     def _split(self, examples: Examples, seed: int) -> Split:
         """What is trained on and, with patience, what is held out."""
-        fraction = 0.0 if self.patience is None else self.validation_fraction
+        fraction = 0.0
+        if self.patience is not None:
+            fraction = _VALIDATION_FRACTION.check("validation_fraction", self.validation_fraction)
         part = split(examples, validation_fraction=fraction, seed=seed)
         if self.patience is not None and not len(part.validation):
             raise InputError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.stats import loguniform, randint
 from sklearn.base import clone
 from sklearn.decomposition import PCA
+from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
 from sklearn.model_selection import (
     HalvingRandomSearchCV,
@@ -264,7 +265,9 @@ def test_in_every_search(train: Arrays, held_out: Arrays, tmp_path: Path) -> Non
         ({"hidden_units": 0}, "need 1 <= hidden_units"),
         ({"layers": 3, "hidden_units": (8, 8)}, "hidden_units_2 is missing"),
         ({"optimizer": "adan"}, "did you mean 'adam'"),
-        ({"patience": 0}, "need patience >= 1"),
+        ({"patience": 0}, "need 1 <= patience"),
+        ({"patience": "3"}, "patience must be a whole number, got '3'"),
+        ({"patience": 3, "validation_fraction": "0.1"}, "validation_fraction must be a number"),
         ({"patience": 3, "validation_fraction": 0.0}, "at least one sample to validate"),
         ({"optimizer": "sgd", "learning_rate": 1000.0, "epochs": 5}, "a smaller learning_rate"),
     ],
@@ -273,6 +276,30 @@ def test_bad_parameters_are_one_line(train: Arrays, params: dict[str, Any], said
     with pytest.raises(ValueError, match=said) as caught:
         clone(ANN).set_params(**params).fit(*train)
     assert "\n" not in str(caught.value)
+
+
+DIVERGING: dict[str, Any] = {"optimizer": "sgd", "learning_rate": 1000.0, "epochs": 5}
+
+
+@pytest.mark.parametrize("params", [{"learning_rate": -1.0}, DIVERGING])
+def test_a_fit_that_fails_leaves_what_was_fitted(train: Arrays, params: dict[str, Any]) -> None:
+    images, labels = train
+    model = clone(ANN)
+    small, others = images[:, :14, :14], np.array(["even", "odd", "none"])[labels % 3]
+    for fit in (model.fit, lambda X, y: model.partial_fit(X, y, classes=np.unique(y))):
+        model.set_params(**params)
+        with pytest.raises(ValueError):
+            fit(small, others)
+        with pytest.raises(NotFittedError):
+            model.predict(images)
+    model.set_params(**ANN.get_params()).fit(images, labels)
+    before, fitted = model.predict_proba(images), set(vars(model))
+    with pytest.raises(ValueError):
+        model.set_params(**params).fit(small, others)
+    assert set(vars(model)) == fitted
+    assert (model.image_size_, model.n_features_in_) == ((28, 28), 784)
+    np.testing.assert_array_equal(model.classes_, np.unique(labels))
+    np.testing.assert_array_equal(model.predict_proba(images), before)
 
 
 def test_bad_images_are_refused(train: Arrays) -> None:

@@ -2,14 +2,13 @@
 
 import csv
 import io
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
 from fmnist_hpo.comparison import BATCH, Comparison, Row
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.whole_file import write_whole
 
 __all__ = ["lines", "write_csv"]
 
@@ -46,12 +45,8 @@ def write_csv(comparison: Comparison, path: Path) -> None:
     writer.writeheader()
     writer.writerows(asdict(row) for row in comparison.rows)
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        Path(file.name).chmod(0o644)
-        Path(file.name).replace(path)
+        with write_whole(path, public=True) as file:
+            file.write(text.getvalue().encode())
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror}; make room there or name another file"

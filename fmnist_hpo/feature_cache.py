@@ -3,7 +3,6 @@
 import contextlib
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.whole_file import write_whole
 
 __all__ = ["FeatureCache"]
 
@@ -51,7 +51,9 @@ class FeatureCache:
                 found = _open(path)  # another process may have computed it meanwhile
                 if found is not None:
                     return found
-                _write(path, compute())
+                computed = compute()
+                with write_whole(path, public=False) as file:
+                    np.save(file, computed, allow_pickle=False)
                 self._trim(keep=path)
                 written = _open(path)
         except OSError as error:
@@ -97,16 +99,3 @@ def _open(path: Path) -> NDArray[Any] | None:
     except (OSError, ValueError):
         return None
     return array
-
-
-def _write(path: Path, array: NDArray[Any]) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

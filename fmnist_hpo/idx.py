@@ -8,7 +8,6 @@ import gzip
 import hashlib
 import math
 import os
-import tempfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.whole_file import write_whole
 
 __all__ = ["cache_directory", "content_hash", "locate", "open_idx"]
 
@@ -111,24 +111,16 @@ def _decompressed(path: Path, digest: str) -> Path:
     target = folder / digest
     if target.is_file() and content_hash(target) == digest:
         return target
-    temporary = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, delete=False) as out:
-            temporary = Path(out.name)
+        with write_whole(target, public=False) as out:
             for chunk in _chunks(path):
                 out.write(chunk)
-            out.flush()
-            os.fsync(out.fileno())
-        temporary.replace(target)
     except OSError as error:
         raise InputError(
             f"{folder} must be writable to hold decompressed images, got: "
             f"{error.strerror or error}; free space, or set XDG_CACHE_HOME to another directory"
         ) from None
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
     return target
 
 

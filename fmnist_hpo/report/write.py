@@ -1,6 +1,5 @@
 """`write_report`: the page and its figures, into a folder."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from fmnist_hpo.comparison import Comparison, compare
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
+from fmnist_hpo.whole_file import write_whole
 from search.display import clock
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
 from search.report.sections import StudyReport
@@ -34,7 +34,10 @@ def write_report(studies: Sequence[Study], directory: Path) -> Path:
     page = directory / "report.html"
     try:
         for name, data in make_page(studies).files().items():
-            _write(directory / name, data)
+            path = directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with write_whole(path, public=True) as file:
+                file.write(data)
     except OSError as error:
         raise InputError(f"cannot write the report into {directory}: {error.strerror}") from error
     return page
@@ -247,12 +250,3 @@ def _chosen(model: Model) -> list[Section]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(data)
-    Path(file.name).chmod(0o644)
-    Path(file.name).replace(path)

@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -224,6 +225,10 @@ def _numeric(kind: str, table: Mapping[str, Any], where: str) -> BaseDistributio
         raise SpecError(f"{where}: {kind} must be [low, high], two {kind}s, got {bounds!r}")
     low, high = bounds
     log, step = table.get("log", False), table.get("step")
+    if not all(map(_is_finite, bounds)):
+        raise SpecError(
+            f"{where}: {kind} must be [low, high], two finite numbers, got {bounds!r}; bound it"
+        )
     if not low <= high:
         raise SpecError(f"{where}: need low <= high, got low={low}, high={high}; swap them")
     if not isinstance(log, bool):
@@ -231,13 +236,21 @@ def _numeric(kind: str, table: Mapping[str, Any], where: str) -> BaseDistributio
     if log and low <= 0:
         raise SpecError(f"{where}: log = true needs low > 0, got low={low}; raise low or drop log")
     if step is not None:
-        if isinstance(step, bool) or not isinstance(step, number) or step <= 0:
+        if (
+            isinstance(step, bool)
+            or not isinstance(step, number)
+            or not (step > 0 and _is_finite(step))
+        ):
             raise SpecError(f"{where}: step must be a positive {kind}, got {step!r}")
         if log:
             raise SpecError(f"{where}: log and step exclude each other, got both; drop one")
     if kind == "int":
         return IntDistribution(low, high, log=log, step=int(step or 1))
     return FloatDistribution(float(low), float(high), log=log, step=step)
+
+
+def _is_finite(number: float) -> bool:
+    return abs(number) <= sys.float_info.max  # exact for any int, false for NaN
 
 
 def _when(table: Any, known: Mapping[str, Any], where: str) -> dict[str, tuple[Value, ...]]:
@@ -250,6 +263,15 @@ def _when(table: Any, known: Mapping[str, Any], where: str) -> dict[str, tuple[V
         _must_be_known(parent, known, "when", where)
         values = tuple(wanted) if isinstance(wanted, list) else (wanted,)
         owner = known[parent]
+        if not values:
+            raise SpecError(
+                f"{where}: when {parent} = [] can never hold; list a value, or leave it out"
+            )
+        if owner is not None and owner.for_each is not None:
+            raise SpecError(
+                f"{where}: when names {parent!r}, which is sampled for each {owner.for_each} and "
+                "has no value of its own; name a parameter that is sampled once"
+            )
         for value in values:
             if owner is not None and not _contains(owner.distribution, value):
                 raise SpecError(

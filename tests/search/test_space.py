@@ -1,5 +1,7 @@
 """Declared parameters: conditions, ranges, grids, and the message for each mistake."""
 
+import math
+
 import optuna
 import pytest
 
@@ -114,6 +116,23 @@ def test_a_grid_needs_steps() -> None:
             {"opt": {"choice": ["sgd"]}, "a": {"float": [0, 1], "when": {"opt": "adam"}}},
             "when opt = 'adam' can never hold; one of 'sgd'",
         ),
+        (
+            {"opt": {"choice": ["sgd"]}, "a": {"float": [0, 1], "when": {"opt": []}}},
+            r"when opt = \[\] can never hold; list a value",
+        ),
+        (
+            {
+                "n": {"int": [1, 3]},
+                "c": {"choice": [8, 16], "for_each": "n"},
+                "a": {"float": [0, 1], "when": {"c": 8}},
+            },
+            r"space\.a: when names 'c', which is sampled for each n .*; name a parameter that",
+        ),
+        ({"a": {"float": [0.0, math.inf]}}, r"two finite numbers, got \[0\.0, inf\]; bound it"),
+        ({"a": {"float": [math.nan, 1.0]}}, r"two finite numbers, got \[nan, 1\.0\]"),
+        ({"a": {"float": [0, 10**400]}}, "two finite numbers, got "),
+        ({"a": {"float": [0, 1], "step": math.nan}}, "step must be a positive float, got nan"),
+        ({"a": {"float": [0, 1], "step": math.inf}}, "step must be a positive float, got inf"),
         (
             {"n": {"float": [0, 1]}, "a": {"int": [0, 1], "for_each": "n"}},
             "for_each needs an integer parameter, and n is none",

@@ -54,7 +54,7 @@ def create(
     """Create a study from a study file, or open the one created from the same content.
 
     Args:
-        spec: a path, or the text of a study file.
+        spec: a path, or the text of a study file; a line that ends in .toml is a path.
         storage: see `search.storage.open_storage`.
         checkpoints: a directory or s3://bucket/prefix; default runs/NAME/checkpoints, or where
             the study that exists says.
@@ -69,6 +69,8 @@ def create(
     from search.storage import open_storage
     from search.study import create_study
 
+    if isinstance(spec, str) and spec.endswith(".toml") and "\n" not in spec:
+        spec = Path(spec)
     parsed = read_spec(spec) if isinstance(spec, Path) else parse_spec(spec, where="the spec")
     opened = open_storage(storage)
     try:

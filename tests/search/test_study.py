@@ -37,6 +37,16 @@ def test_checkpoints_are_looked_for_where_whoever_goes_on_says(make_study, tmp_p
     assert fresh.checkpoints.address == str(Path("runs/other/checkpoints"))
 
 
+def test_a_study_file_may_be_named_by_a_string(tmp_path, sqlite_url):
+    file = tmp_path / "my.toml"
+    file.write_text(toy_spec(name="from-a-file"))
+    study = search.create(str(file), storage=sqlite_url)
+    study.storage.close()
+    assert study.name == "from-a-file"
+    with pytest.raises(SpecError, match=r"cannot read the study file none\.toml"):
+        search.create("none.toml", storage=sqlite_url)
+
+
 def test_several_processes_may_create_a_study_at_once(sqlite_url, tmp_path):
     uids, errors = [], []
 

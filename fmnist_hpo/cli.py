@@ -18,7 +18,6 @@ from search.verbs import open_named
 if TYPE_CHECKING:
     from fmnist_hpo.bundle import Bundle
     from fmnist_hpo.metrics import Metrics
-    from fmnist_hpo.winner import Measured
     from search.study import Study
 
 __all__ = ["main"]
@@ -143,10 +142,12 @@ def _prepare(args: argparse.Namespace) -> None:
 def _describe(study: "Study") -> list[tuple[str, str]]:
     from fmnist_hpo.environment import processor
     from fmnist_hpo.image_problem import ImageProblem
+    from fmnist_hpo.winner import refuse_foreign_bundle
 
     lines = [("processor", processor())]
     problem = study.problem
     if isinstance(problem, ImageProblem):
+        refuse_foreign_bundle(study)
         name = "Fashion-MNIST" if problem.known else "idx files"
         sums = problem.fingerprint()
         files = ", ".join(
@@ -168,27 +169,27 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
 
     A study of something else than models of images has nothing to export: its best is named.
     """
+    from fmnist_hpo import winner
     from fmnist_hpo.bundle import Bundle
     from fmnist_hpo.image_problem import ImageProblem
     from fmnist_hpo.showcase import showcase
-    from fmnist_hpo.winner import bundle_path, export_trial, measure, recorded
 
     if not isinstance(study.problem, ImageProblem):
         return say_best(study)
-    best = study.best
-    path = bundle_path(study)
-    measured = recorded(study)
-    if not path.exists():
+    winner.refuse_foreign_bundle(study)
+    best, path = study.best, winner.bundle_path(study)
+    bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
+    if bundle is None or (sealed and bundle.provenance["trial"] != best.number):
         print(f"exporting trial {best.number} to {path}", flush=True)
-        bundle = export_trial(study, best.number, path, refit=args.refit, say=_say)
-    else:
-        bundle = Bundle.open(path)
-    if measured is None:
+        bundle = winner.export_trial(study, best.number, path, refit=args.refit, say=_say)
+    elif args.refit and not bundle.provenance["refit"]:
+        print(f"{path} is not refitted: `{PROG} export {study.name} --refit` replaces it")
+    if sealed:
         print("measuring the test set, once", flush=True)
-        measured = measure(study, bundle, again=False)
+        winner.measure(study, bundle, again=False)
         bundle = Bundle.open(path)  # with the measurement in it
     showcase(study, bundle)
-    _summary(study, path, measured)
+    _summary(study, bundle)
     return 0
 
 
@@ -196,21 +197,24 @@ def _say(line: str) -> None:
     print(line, flush=True)  # training takes minutes, also where the output is a pipe
 
 
-def _summary(study: "Study", path: Path, measured: "Measured") -> None:
-    from fmnist_hpo.bundle import Bundle
+def _summary(study: "Study", bundle: "Bundle") -> None:
+    from fmnist_hpo.winner import measurements, recorded
     from search.display import show_params
 
-    best = study.best
-    bundle = Bundle.open(path)
-    test = measured.evaluation.metrics
-    how = f"trained on {bundle.provenance['trained_on']:,} images"
-    times = "measured once" if measured.count == 1 else f"measured {measured.count} times"
+    best, measured = study.best, recorded(study, bundle)
+    number, count = bundle.provenance["trial"], measurements(study)
+    times = "once" if count == 1 else f"{count} times"
     print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
-    print(f"test        {_with_interval(test)} ({times}; {how})")
-    print(f"bundle      {path}")
+    if measured is None:
+        print(f"test        not measured of this bundle; another of the study was, {times}")
+    else:
+        how = f"measured {times}; trained on {bundle.provenance['trained_on']:,} images"
+        print(f"test        {_with_interval(measured.evaluation.metrics)} ({how})")
+    of = "" if number == best.number else f" (of trial {number})"
+    print(f"bundle      {bundle.path}{of}")
     print(f"next        {PROG} reproduce {study.name}")
-    print(f"            {PROG} predict {path} IMAGE.png")
+    print(f"            {PROG} predict {bundle.path} IMAGE.png")
     print(f"            {PROG} trials {study.name}")
 
 
@@ -233,9 +237,11 @@ def _with_interval(metrics: "Metrics") -> str:
 
 def _export(args: argparse.Namespace) -> int:
     from fmnist_hpo.showcase import showcase
-    from fmnist_hpo.winner import bundle_path, export_trial
+    from fmnist_hpo.winner import bundle_path, export_trial, refuse_foreign_bundle
 
     study = open_named(args, APPLICATION)
+    if args.out is None:
+        refuse_foreign_bundle(study)
     out = args.out or bundle_path(study)
     bundle = export_trial(study, args.trial, out, refit=args.refit, say=_say)
     showcase(study, bundle)

@@ -20,7 +20,7 @@ from fmnist_hpo.classical import threads
 from fmnist_hpo.inference import kind_of
 from fmnist_hpo.predict import load_model
 from fmnist_hpo.predictions import FILE, Predictions
-from fmnist_hpo.winner import Measured, bundle_path, recorded
+from fmnist_hpo.winner import Measured, bundle_path, find_bundle, recorded
 from search.study import Study
 
 __all__ = ["Comparison", "Paired", "Row", "compare", "mcnemar"]
@@ -84,8 +84,8 @@ def compare(studies: Sequence[Study]) -> Comparison:
     rows, missing = [], []
     predictions: dict[str, Predictions] = {}
     for study in studies:
-        path, measured = bundle_path(study), recorded(study)
-        bundle = Bundle.open(path) if path.exists() else None
+        path, bundle = bundle_path(study), find_bundle(study)
+        measured = recorded(study, bundle)
         rows.append(_row(study, bundle, measured))
         if bundle is None:
             missing.append(f"{study.name}: no bundle in {path}; `fmnist-hpo export {study.name}`")

@@ -36,6 +36,7 @@ class Provenance:
     """Where the exported weights come from."""
 
     study: str
+    study_uid: str  # ours: of two studies of one name each has its own
     trial: int
     params: Mapping[str, Any]
     seed: int

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
     from fmnist_hpo.evaluation import Evaluation
 
-__all__ = ["Measured", "bundle_path", "export_trial", "measure", "recorded"]
+__all__ = [
+    "Measured",
+    "bundle_path",
+    "export_trial",
+    "find_bundle",
+    "measure",
+    "measurements",
+    "recorded",
+    "refuse_foreign_bundle",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +37,39 @@ class Measured:
     """A measurement of the test set, and how many the study has had."""
 
     evaluation: "Evaluation"
-    count: int
+    count: int  # of the study's measurements, whatever was measured
 
 
 def bundle_path(study: Study) -> Path:
     """Where a study's bundle lies unless told otherwise."""
     return Path("runs") / study.name / "bundle"
+
+
+def find_bundle(study: Study) -> Bundle | None:
+    """The bundle where `run` and `export` put it; None when there is none of this very study.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = bundle_path(study)
+    if not path.exists():
+        return None
+    bundle = Bundle.open(path)
+    return bundle if bundle.provenance.get("study_uid") == study.uid else None
+
+
+def refuse_foreign_bundle(study: Study) -> None:
+    """Refuse to go on where the study's bundle would replace that of another one of its name.
+
+    Raises:
+        InputError: such a bundle is there.
+    """
+    path = bundle_path(study)
+    if path.exists() and find_bundle(study) is None:
+        raise InputError(
+            f"{path} holds the bundle of another study called {study.name!r}; move it away, and "
+            "the same command goes on"
+        )
 
 
 def export_trial(
@@ -48,6 +84,8 @@ def export_trial(
 
     A network's training is saved after each epoch: one that is broken off goes on there.
 
+    What was measured of this very model before is in the bundle again.
+
     Args:
         number: of the trial; None for the best.
         refit: train the configuration anew on all training images together. A cross-validated
@@ -57,7 +95,7 @@ def export_trial(
     Raises:
         SearchError, InputError: no such trial, other data, a full disk.
     """
-    from fmnist_hpo import export
+    from fmnist_hpo import evaluation, export
 
     trial = study.trial(number)
     problem = _problem(study)
@@ -97,6 +135,7 @@ def export_trial(
         fold_curves=_fold_curves(trial) if problem.folds is not None else None,
         provenance=export.Provenance(
             study=study.name,
+            study_uid=study.uid,
             trial=trial.number,
             params=params,
             seed=seed,
@@ -116,6 +155,9 @@ def export_trial(
     )
     if refit:
         checkpoints.delete(lineage)
+    measured = recorded(study, bundle)
+    if measured is not None:
+        bundle = evaluation.attach(bundle, measured.evaluation, measured.count)
     return bundle
 
 
@@ -133,10 +175,10 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     """
     from fmnist_hpo import evaluation
 
-    if bundle.provenance["study"] != study.name:
+    if bundle.provenance.get("study_uid") != study.uid:
         raise InputError(
-            f"bundle {bundle.path} is of study {bundle.provenance['study']!r}, got study "
-            f"{study.name!r}; name its own study"
+            f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.address}; "
+            "name its own storage with --storage, or export the study's trial anew"
         )
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
     measured = evaluation.evaluate(bundle, _problem(study).directory)
@@ -150,15 +192,29 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     return Measured(evaluation=measured, count=count)
 
 
-def recorded(study: Study) -> Measured | None:
-    """The last measurement in the study's storage; None when the test set is still sealed."""
+def measurements(study: Study) -> int:
+    """How often the study's test set was measured."""
+    return len(evaluations.measurements(study.storage, study.uid))
+
+
+def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
+    """The last measurement of a bundle's model in the study's storage; None when there is none.
+
+    Args:
+        bundle: None for the best trial's, refitted or not.
+    """
     from fmnist_hpo.evaluation import Evaluation
 
     found = evaluations.measurements(study.storage, study.uid)
-    if not found:
-        return None
-    last = found[-1]
-    return Measured(evaluation=Evaluation.from_json(last.payload["evaluation"]), count=len(found))
+    for one in reversed(found):
+        if bundle is None:
+            same = one.payload["trial"] == study.best.number
+        else:
+            same = all(one.payload[key] == bundle.provenance[key] for key in ("trial", "refit"))
+        if same:
+            stored = Evaluation.from_json(one.payload["evaluation"])
+            return Measured(evaluation=stored, count=len(found))
+    return None
 
 
 def _problem(study: Study) -> ImageProblem:

@@ -2,7 +2,6 @@
 
 import functools
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from optuna.trial import FrozenTrial
@@ -12,30 +11,17 @@ from fmnist_hpo.comparison import Row
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.predictions import FILE, Predictions
-from fmnist_hpo.winner import bundle_path
+from fmnist_hpo.winner import Measured, find_bundle, measurements, recorded
 from search.errors import ProblemError
 from search.report.facts import fit_of, training_seconds
 from search.study import Study
 
-__all__ = ["Model", "confused", "find_bundle"]
-
-
-def find_bundle(study: Study) -> Bundle | None:
-    """The bundle where `run` and `export` put it; None when there is none of this study.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    path = bundle_path(study)
-    if not Path(path).exists():
-        return None
-    bundle = Bundle.open(path)
-    return bundle if bundle.provenance["study"] == study.name else None
+__all__ = ["Model", "confused"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The best trial of a study, and its bundle where it was exported."""
+    """The best trial of a study, its bundle where it was exported, and its measurement."""
 
     study: str
     metric: str
@@ -43,18 +29,13 @@ class Model:
     validation_images: int | None
     bundle: Bundle | None
     row: Row  # what the model costs
+    measured: Measured | None  # of this model; None also when only another one was
+    evaluations: int  # how often the study's test set was measured
 
     @functools.cached_property
     def test(self) -> Metrics | None:
-        """What the one sealed measurement found; None while the test set is sealed."""
-        stored = self.bundle.metrics["test"] if self.bundle else None
-        return Metrics.from_json(stored) if stored else None
-
-    @property
-    def evaluations(self) -> int:
-        """How often the study's test set was measured."""
-        stored = self.bundle.metrics["test"] if self.bundle else None
-        return int(stored["evaluations"]) if stored else 0
+        """What the one sealed measurement found; None without one of this model."""
+        return self.measured.evaluation.metrics if self.measured else None
 
     @functools.cached_property
     def predictions(self) -> Predictions | None:
@@ -111,13 +92,16 @@ class Model:
         Raises:
             InputError: it is damaged.
         """
+        bundle = find_bundle(study)
         return cls(
             study=study.name,
             metric=study.spec.metric,
             trial=trial,
             validation_images=_validation_images(study),
-            bundle=find_bundle(study),
+            bundle=bundle,
             row=row,
+            measured=recorded(study, bundle),
+            evaluations=measurements(study),
         )
 
 

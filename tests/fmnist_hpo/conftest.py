@@ -79,6 +79,7 @@ def trained(fashion_dir: Path) -> Trained:
     assert result.val_accuracy is not None
     provenance = Provenance(
         study="small",
+        study_uid="0123",
         trial=3,
         params={"family": "cnn", "channels_0": 8, "channels_1": 16},
         seed=1,

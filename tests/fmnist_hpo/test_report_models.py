@@ -1,13 +1,12 @@
 """The report's figures on classes and models, by the data in them and other programs' results."""
 
 import dataclasses
-from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from fmnist_hpo.bundle import Bundle, to_json
+from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.comparison import Row
 from fmnist_hpo.evaluation import Evaluation, attach, evaluate
 from fmnist_hpo.metrics import CALIBRATION_BINS, Metrics, calibration_bins
@@ -76,14 +75,16 @@ def test_a_cross_validated_model_is_judged_by_the_means_of_its_folds(model):
 
 
 def test_the_hardest_class_is_one_that_has_images(model):
-    stored = metrics([[5, 0, 1], [0, 0, 0], [2, 0, 6]]).to_json() | {"evaluations": 1}
-    bundle = Bundle(path=Path("x"), files={"metrics.json": to_json({"test": stored})})
-    *_, hardest = _accuracy_lines(dataclasses.replace(model, bundle=bundle))
+    found = Evaluation(metrics=metrics([[5, 0, 1], [0, 0, 0], [2, 0, 6]]), hashes={})
+    measured = Measured(evaluation=found, count=1)
+    *_, hardest = _accuracy_lines(dataclasses.replace(model, measured=measured))
     assert hardest.startswith("Hardest: a (F1 76.9 %)")
 
 
 def test_a_model_without_a_bundle_leaves_cells_empty(model):
-    bare = dataclasses.replace(model, bundle=None, validation_images=None, row=row())
+    bare = dataclasses.replace(
+        model, bundle=None, validation_images=None, row=row(), measured=None, evaluations=0
+    )
     assert (bare.test, bare.predictions, bare.latency_ms) == (None, None, None)
     assert bare.training_seconds == 20.0
     assert bare.accuracy == 0.8

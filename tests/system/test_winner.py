@@ -100,6 +100,51 @@ def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
     assert "created on other data (split: " in sliced.error("reproduce", "slice")
 
 
+def test_the_best_is_measured_whatever_was_exported_before(sliced):
+    write(sliced, epochs=1)
+    folder = sliced.directory / "runs" / "slice" / "bundle"
+    sliced("create", "slice.toml")
+    sliced("worker", "slice")
+    best = json.loads(sliced("best", "slice", "--json").stdout)["trial"]
+    other = 1 - best
+    sliced("export", "slice", "--trial", str(other))
+    done = sliced("run", "slice.toml")
+    assert f"exporting trial {best} to runs/slice/bundle" in done.stdout
+    bundle = Bundle.open(folder)
+    assert bundle.provenance["trial"] == best
+    (test,) = re.findall(r"test +(.*) \(measured once", done.stdout)
+
+    sliced("export", "slice")  # what was measured of it is in it again
+    assert Bundle.open(folder).metrics["test"] == bundle.metrics["test"]
+    sliced("export", "slice", "--trial", str(other), "--out", "other")
+    assert Bundle.open(sliced.directory / "other").metrics["test"] is None
+    assert "was measured once" in sliced.error("evaluate", "other")
+    assert sliced("evaluate", "other", "--again").returncode == 0
+    assert f"{test} (measured 2 times" in sliced("run", "slice.toml").stdout
+    (row,) = json.loads(sliced("compare", "slice", "--json").stdout)["rows"]
+    assert row["test_accuracy"] == bundle.metrics["test"]["accuracy"]
+    assert row["test_measurements"] == 2
+    sliced("report", "slice")
+    page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
+    assert re.search(rf"Test accuracy: {test[:7]}.* measured 2 times", page)
+
+
+def test_a_bundle_of_another_study_of_that_name_is_neither_used_nor_replaced(sliced):
+    write(sliced, trials=1, epochs=1)
+    assert sliced("run", "slice.toml").returncode == 0
+    folder = sliced.directory / "runs" / "slice" / "bundle"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    elsewhere = ("--storage", "sqlite:///other.db")
+    line = "holds the bundle of another study called 'slice'; move it away"
+    assert line in sliced.error("run", "slice.toml", *elsewhere)  # before the search
+    sliced("worker", "slice", *elsewhere)
+    assert line in sliced.error("export", "slice", *elsewhere)
+    assert "is not of the study 'slice' in" in sliced.error("evaluate", str(folder), *elsewhere)
+    assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    folder.rename(sliced.directory / "moved")
+    assert "(measured once" in sliced("run", "slice.toml", *elsewhere).stdout
+
+
 def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(sliced):
     write(sliced, trials=1, epochs=80)
     assert sliced("create", "slice.toml").returncode == 0

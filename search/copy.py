@@ -40,7 +40,8 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
     if busy:
         raise SearchError(
             f"a study is copied while nobody works on it, got {name!r} with "
-            f"{len(busy)} at work ({', '.join(busy)}); stop them, or wait until they are reaped"
+            f"{len(busy)} at work ({', '.join(busy)}); stop them, or if they have died start `run` "
+            "or `worker`, which takes their trials over, and stop that"
         )
     (study,) = (s for s in source.optuna.get_all_studies() if s.study_name == name)
     trials = source.optuna.get_all_trials(ledger.study_id, deepcopy=False)

@@ -170,6 +170,30 @@ def test_refuses(pair: tuple[Storage, Storage], filled: Ledger) -> None:
     assert len(target.optuna.get_all_trials(Ledger.open(target, "s").study_id)) == 7
 
 
+def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
+    pair: tuple[Storage, Storage], filled: Ledger
+) -> None:
+    source, target = pair
+    filled.resume()
+    dead = filled.claim("dead")
+    assert dead is not None
+    message = "if they have died start `run` or `worker`.* and stop that"
+    for _ in range(2):
+        with pytest.raises(SearchError, match=message) as caught:
+            copy_study("s", source, target)
+        assert "\n" not in str(caught.value)
+    for update in (
+        schema.lineage.update().where(schema.lineage.c.worker == "dead").values(until=0.0),
+        schema.study.update().values(awake=0.0),
+    ):
+        source.write(lambda session, update=update: session.execute(update))
+    again = filled.claim("alive")
+    assert again is not None
+    assert again.previous == dead.trial.number
+    filled.hand_back(again)
+    copy_study("s", source, target)
+
+
 def test_all_or_nothing(
     pair: tuple[Storage, Storage],
     filled: Ledger,

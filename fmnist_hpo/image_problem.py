@@ -40,6 +40,8 @@ class ImageProblem(ABC):
 
     #: Whether the last checkpoint of a held-out trial holds its model.
     keeps_model = True
+    #: See `search.Problem`.
+    returns = ("val_accuracy", "maximize")
 
     def __init__(self, settings: Mapping[str, Any], folds: int | None = None) -> None:
         for key in settings:

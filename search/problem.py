@@ -86,6 +86,9 @@ class Problem(Protocol):
     the table is wrong. A problem that takes a second argument `folds: int | None = None` can be
     studied with `mode = "cross-validation"`: given a number, its steps are folds, and its `run` is
     most simply `search.cross_validate`.
+
+    A problem with an attribute `returns`, a metric's name and "maximize" or "minimize", has study
+    files refused that say otherwise.
     """
 
     def check(self, params: Mapping[str, Any]) -> None:

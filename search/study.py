@@ -15,7 +15,14 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search.checkpoint import CheckpointStore
-from search.errors import NoResult, ProblemError, SearchError, StorageError, StudyChanged
+from search.errors import (
+    NoResult,
+    ProblemError,
+    SearchError,
+    SpecError,
+    StorageError,
+    StudyChanged,
+)
 from search.ledger import Ledger, Row, Timing
 from search.optuna_storage import OptunaStorage
 from search.problem import Problem
@@ -258,12 +265,21 @@ def validate(spec: StudySpec) -> Problem:
     """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
 
     Raises:
-        SpecError: the sampler or the pruner refuses an option's value.
+        SpecError: the sampler or the pruner refuses an option's value, or the problem returns
+            another metric.
         ProblemError: the problem refuses its settings or a parameter.
     """
     make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
     make_pruner(spec.pruner.name, spec.pruner.options)
     problem = load_problem(spec)
+    returned = getattr(problem, "returns", None)
+    if returned not in (None, (spec.metric, spec.direction)):
+        metric, direction = returned
+        raise SpecError(
+            f"the problem {spec.problem!r} returns {metric!r}, to {direction}, got metric "
+            f'{spec.metric!r} and direction {spec.direction!r}; write metric = "{metric}" and '
+            f'direction = "{direction}"'
+        )
     _check_params(problem, spec)
     return problem
 

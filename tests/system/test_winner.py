@@ -100,6 +100,20 @@ def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
     assert "created on other data (split: " in sliced.error("reproduce", "slice")
 
 
+def test_a_metric_that_is_not_returned_is_refused(sliced):
+    write(sliced)
+    file = sliced.directory / "slice.toml"
+    text = file.read_text()
+    for wrong in (
+        text.replace("val_accuracy", "val_loss").replace("maximize", "minimize"),
+        text.replace("maximize", "minimize"),
+    ):
+        file.write_text(wrong)
+        line = sliced.error("run", "slice.toml")
+        assert "returns 'val_accuracy', to maximize, got metric 'val_" in line
+        assert not (sliced.directory / "runs" / "slice").exists()
+
+
 def test_the_best_is_measured_whatever_was_exported_before(sliced):
     write(sliced, epochs=1)
     folder = sliced.directory / "runs" / "slice" / "bundle"

@@ -104,7 +104,7 @@ def _training(provenance: Mapping[str, Any]) -> str:
     if provenance["folds"] is not None:
         chosen = f"the mean of {provenance['folds']} stratified folds of {tuned:,} images"
     else:
-        chosen = f"a validation part of {tuned:,} images"
+        chosen = f"a part held out of {tuned:,} images"
     return (
         f"Its configuration was chosen by {chosen}; then it was trained on all {trained:,} "
         "training images, those that had chosen it included."

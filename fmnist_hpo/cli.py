@@ -325,7 +325,12 @@ def _data(args: argparse.Namespace) -> int:
     from fmnist_hpo import data
 
     _prepare(args)
-    directory = data.find(None)
+    directory = data.look() if args.action == "verify" else data.find()
+    if directory is None:
+        raise InputError(
+            "Fashion-MNIST is not on this machine; fetch it with `data fetch`, or name its "
+            "directory with --data-dir"
+        )
     sums = data.verify(directory)
     for name, digest in sums.items():
         print(f"ok  {digest}  {name}")

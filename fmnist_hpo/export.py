@@ -42,7 +42,7 @@ class Provenance:
     seed: int
     value: float  # the trial's validation accuracy as stored, 0 to 1
     spec_hash: str  # of the frozen study file
-    git_commit: str | None  # of this project where the weights were trained; None: no checkout
+    git_commit: str | None  # of the checkout that exported; None: no checkout
     environment: Mapping[str, str]  # versions, processor, device, threads where they were trained
     refit: bool  # trained anew on all training images; then `split` validates nothing
     folds: int | None  # of the cross-validation that chose it; None: one part was held out

@@ -228,15 +228,17 @@ def _problem(study: Study) -> ImageProblem:
 
 
 def _git_commit() -> str | None:
-    """The commit of this package's checkout; None for an installed wheel."""
-    here = Path(__file__).resolve().parent
-    try:
+    """The commit of this package's checkout; None where it is installed, also within another's."""
+    here = Path(__file__).resolve()
+
+    def git(*args: str) -> str | None:
         done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"],
-            capture_output=True,
-            text=True,
-            check=False,
+            ["git", "-C", str(here.parent), *args], capture_output=True, text=True, check=False
         )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD") if tracked else None
     except OSError:
         return None
-    return done.stdout.strip() or None

@@ -1,0 +1,40 @@
+"""Where an exported model says that it comes from, and what `data verify` leaves undone."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from fmnist_hpo import cli, data, winner
+
+
+def test_the_commit_of_a_checkout_that_merely_lies_around_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*args: str) -> str:
+        who = ("-c", "user.name=t", "-c", "user.email=t@t.invalid")
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *args], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    installed, file = tmp_path / "site-packages", tmp_path / "winner.py"
+    installed.mkdir()
+    for place in (file, installed / "winner.py"):
+        place.touch()
+    git("add", "winner.py")
+    git("commit", "-qm", "theirs")
+    monkeypatch.setattr(winner, "__file__", str(installed / "winner.py"))
+    assert winner._git_commit() is None
+    monkeypatch.setattr(winner, "__file__", str(file))
+    assert winner._git_commit() == git("rev-parse", "HEAD")
+
+
+def test_verify_fetches_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "look", lambda: None)
+    monkeypatch.setattr(data, "find", lambda: pytest.fail("it would have downloaded"))
+    assert cli.main(["data", "verify"]) == 2
+    assert "fetch it with `data fetch`" in capsys.readouterr().err

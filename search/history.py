@@ -27,6 +27,7 @@ class History:
         self._unsettled = Unsettled()
         self._seen: set[int] = set()
         self._best: list[tuple[float, int, int]] = []  # signed value, number, lineage
+        self._fallen: list[int] = []
         self._tried: dict[Hashable, list[tuple[int, int | None]]] = {}  # number, lineage
 
     def add(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
@@ -45,18 +46,25 @@ class History:
             if trial.state is TrialState.COMPLETE and lineage is not None:
                 complete.append((self._sign * trial.values[0], trial.number, lineage))
         if complete:
-            self._best = heapq.nsmallest(self._kept + 1, [*self._best, *complete])
+            before = self.best
+            self._best = heapq.nsmallest(self._kept, [*self._best, *complete])
+            now = self.best
+            self._fallen += [lineage for lineage in before if lineage not in now]
         return unfinished
 
     @property
     def best(self) -> list[int]:
-        """The lineages of the best complete trials, the best first, and of the next one."""
+        """The lineages of the best complete trials, the best first."""
         return [lineage for _, _, lineage in self._best]
+
+    def take_fallen(self) -> list[int]:
+        """The lineages that were among the best and are no longer, each told once."""
+        fallen, self._fallen = self._fallen, []
+        return fallen
 
     def is_among_best(self, value: float) -> bool:
         """Whether a value equals or beats one of the `kept` best known, or these are fewer."""
-        kept = self._best[: self._kept]
-        return len(kept) < self._kept or self._sign * value <= kept[-1][0]
+        return len(self._best) < self._kept or self._sign * value <= self._best[-1][0]
 
     def twin(
         self, trials: Sequence[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int

@@ -244,15 +244,12 @@ def _sweep(study: Study, lineage: int, ending: _Ending, history: History) -> Non
     """Delete checkpoints that nobody will ask for, so that the disk stays bounded."""
     value = ending.value if ending.state is TrialState.COMPLETE else None
     # What others have finished since the history was read can only make ours rank lower.
-    if value is None or not history.is_among_best(value):
+    if value is not None and history.is_among_best(value):
+        history.add(study.trials)
+    if value is None or lineage not in history.best:
         study.checkpoints.delete(lineage)
-        return
-    history.add(study.trials)
-    ranked = history.best
-    if lineage not in ranked[:CHECKPOINTS_KEPT]:
-        study.checkpoints.delete(lineage)
-    elif len(ranked) > CHECKPOINTS_KEPT:  # ours pushed one out
-        study.checkpoints.delete(ranked[CHECKPOINTS_KEPT])
+    for fallen in history.take_fallen():
+        study.checkpoints.delete(fallen)
 
 
 def stop_on_signals(stop: threading.Event, say: Callable[[str], None]) -> None:

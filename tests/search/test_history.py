@@ -41,4 +41,4 @@ def test_the_same_as_looking_at_all_of_them_anew(direction, seed):
             )  # fmt: skip
         found = history.twin(trials, params, number, lineage)
         assert found == twin_anew(trials, params, number, lineage)
-        assert history.best == best_anew(trials, direction, 4)
+        assert history.best == best_anew(trials, direction, 3)

@@ -10,7 +10,8 @@ from optuna.trial import TrialState
 
 import search
 from search.errors import ProblemError, StudyHalted
-from search.worker import CHECKPOINTS_KEPT, trial_seed, work
+from search.history import History
+from search.worker import CHECKPOINTS_KEPT, _Ending, _sweep, trial_seed, work
 
 
 def run(study, *, stop=None):
@@ -259,6 +260,25 @@ def test_checkpoints_of_the_best_are_kept_and_no_others(make_study, tmp_path):
     ranked = sorted(study.trials, key=lambda trial: -trial.value)
     best = {trial.user_attrs["lineage"] for trial in ranked[:CHECKPOINTS_KEPT]}
     assert {lineage for lineage in range(12) if study.checkpoints.load(lineage)} == best
+
+
+def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind(make_study):
+    study = make_study(trials=40)
+    history = History("maximize", CHECKPOINTS_KEPT)
+    value = 0.0
+    for at_once in (1, 1, 1, 1, 1, 2, 3, 7, 1, 2):
+        ended = []
+        for _ in range(at_once):
+            claim = study.ledger.claim("w")
+            study.checkpoints.save(claim.lease.lineage, b"x")
+            value += 1
+            study.ledger.end(claim, TrialState.COMPLETE, value)
+            ended.append((claim.lease.lineage, value))
+        for lineage, of in ended:
+            _sweep(study, lineage, _Ending(state=TrialState.COMPLETE, value=of), history)
+        last = ended[-1][0]
+        best = set(range(max(0, last - CHECKPOINTS_KEPT + 1), last + 1))
+        assert {n for n in range(40) if study.checkpoints.load(n)} == best
 
 
 def test_a_worker_that_was_declared_dead_changes_nothing(make_study):

@@ -55,25 +55,31 @@ def refuses_without_passwords(stack: Stack) -> None:
 
 def kill_a_worker(stack: Stack) -> Busy:
     """SIGKILL a worker in the middle of a trial; which one, and what it had in hand."""
-    until("a worker is in the middle of a trial", 60, lambda: _midway(stack) is not None)
     victim = _midway(stack)
-    assert victim is not None, "its trial ended in this moment"
     stack.crash(victim.container)
     return victim
 
 
-def _midway(stack: Stack) -> Busy | None:
-    return next((busy for busy in stack.busy() if 3 <= busy.step <= STEPS - 4), None)
+def _midway(stack: Stack, other_than: Busy | None = None) -> Busy:
+    """A worker in the middle of a trial, as soon as there is one."""
+    found: list[Busy] = []
+
+    def look() -> bool:
+        found[:] = [
+            busy
+            for busy in stack.busy()
+            if 3 <= busy.step <= STEPS - 4
+            and (other_than is None or busy.container != other_than.container)
+        ]
+        return bool(found)
+
+    until("a worker is in the middle of a trial", 60, look)
+    return found[0]
 
 
 def stop_a_worker(stack: Stack, other_than: Busy) -> None:
     """A worker that is asked to stop hands its trial back in time: code 0, not 137."""
-
-    def others() -> list[Busy]:
-        return [busy for busy in stack.busy() if busy.container != other_than.container]
-
-    until("another worker has a trial", 60, lambda: bool(others()))
-    container = others()[0].container
+    container = _midway(stack, other_than).container
     stack.engine.docker("stop", container)
     code = stack.state(container, "ExitCode")
     assert code == 0, f"a worker that was asked to stop ended with code {code}"

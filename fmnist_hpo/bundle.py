@@ -14,7 +14,7 @@ from typing import Any, Self
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.folder import write_folder
 
-__all__ = ["REMEDY", "Bundle", "to_json"]
+__all__ = ["REMEDY", "Bundle", "check_replaceable", "to_json"]
 
 MANIFEST = "manifest.json"
 FORMAT = "fmnist-hpo bundle 2"
@@ -56,7 +56,8 @@ class Bundle:
                 full or not writable; nothing was changed then.
         """
         bundle = cls(path=path, files=dict(files))
-        _check_replaceable(path, bundle)
+        provenance = bundle.provenance
+        check_replaceable(path, provenance["study"], provenance["study_uid"])
         try:
             write_folder(path, {**files, MANIFEST: _manifest(files)})
         except OSError as error:
@@ -200,20 +201,29 @@ def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot read {path}: {error.strerror}; {REMEDY}")
 
 
-def _check_replaceable(path: Path, bundle: Bundle) -> None:
-    """Only an empty folder or a bundle of the same study, damaged or not, may be replaced."""
+def check_replaceable(path: Path, study: str, study_uid: str) -> None:
+    """Refuse all but an empty folder or a bundle of this very study, damaged or not.
+
+    Args:
+        study, study_uid: name and uid; of two studies of one name each has its own uid.
+
+    Raises:
+        InputError: something else is there.
+    """
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
     try:
         (path / MANIFEST).stat()
-        study = json.loads((path / "provenance.json").read_bytes())["study"]
+        there = json.loads((path / "provenance.json").read_bytes())
+        other, other_uid = there["study"], there["study_uid"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
             f"need a new folder or an earlier bundle of the study, got {path}, which is something "
-            "else; remove it or name another folder"
+            "else; move it away or name another folder"
         ) from error
-    if study != bundle.provenance["study"]:
+    if other_uid != study_uid:
+        whose = f"another study called {other}" if other == study else f"study {other}"
         raise InputError(
-            f"need a folder for study {bundle.provenance['study']}, got {path}, which holds a "
-            f"bundle of study {study}; name another folder"
+            f"need a folder for study {study}, got {path}, which holds a bundle of {whose}; "
+            "move it away or name another folder"
         )

@@ -140,14 +140,15 @@ def _prepare(args: argparse.Namespace) -> None:
 
 
 def _describe(study: "Study") -> list[tuple[str, str]]:
+    from fmnist_hpo.bundle import check_replaceable
     from fmnist_hpo.environment import processor
     from fmnist_hpo.image_problem import ImageProblem
-    from fmnist_hpo.winner import refuse_foreign_bundle
+    from fmnist_hpo.winner import bundle_path
 
     lines = [("processor", processor())]
     problem = study.problem
     if isinstance(problem, ImageProblem):
-        refuse_foreign_bundle(study)
+        check_replaceable(bundle_path(study), study.name, study.uid)  # before a long search
         name = "Fashion-MNIST" if problem.known else "idx files"
         sums = problem.fingerprint()
         files = ", ".join(
@@ -176,7 +177,6 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
 
     if not isinstance(study.problem, ImageProblem):
         return say_best(study)
-    winner.refuse_foreign_bundle(study)
     best, path = study.best, winner.bundle_path(study)
     bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
     if bundle is None or (sealed and bundle.provenance["trial"] != best.number):
@@ -237,11 +237,9 @@ def _with_interval(metrics: "Metrics") -> str:
 
 def _export(args: argparse.Namespace) -> int:
     from fmnist_hpo.showcase import showcase
-    from fmnist_hpo.winner import bundle_path, export_trial, refuse_foreign_bundle
+    from fmnist_hpo.winner import bundle_path, export_trial
 
     study = open_named(args, APPLICATION)
-    if args.out is None:
-        refuse_foreign_bundle(study)
     out = args.out or bundle_path(study)
     bundle = export_trial(study, args.trial, out, refit=args.refit, say=_say)
     showcase(study, bundle)

@@ -7,7 +7,7 @@ the result in the study's storage and only then reveals it and calls `attach`.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,7 @@ from fmnist_hpo.idx import content_hash, locate, open_idx
 from fmnist_hpo.metrics import Metrics, measure, softmax
 from fmnist_hpo.predictions import FILE, Predictions
 
-if TYPE_CHECKING:
-    from fmnist_hpo.data import Split, TrainingData
-
-__all__ = ["Evaluation", "attach", "evaluate", "validation_accuracy"]
+__all__ = ["Evaluation", "attach", "evaluate"]
 
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -97,30 +94,6 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int) -> Bundle:
         files["figures/samples.png"] = draw_samples(evaluation.samples, title)
     files["MODEL_CARD.md"] = write_card(bundle.config, metrics, provenance, files.keys())
     return Bundle.write(bundle.path, files)
-
-
-def validation_accuracy(bundle: Bundle, data: "TrainingData", split: "Split") -> float:
-    """The accuracy of the exported weights on the validation part, 0 to 1.
-
-    On the machine that trained them it is the trial's value exactly.
-
-    Raises:
-        InputError: the split is not the one the bundle was trained on, or validates nothing.
-    """
-    from fmnist_hpo.inference import logits
-
-    if split.hash != bundle.provenance["split_hash"]:
-        raise InputError(
-            f"need the split that bundle {bundle.path} was trained on, "
-            f"{bundle.provenance['split_hash']}, got {split.hash}; use the study's [data] table"
-        )
-    if len(split.validation) == 0:
-        raise InputError(
-            f"need a validation part, got none: bundle {bundle.path} was trained on all images; "
-            "export without --refit to measure it"
-        )
-    outputs = logits(bundle, data.images[split.validation])
-    return measure(outputs, data.labels[split.validation], data.classes).accuracy
 
 
 def _load_test(

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle import Bundle, check_replaceable
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import evaluations
@@ -28,7 +28,6 @@ __all__ = [
     "measure",
     "measurements",
     "recorded",
-    "refuse_foreign_bundle",
 ]
 
 
@@ -58,20 +57,6 @@ def find_bundle(study: Study) -> Bundle | None:
     return bundle if bundle.provenance.get("study_uid") == study.uid else None
 
 
-def refuse_foreign_bundle(study: Study) -> None:
-    """Refuse to go on where the study's bundle would replace that of another one of its name.
-
-    Raises:
-        InputError: such a bundle is there.
-    """
-    path = bundle_path(study)
-    if path.exists() and find_bundle(study) is None:
-        raise InputError(
-            f"{path} holds the bundle of another study called {study.name!r}; move it away, and "
-            "the same command goes on"
-        )
-
-
 def export_trial(
     study: Study,
     number: int | None,
@@ -93,10 +78,12 @@ def export_trial(
         say: is given a line now and then while it trains.
 
     Raises:
-        SearchError, InputError: no such trial, other data, a full disk.
+        SearchError, InputError: no such trial, other data, a full disk, or `directory` holds
+            something else.
     """
     from fmnist_hpo import evaluation, export
 
+    check_replaceable(directory, study.name, study.uid)  # before it trains
     trial = study.trial(number)
     problem = _problem(study)
     if trial.value is None or trial.state.name != "COMPLETE":
@@ -177,7 +164,7 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
 
     if bundle.provenance.get("study_uid") != study.uid:
         raise InputError(
-            f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.address}; "
+            f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.url}; "
             "name its own storage with --storage, or export the study's trial anew"
         )
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)

@@ -100,8 +100,8 @@ def _accuracy_lines(model: Model) -> list[str]:
             f"({_percent(found[0])} to {_percent(found[1])}, {model.validation_images:,} images); "
             "as the best of many it flatters."
         )
+    times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
     if test is None:
-        times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
         lines.append(
             f"Test accuracy: not measured of this model; the study's test set was, {times}."
             if model.evaluations
@@ -109,7 +109,6 @@ def _accuracy_lines(model: Model) -> list[str]:
         )
         return lines
     low, high = test.accuracy_interval
-    times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
     lines.append(
         f"Test accuracy: {_percent(test.accuracy)} (95 % interval {_percent(low)} to "
         f"{_percent(high)}, {test.n:,} images), measured {times}."

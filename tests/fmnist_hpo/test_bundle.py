@@ -19,7 +19,7 @@ from fmnist_hpo.folder import _put_in_place, write_folder
 
 FILES = {
     "model.safetensors": bytes(range(256)) * 8,
-    "provenance.json": to_json({"study": "one"}),
+    "provenance.json": to_json({"study": "one", "study_uid": "1"}),
     "figures/curves.png": b"\x89PNG not really",
 }
 
@@ -124,8 +124,10 @@ def test_only_a_bundle_of_the_same_study_is_replaced(bundle: Bundle, tmp_path: P
     newer = {**FILES, "model.safetensors": b"newer"}
     Bundle.write(bundle.path, newer)
     assert Bundle.open(bundle.path).files == newer
-    with pytest.raises(InputError, match="holds a bundle of study one; name another"):
-        Bundle.write(bundle.path, {**FILES, "provenance.json": to_json({"study": "two"})})
+    for name, whose in (("two", "study one"), ("one", "another study called one")):
+        other = to_json({"study": name, "study_uid": "2"})
+        with pytest.raises(InputError, match=f"holds a bundle of {whose}; move it away or name"):
+            Bundle.write(bundle.path, {**FILES, "provenance.json": other})
     (bundle.path / "model.safetensors").write_bytes(b"damaged")
     Bundle.write(bundle.path, FILES)  # the remedy that damage is answered with
     assert Bundle.open(bundle.path).files == FILES

@@ -5,6 +5,8 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 _WAITS = """
 import signal, sys, threading
 from search.signals import stopping
@@ -31,11 +33,16 @@ def waiting() -> "subprocess.Popen[str]":
     return process
 
 
-def test_a_ctrl_c_that_comes_twice_is_one() -> None:
+@pytest.mark.parametrize(
+    ("number", "pause"),
+    [(signal.SIGINT, 0.05), (signal.SIGTERM, 1.1)],
+    ids=["a Ctrl-C that comes twice is one", "SIGTERM asks, however often"],
+)
+def test_what_asks_only(number: signal.Signals, pause: float) -> None:
     with waiting() as process:
-        for _ in range(3):
-            process.send_signal(signal.SIGINT)
-            time.sleep(0.05)
+        for _ in range(2):
+            process.send_signal(number)
+            time.sleep(pause)
         out, _ = process.communicate(timeout=30)
     assert (process.returncode, out) == (0, "asked\nended\n")
 
@@ -48,12 +55,3 @@ def test_another_ctrl_c_ends_the_process_at_once() -> None:
         assert process.wait(timeout=30) == 130
         assert process.stdout is not None
         assert process.stdout.read() == "asked\n"
-
-
-def test_sigterm_asks_only() -> None:
-    with waiting() as process:
-        for _ in range(2):
-            process.send_signal(signal.SIGTERM)
-            time.sleep(1.1)
-        out, _ = process.communicate(timeout=30)
-    assert (process.returncode, out) == (0, "asked\nended\n")

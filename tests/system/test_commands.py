@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -74,31 +75,28 @@ def test_interrupt_hands_back_and_the_same_command_goes_on(command, times):
     assert states(command)["COMPLETE"] == 3
 
 
-def test_a_worker_that_is_killed_is_replaced_and_its_trial_resumed(command):
+@pytest.mark.parametrize(
+    ("number", "how", "reason"),
+    [
+        (signal.SIGKILL, "by SIGKILL", "lost"),
+        (signal.SIGTERM, "before the study was done", "stopped"),
+    ],
+)
+def test_a_worker_that_somebody_ends_is_replaced_and_its_trial_resumed(
+    command, number, how, reason
+):
     command.study(trials=2, extra="[fixed]\npause = 0.7")
     process = command.start("run", "toy.toml", "--workers", "1")
     wait_for(lambda: reports(command) >= 2)
     (worker,) = children(process.pid)
-    subprocess.run(["kill", "-KILL", str(worker)], check=True)
+    os.kill(worker, number)
     out, _ = process.communicate(timeout=60)
-    assert "ended by SIGKILL; another takes its place" in out
+    assert f"ended {how}; another takes its place" in out
     assert "2 of 2 trials ended" in out
     assert states(command) == {"COMPLETE": 2, "FAIL": 1}
     rows = list(csv.DictReader(io.StringIO(command("trials", "toy", "--csv").stdout)))
-    assert [row["reason"] for row in rows].count("lost") == 1
+    assert [row["reason"] for row in rows].count(reason) == 1
     assert [row["retry_of"] for row in rows].count("0") == 1
-
-
-def test_a_worker_that_somebody_else_ends_is_replaced(command):
-    command.study(trials=2, extra="[fixed]\npause = 0.7")
-    process = command.start("run", "toy.toml", "--workers", "1")
-    wait_for(lambda: reports(command) >= 2)
-    (worker,) = children(process.pid)
-    subprocess.run(["kill", "-TERM", str(worker)], check=True)
-    out, _ = process.communicate(timeout=60)
-    assert "ended before the study was done; another takes its place" in out
-    assert "2 of 2 trials ended" in out
-    assert states(command) == {"COMPLETE": 2, "FAIL": 1}
 
 
 def test_a_worker_leaves_in_time_while_the_database_is_away(command):

@@ -128,7 +128,8 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     assert bundle.provenance["trial"] == best
     (test,) = re.findall(r"test +(.*) \(measured once", done.stdout)
 
-    sliced("export", "slice")  # what was measured of it is in it again
+    (folder / "model.onnx").write_bytes(b"damaged")
+    sliced("export", "slice")  # whole again, and with what was measured of it
     assert Bundle.open(folder).metrics["test"] == bundle.metrics["test"]
     sliced("export", "slice", "--trial", str(other), "--out", "other")
     assert Bundle.open(sliced.directory / "other").metrics["test"] is None
@@ -149,7 +150,7 @@ def test_a_bundle_of_another_study_of_that_name_is_neither_used_nor_replaced(sli
     folder = sliced.directory / "runs" / "slice" / "bundle"
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     elsewhere = ("--storage", "sqlite:///other.db")
-    line = "holds the bundle of another study called 'slice'; move it away"
+    line = "holds a bundle of another study called slice; move it away"
     assert line in sliced.error("run", "slice.toml", *elsewhere)  # before the search
     sliced("worker", "slice", *elsewhere)
     assert line in sliced.error("export", "slice", *elsewhere)

@@ -2,10 +2,13 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fmnist_hpo import cli, data, winner
+from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.errors import InputError
 
 
 def test_the_commit_of_a_checkout_that_merely_lies_around_is_not_ours(
@@ -38,3 +41,12 @@ def test_verify_fetches_nothing(
     monkeypatch.setattr(data, "find", lambda: pytest.fail("it would have downloaded"))
     assert cli.main(["data", "verify"]) == 2
     assert "fetch it with `data fetch`" in capsys.readouterr().err
+
+
+def test_a_refused_bundle_is_told_without_the_storages_password(exported: Bundle) -> None:
+    shown = SimpleNamespace(url="postgresql://u:***@h/d", address="postgresql://u:secret@h/d")
+    study = SimpleNamespace(name="small", uid="another", storage=shown)
+    with pytest.raises(InputError) as caught:
+        winner.measure(study, exported, again=False)  # type: ignore[arg-type]
+    assert "u:***@h" in str(caught.value)
+    assert "secret" not in str(caught.value)

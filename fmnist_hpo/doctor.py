@@ -78,8 +78,8 @@ def _bf16() -> Finding:
     return Finding(
         what="bf16",
         ok=fast,
-        found="networks train in bf16" if fast else "the processor has none; fp32 is used",
-        remedy=None if fast else "nothing to do; training takes longer",
+        found="networks train in bf16" if fast else "no faster here; networks train in fp32",
+        remedy=None if fast else 'nothing to do; precision = "bf16" in a study asks for it',
         needed=False,
     )
 

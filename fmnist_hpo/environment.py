@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["describe", "describe_torch", "gpus", "processor"]
+__all__ = ["describe", "describe_torch", "gpus", "processor", "vendor"]
 
 _ALWAYS = ("fmnist-hpo", "numpy", "optuna")
 
@@ -46,14 +46,30 @@ def _version(name: str) -> str | None:
 
 def processor() -> str:
     """The processor's name, and its capabilities for bf16 where Linux tells them."""
+    table = _cpuinfo()
+    if not table:
+        return platform.processor() or platform.machine()
+    bf16 = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in table.get("flags", "").split()]
+    return " ".join([table.get("model name", platform.machine()), *bf16])
+
+
+def vendor() -> str:
+    """Who made the processor, as an x86 processor says it: "GenuineIntel", "AuthenticAMD", ...
+
+    An empty string where nothing tells.
+    """
+    # Windows: "Intel64 Family 6 Model 143 Stepping 8, GenuineIntel".
+    return _cpuinfo().get("vendor_id", platform.processor().rpartition(", ")[2])
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the last processor; nothing elsewhere."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
-        return platform.processor() or platform.machine()
-    fields = dict(line.split(":", 1) for line in lines if ":" in line)
-    table = {key.strip(): value.strip() for key, value in fields.items()}
-    bf16 = [flag for flag in ("avx512_bf16", "amx_bf16") if flag in table.get("flags", "").split()]
-    return " ".join([table.get("model name", platform.machine()), *bf16])
+        return {}
+    fields = (line.split(":", 1) for line in lines if ":" in line)
+    return {key.strip(): value.strip() for key, value in fields}
 
 
 def gpus() -> tuple[str, ...]:

@@ -5,7 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import sqlalchemy as sa
+from toy import toy_spec
 
+import search
 from fmnist_hpo import cli, data, winner
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.errors import InputError
@@ -32,6 +35,18 @@ def test_the_commit_of_a_checkout_that_merely_lies_around_is_not_ours(
     assert winner._git_commit() is None
     monkeypatch.setattr(winner, "__file__", str(file))
     assert winner._git_commit() == git("rev-parse", "HEAD")
+
+
+def test_a_bundle_of_another_study_is_refused_without_the_password_of_the_storage(
+    postgres_url: str,
+) -> None:
+    url = sa.make_url(postgres_url).set(password="hushhush")
+    study = search.create(toy_spec(), storage=url.render_as_string(hide_password=False))
+    bundle = Bundle(path=Path("elsewhere"), files={"provenance.json": b"{}"})
+    with pytest.raises(InputError, match="is not of the study 'toy' in") as caught:
+        winner.measure(study, bundle, again=False)
+    study.storage.close()
+    assert "hushhush" not in str(caught.value)
 
 
 def test_verify_fetches_nothing(

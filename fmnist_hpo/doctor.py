@@ -136,15 +136,14 @@ def _data() -> Finding:
 def _storage(url: str) -> Finding:
     from search import embedded
     from search.errors import SearchError
-    from search.storage import open_storage
+    from search.storage import is_missing_file, open_storage
 
     if url == "embedded" and not embedded.DIRECTORY.exists():
         found = f"a private Postgres in {embedded.DIRECTORY} will be created by the first run"
         return Finding(what="storage", ok=True, found=found)
-    file = url.removeprefix("sqlite:///")
-    if file != url and not Path(file).exists():
-        return Finding(what="storage", ok=True, found=f"{url} will be created by the first run")
     try:
+        if is_missing_file(url):
+            return Finding(what="storage", ok=True, found=f"{url} will be created by the first run")
         storage = open_storage(url)
     except SearchError as error:
         return Finding(what="storage", ok=False, found=str(error))

@@ -27,7 +27,7 @@ from search.optuna_storage import OptunaStorage
 from search.rdb import connect
 from search.retrying import Retry, driver_error, first_line, is_transient
 
-__all__ = ["Retry", "Storage", "open_storage"]
+__all__ = ["Retry", "Storage", "is_missing_file", "open_storage"]
 
 T = TypeVar("T")
 
@@ -136,6 +136,20 @@ def open_storage(url: str, *, retry: Retry | None = None) -> Storage:
         rdb.remove_session()
         rdb.engine.dispose()  # what is open was opened without our settings
     return Storage(rdb, retry or Retry())
+
+
+def is_missing_file(url: str) -> bool:
+    """Whether a URL names an SQLite file that does not exist, which `open_storage` would create.
+
+    Raises:
+        StorageError: it is no URL of a storage.
+    """
+    if url == "embedded":
+        return False
+    parsed = _parse(url)
+    if parsed.get_backend_name() != "sqlite" or _is_uri(parsed):
+        return False
+    return not Path(str(parsed.database)).exists()
 
 
 @contextlib.contextmanager
@@ -258,10 +272,15 @@ def _may_work_later(error: Exception) -> bool:
     return is_transient(error) and not unreachable
 
 
+def _is_uri(url: sa.URL) -> bool:
+    """Whether SQLite itself is to read a file's name, with options, as a URI."""
+    return str(url.database).startswith("file:")
+
+
 def _prepare_file(url: sa.URL) -> None:
-    file = Path(str(url.database))
-    if str(url.database).startswith("file:"):
+    if _is_uri(url):
         return
+    file = Path(str(url.database))
     file.parent.mkdir(parents=True, exist_ok=True)
     # Kept in the file: readers never wait for the writer, nor the writer for readers.
     with contextlib.closing(sqlite3.connect(file, timeout=LOCK_WAIT_MS / 1000)) as connection:

@@ -42,17 +42,14 @@ def open_named(args: argparse.Namespace, app: Application) -> "Study":
 
 def _must_exist(url: str, study: str | None) -> None:
     """Looking at a study must not create an empty database."""
-    if _is_missing_file(url):
+    from search.storage import is_missing_file
+
+    if is_missing_file(url):
         missing = "" if study is None else f", so no study {study!r} in it"
         raise SearchError(
             f"there is no storage {url}{missing}; start a study with `run`, or name another "
             "storage with --storage"
         )
-
-
-def _is_missing_file(url: str) -> bool:
-    file = url.removeprefix("sqlite:///")
-    return file != url and not Path(file).exists()
 
 
 def find_spec(name: str, folder: Path | None) -> "StudySpec | None":
@@ -97,13 +94,13 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
     from search.display import clock, make_progress
     from search.launch import default_workers
     from search.service import Interrupted, run
-    from search.storage import Retry, open_storage
+    from search.storage import Retry, is_missing_file, open_storage
     from search.study import create_study, open_study
 
     app.prepare(args)
     spec = find_spec(args.study, app.studies)
     say = lambda line: print(line, flush=True)  # noqa: E731
-    if spec is None and _is_missing_file(args.storage):
+    if spec is None and is_missing_file(args.storage):
         raise _unknown(args.study, app)  # before a database is created for a misspelt name
     storage = open_storage(args.storage, retry=Retry(say))
     if spec is not None:

@@ -141,6 +141,17 @@ def test_a_worker_joins_from_elsewhere(command):
     assert states(command) == {"COMPLETE": 3}
 
 
+def test_a_database_file_may_have_any_name(command):
+    storage = ["--storage", "sqlite:///größe #1; 日.db"]
+    command.study(trials=1)
+    done = command("run", "toy.toml", "--workers", "1", *storage)
+    assert "1 of 1 trials ended" in done.stdout, done.stdout + done.stderr
+    assert (command.directory / "größe #1; 日.db").exists()
+    assert "1/1" in command("status", "toy", *storage).stdout
+    shown = "sqlite:///gr%C3%B6%C3%9Fe %231%3B %E6%97%A5.db"  # as `run` shows it
+    assert "1/1" in command("status", "toy", "--storage", shown).stdout
+
+
 def test_copy_study_moves_trials_and_ledger(command):
     command.study(trials=4)
     command("run", "toy.toml")

@@ -15,7 +15,9 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
 from search import schema
+from search.errors import StorageError
 from search.lease import Claim, Lease, Timing
+from search.study_tables import UID_ATTR
 from search.trial_tables import add_trial, finish_trial, read_trials
 from search.trials import (
     LEASE_ATTR,
@@ -32,6 +34,7 @@ __all__ = ["Lineages"]
 
 _L = schema.lineage.c
 _S = schema.study.c
+_A = models.StudyUserAttributeModel.__table__.c
 _T = models.TrialModel.__table__.c
 _U = models.TrialUserAttributeModel.__table__.c
 
@@ -62,11 +65,28 @@ class Lineages:
         self._mine = _L.uid == uid
 
     def _reap(self, session: orm.Session) -> int:
-        """Lose the rows whose lease ran out while the database could be reached; how many."""
+        """Lose the rows whose lease ran out while the database could be reached; how many.
+
+        Raises:
+            StorageError: the study is there no longer.
+        """
+        if session.scalar(self._there) is None:
+            raise StorageError(
+                "the study was deleted or renamed while it was worked on; "
+                "start it anew, or go on with it under its new name"
+            )
         grace = {"grace": self.timing.grace_seconds, "recently": 2 * self.timing.beat_seconds}
         return self._lose_all(session, self._overdue, grace)
 
     # Building a statement takes as long as executing it, so those of every claim are kept.
+
+    @cached_property
+    def _there(self) -> sa.Select[Any]:
+        return sa.select(_A.study_id).where(
+            _A.study_id == self.study_id,
+            _A.key == UID_ATTR,
+            _A.value_json == json.dumps(self.uid),
+        )
 
     @cached_property
     def _overdue(self) -> sa.Select[Any]:

@@ -50,6 +50,10 @@ def connect(engine: sa.Engine) -> RDBStorage:
     rdb = _OnEngine(engine)
     if _version(engine) == HEAD:
         return rdb
+    for model in (models.StudyModel, models.TrialModel):
+        # Else a new study gets the ids of one that was deleted, and whoever still has that in mind,
+        # a worker, a page, takes the new one for it. Postgres never gives an id twice.
+        model.__table__.dialect_options["sqlite"]["autoincrement"] = True
     models.BaseModel.metadata.create_all(engine)
     current, head = rdb.get_current_version(), rdb.get_head_version()
     if current != head:

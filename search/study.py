@@ -22,6 +22,7 @@ from search.errors import (
     SpecError,
     StorageError,
     StudyChanged,
+    StudyNotFound,
 )
 from search.ledger import Ledger, Row, Timing
 from search.optuna_storage import OptunaStorage
@@ -106,8 +107,16 @@ class Study:
 
     @property
     def trials(self) -> list[FrozenTrial]:
-        """Every trial as it stands in the storage; not to be changed."""
-        return self.storage.optuna.get_all_trials(self.ledger.study_id, deepcopy=False)
+        """Every trial as it stands in the storage; not to be changed.
+
+        Raises:
+            StudyNotFound: the study was deleted since it was opened.
+        """
+        try:
+            return self.storage.optuna.get_all_trials(self.ledger.study_id, deepcopy=False)
+        except KeyError:
+            names = study_names(self.storage)
+            raise StudyNotFound(self.name, self.storage.url, names) from None
 
     @property
     def best(self) -> FrozenTrial:

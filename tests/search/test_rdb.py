@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
@@ -27,6 +28,18 @@ def test_the_state_and_the_tables_are_those_of_optunas_constructor(tmp_path: Pat
         assert one.execute(versions).all() == other.execute(versions).all()
     storage.close()
     theirs.engine.dispose()
+
+
+def test_no_id_is_given_twice(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    ids = []
+    for _ in range(2):
+        study = optuna.create_study(study_name="s", storage=storage.optuna)
+        ids.append((study._study_id, study.ask()._trial_id))
+        optuna.delete_study(study_name="s", storage=storage.optuna)
+    storage.close()
+    assert ids[0][0] != ids[1][0]
+    assert ids[0][1] != ids[1][1]
 
 
 @pytest.mark.parametrize("version", ["v3.0.0.d", "v9.9.9.z"])

@@ -4,13 +4,16 @@ import sys
 import threading
 import time
 
+import optuna
 import pytest
 import toy
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 import search
-from search.errors import ProblemError, StudyHalted
+from search.errors import ProblemError, StorageError, StudyHalted, StudyNotFound
 from search.history import History
+from search.storage import open_storage
 from search.worker import CHECKPOINTS_KEPT, _Ending, _sweep, trial_seed, work
 
 
@@ -307,6 +310,39 @@ def test_a_lone_waiting_worker_takes_over_from_a_dead_one(make_study, storage_ur
     worker.join(60)
     assert not worker.is_alive()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
+@pytest.mark.parametrize("made_by", ["us", "plain Optuna"])  # whose SQLite gives an id again
+def test_the_workers_of_a_deleted_study_end_and_leave_the_next_study_alone(
+    make_study, storage_url, made_by, monkeypatch
+):
+    if made_by == "plain Optuna":
+        RDBStorage(storage_url.replace("postgresql:", "postgresql+psycopg:")).engine.dispose()
+    study = make_study(trials=5, storage=storage_url)
+    following = []
+    run_once = toy.Toy.run
+
+    def and_delete(self, handed):
+        value = run_once(self, handed)
+        other = open_storage(storage_url)
+        optuna.delete_study(study_name="toy", storage=other.optuna)
+        other.close()
+        following.append(make_study(name="next", storage=storage_url))
+        return value
+
+    monkeypatch.setattr(toy.Toy, "run", and_delete)
+    with pytest.raises(StorageError, match="the study was deleted or renamed"):
+        run(study)
+    with pytest.raises(StorageError, match="the study was deleted or renamed"):
+        study.ledger.reap()
+    assert following[0].trials == []
+
+
+def test_a_deleted_study_has_no_status(make_study, storage_url):
+    study = make_study(storage=storage_url)
+    optuna.delete_study(study_name="toy", storage=study.storage.optuna)
+    with pytest.raises(StudyNotFound, match="no study named 'toy'"):
+        study.status()
 
 
 def test_hours_end_a_study_between_trials(make_study):

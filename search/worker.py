@@ -174,10 +174,10 @@ def _run(
             state=TrialState.PRUNED,
             value=run.last_value if run else None,
             reason=Reason.DIVERGED,
-            attrs={"error": str(error)},
+            attrs={"error": printable(str(error))},
         )
     except MemoryError as error:
-        line = str(error).splitlines()[0] if str(error) else "out of memory"
+        line = printable(str(error).splitlines()[0]) if str(error) else "out of memory"
         return _Ending(state=TrialState.FAIL, reason=Reason.OUT_OF_MEMORY, attrs={"error": line})
     except optuna.exceptions.UpdateFinishedTrialError:
         beat.lost.set()
@@ -188,10 +188,18 @@ def _run(
             state=TrialState.FAIL,
             reason=Reason.ERROR,
             attrs={
-                "error": f"{type(error).__name__}: {lines[0] if lines else ''}",
-                "traceback": traceback.format_exc(),
+                "error": printable(f"{type(error).__name__}: {lines[0] if lines else ''}"),
+                "traceback": printable(traceback.format_exc()),
             },
         )
+
+
+def printable(text: str) -> str:
+    """A text that every database and every log takes: no NUL, no half of a surrogate pair.
+
+    The name of a file that is not in UTF-8 brings such a half into the error that tells of it.
+    """
+    return text.replace("\0", "\\x00").encode(errors="backslashreplace").decode()
 
 
 def _suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial, dict[str, Any]]:

@@ -209,6 +209,21 @@ def test_the_same_error_three_times_halts_the_study_and_a_resume_repeats_those(m
     assert study.ledger.counts().done == 0
 
 
+def test_an_error_may_name_what_no_database_takes(make_study, storage_url, monkeypatch):
+    study = make_study(trials=9, storage=storage_url)
+
+    def fail(self, handed):
+        raise FileNotFoundError("no file caf\udce9 \0")
+
+    monkeypatch.setattr(toy.Toy, "run", fail)
+    said = []
+    with pytest.raises(StudyHalted, match=r"no file caf\\udce9 \\x00"):
+        work(study, name="w", stop=threading.Event(), say=said.append)
+    assert len(study.trials) == 3
+    "".join(said).encode()
+    assert study.ledger.resume() == 3
+
+
 def test_errors_of_different_kinds_do_not_halt(make_study):
     extra = "".join(
         f'[[trials]]\nname = "t{i}"\nparams = {{ x = 0.5, how = "{how}" }}\n'

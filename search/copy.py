@@ -13,6 +13,7 @@ from search import schema
 from search.errors import SearchError
 from search.ledger import Ledger
 from search.storage import Storage
+from search.study import SPEC
 from search.study_tables import add_study, study_id_of
 from search.trial_tables import add_trial
 
@@ -37,13 +38,14 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
     ledger = Ledger.open(source, name)
     ledger.reap()
     busy = sorted({row.worker for row in ledger.rows() if row.worker is not None})
+    (study,) = (s for s in source.optuna.get_all_studies() if s.study_name == name)
     if busy:
+        start = "start `run` or `worker`" if SPEC in study.user_attrs else "call `fit`"
         raise SearchError(
             f"a study is copied while nobody works on it, got {name!r} with "
-            f"{len(busy)} at work ({', '.join(busy)}); stop them, or if they have died start `run` "
-            "or `worker`, which takes their trials over, and stop that"
+            f"{len(busy)} at work ({', '.join(busy)}); stop them, or if they have died {start}, "
+            "which takes their trials over, and stop that"
         )
-    (study,) = (s for s in source.optuna.get_all_studies() if s.study_name == name)
     trials = source.optuna.get_all_trials(ledger.study_id, deepcopy=False)
     # optuna-dashboard keys these by the ids of trials, which the target gives anew
     system_attrs = {k: v for k, v in study.system_attrs.items() if not _of_a_trial(k)}

@@ -13,6 +13,7 @@ from search.copy import copy_study
 from search.errors import SearchError, StudyNotFound
 from search.ledger import Ledger
 from search.storage import Storage, open_storage
+from search.study import SPEC
 from search.trials import Fresh, Reason
 
 
@@ -54,7 +55,7 @@ def filled(pair: tuple[Storage, Storage]) -> Ledger:
         "s",
         directions=MAXIMIZE,
         lineages=6,
-        user_attrs={"search:checkpoints": "runs/s/checkpoints"},
+        user_attrs={SPEC: "text", "search:checkpoints": "runs/s/checkpoints"},
         system_attrs={"study:metric_names": ["accuracy"]},
     )
     study = optuna.load_study(study_name="s", storage=source.optuna)
@@ -192,6 +193,13 @@ def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
     assert again.previous == dead.trial.number
     filled.hand_back(again)
     copy_study("s", source, target)
+
+
+def test_what_frees_the_candidates_of_a_search_is_fit(pair: tuple[Storage, Storage]) -> None:
+    source, target = pair
+    Ledger.create(source, "svc", directions=MAXIMIZE, lineages=1).claim("dead")
+    with pytest.raises(SearchError, match="if they have died call `fit`, which takes"):
+        copy_study("svc", source, target)
 
 
 def test_all_or_nothing(

@@ -227,10 +227,13 @@ def create_study(
         StudyChanged: the study in the storage was created from other content.
         SpecError: the sampler or the pruner refuses an option's value.
         ProblemError: the problem refuses its data or a parameter.
+        StorageError: `checkpoints` is no address of a kind that is known.
     """
     problem = validate(spec)
     with _own_code(spec.problem, "asked for its fingerprint"):
         fingerprint = dict(problem.fingerprint())
+    place = checkpoints or default_checkpoints(spec.name)
+    CheckpointStore(place, "")  # refuses an address before the study bears it
     try:
         Ledger.create(
             storage,
@@ -240,7 +243,7 @@ def create_study(
             user_attrs={
                 SPEC: spec.text,
                 FINGERPRINT: fingerprint,
-                CHECKPOINTS: checkpoints or default_checkpoints(spec.name),
+                CHECKPOINTS: place,
             },
             system_attrs={METRIC_NAMES: [spec.metric]},
         )

@@ -12,6 +12,7 @@ from search.errors import (
     ProblemError,
     SearchError,
     SpecError,
+    StorageError,
     StudyChanged,
     StudyNotFound,
 )
@@ -105,6 +106,13 @@ def test_what_cannot_run_is_refused_before_anything_is_stored(
     with pytest.raises(kind, match=message) as caught:
         make_study(problem, extra=extra, **options)
     assert "\n" not in str(caught.value)
+    with pytest.raises(StudyNotFound):
+        search.open("toy", storage=sqlite_url)
+
+
+def test_an_address_that_takes_no_checkpoints_is_refused_before_anything_is_stored(sqlite_url):
+    with pytest.raises(StorageError, match="to a directory or to s3://"):
+        search.create(toy_spec(), storage=sqlite_url, checkpoints="ftp://x")
     with pytest.raises(StudyNotFound):
         search.open("toy", storage=sqlite_url)
 

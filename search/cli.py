@@ -5,6 +5,7 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 import argparse
 import contextlib
+import io
 import os
 import signal
 import sys
@@ -227,6 +228,8 @@ def run_main(
     """
 
     args = top.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe may not take every character
+        sys.stdout.reconfigure(errors="backslashreplace")
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, once(_interrupt))

@@ -219,7 +219,8 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
             say(str(error))
     study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
     work(study, name=name, stop=stop, say=say)
-    if PARENT_VARIABLE not in os.environ:  # a supervisor does it for its workers
+    # A supervisor does it for its workers; and what it imports takes longer than a stop may.
+    if PARENT_VARIABLE not in os.environ and not stop.is_set():
         annotate(study, say=say)
     return 0
 

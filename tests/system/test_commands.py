@@ -99,6 +99,20 @@ def test_a_worker_that_somebody_ends_is_replaced_and_its_trial_resumed(
     assert [row["retry_of"] for row in rows].count("0") == 1
 
 
+def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_hand_back(command):
+    command.study(trials=2, extra="[fixed]\npause = 0.7")
+    command("create", "toy.toml")
+    command.environment["PYTHONPROFILEIMPORTTIME"] = "1"  # says what is imported
+    worker = command.start("worker", "toy")
+    wait_for(lambda: reports(command) >= 1)
+    worker.send_signal(signal.SIGTERM)
+    out, _ = worker.communicate(timeout=25)
+    assert worker.returncode == 0
+    assert "trial 0 was handed back" in out
+    assert "search.worker" in out
+    assert "optuna_dashboard" not in out  # takes seconds, and is for the note
+
+
 def test_a_worker_leaves_in_time_while_the_database_is_away(command):
     command.study(trials=1, extra="[fixed]\npause = 0.7")
     command("create", "toy.toml")
@@ -150,6 +164,16 @@ def test_a_database_file_may_have_any_name(command):
     assert "1/1" in command("status", "toy", *storage).stdout
     shown = "sqlite:///gr%C3%B6%C3%9Fe %231%3B %E6%97%A5.db"  # as `run` shows it
     assert "1/1" in command("status", "toy", "--storage", shown).stdout
+
+
+def test_a_terminal_that_knows_no_such_letters_is_told_what_it_can_show(command):
+    command.study(trials=1, space='x = { float = [0, 1] }\nart = { choice = ["größe"] }')
+    command.environment["PYTHONIOENCODING"] = "ascii"
+    command("run", "toy.toml", "--workers", "1")
+    for verb in (["status"], ["trials"], ["trials", "--csv"], ["best"]):
+        shown = command(verb[0], "toy", *verb[1:])
+        assert (shown.returncode, shown.stderr) == (0, "")
+        assert r"gr\xf6\xdfe" in shown.stdout
 
 
 def test_copy_study_moves_trials_and_ledger(command):

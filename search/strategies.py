@@ -126,7 +126,7 @@ _READ = {
     "_search_space",
     "_group_decomposed_search_space",
     "_intersection_search_space",
-    "_finished",
+    "_known",
 }
 
 

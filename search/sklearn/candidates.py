@@ -158,10 +158,15 @@ class MemoryCandidates:
 
 
 def _study_in_memory(pruner: BasePruner) -> optuna.Study:
-    """A study without the line that Optuna prints when it creates one."""
+    """A study without the line that Optuna prints when it creates one.
+
+    Its name is always the same, as Hyperband deals trials out to its brackets by it.
+    """
     verbosity = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return optuna.create_study(direction="maximize", sampler=RandomSampler(), pruner=pruner)
+        return optuna.create_study(
+            study_name="in-memory", direction="maximize", sampler=RandomSampler(), pruner=pruner
+        )
     finally:
         optuna.logging.set_verbosity(verbosity)

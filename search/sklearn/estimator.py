@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import sqlalchemy as sa
+from sklearn.base import clone
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
@@ -254,7 +255,7 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
                 "fit parameters": (kwargs["fit_params"], kwargs["score_params"]),
             },
             values={
-                "estimator": self.estimator,
+                "estimator": clone(self.estimator),  # fitted or not
                 "scoring": self.scoring,
                 "n_iter": self.n_iter,
                 "sampler": self.sampler,

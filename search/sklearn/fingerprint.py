@@ -6,6 +6,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import scipy.sparse
 from numpy.random import RandomState
 
 from search.errors import SearchError, StudyChanged
@@ -46,7 +47,7 @@ def fingerprint(
     Raises:
         SearchError: a part cannot be hashed, as a lambda among the values of an estimator.
     """
-    parts = {name: [_hash(name, value), ""] for name, value in arrays.items()}
+    parts = {name: [_hash(name, _content(value)), ""] for name, value in arrays.items()}
     parts |= {name: [_hash(name, value), _show(value)] for name, value in values.items()}
     described = _describe(param_distributions)
     parts["param_distributions"] = [_hash("param_distributions", described), _show(described)]
@@ -101,6 +102,26 @@ def _describe(value: Any) -> Any:
         return f"{family}{json.dumps([[_number(item) for item in value.args], kwds])}"
     if isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
         return [_describe(item) for item in value]
+    return value
+
+
+def _content(value: Any) -> Any:
+    """Data by their numbers: neither how they lie in memory counts, nor what was looked up in them.
+
+    A sparse matrix keeps what it was once asked of itself, as whether its indices are sorted.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(_content, value))
+    if isinstance(value, Mapping):
+        return {key: _content(item) for key, item in value.items()}
+    if type(value) in (np.ndarray, np.memmap):
+        return np.ascontiguousarray(value)
+    if scipy.sparse.issparse(value):
+        rows = value.tocsr()
+        if not rows.has_canonical_format:
+            rows = rows.copy()
+            rows.sum_duplicates()
+        return (rows.shape, rows.data, rows.indices, rows.indptr)
     return value
 
 

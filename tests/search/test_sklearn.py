@@ -131,14 +131,15 @@ def test_tpe_closes_in_on_the_best() -> None:
     assert distance(sampler="tpe") < distance() / 3
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
 @pytest.mark.parametrize("sampler", ["tpe", "qmc", "cma-es", {"name": "tpe", "n_ei_candidates": 5}])
-def test_is_the_same_search_each_time(sampler: Any) -> None:
+def test_is_the_same_search_each_time(sampler: Any, pruner: str) -> None:
     X, y = IRIS
 
     def run() -> dict[str, Any]:
         space = [{"C": loguniform(1e-3, 1e2)}, {"gamma": expon(), "kernel": ["rbf", "poly"]}]
         search = StudySearchCV(
-            SVC(), space, n_iter=14, random_state=3, sampler=sampler, pruner="median", n_jobs=2
+            SVC(), space, n_iter=14, random_state=3, sampler=sampler, pruner=pruner, n_jobs=2
         )
         return search.fit(X, y).cv_results_  # type: ignore[no-any-return]
 

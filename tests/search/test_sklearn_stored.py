@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from scipy.sparse import csc_matrix, csr_array, csr_matrix
 from scipy.stats import expon, loguniform
 from sklearn.base import BaseEstimator
 from sklearn.datasets import load_iris
@@ -188,6 +189,41 @@ def test_another_search_is_refused(sqlite_url: str, changed: dict[str, Any], nam
         fit(**changed)
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [csr_matrix, csr_array, csc_matrix])
+def test_data_that_were_used_since_are_the_same_data(sqlite_url: str, kind: Any) -> None:
+    """A fit leaves traces in a sparse matrix, and `fit` in an estimator."""
+    sparse, estimator = kind(X), SVC()
+
+    def fit(data: Any) -> dict[str, Any]:
+        stored = {"storage": sqlite_url, "study_name": "search"}
+        search = StudySearchCV(estimator, DISTRIBUTIONS, n_iter=2, random_state=0, **stored)
+        return results_of(search.fit(data, Y), skip=())
+
+    first = fit(sparse)
+    estimator.fit(X, Y)
+    assert fit(sparse) == fit(kind(X)) == first
+    sparse.data[5] += 1
+    with pytest.raises(StudyChanged, match="data differs"):
+        fit(sparse)
+
+
+def test_how_data_lie_in_memory_does_not_count(sqlite_url: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "w.npy", np.ones(len(X)))
+    stored = {"storage": sqlite_url, "study_name": "search", "n_iter": 2, "random_state": 0}
+
+    def fit(data: Any, weight: Any) -> dict[str, Any]:
+        search = StudySearchCV(SVC(), DISTRIBUTIONS, **stored)
+        return results_of(search.fit(data, Y, sample_weight=weight), skip=())
+
+    first = fit(X, np.ones(len(X)))
+    assert fit(np.asfortranarray(X), np.ones(len(X))) == first
+    mapped = [np.load(tmp_path / name, mmap_mode="r") for name in ("x.npy", "w.npy")]
+    assert fit(*mapped) == first
+    with pytest.raises(StudyChanged, match="fit parameters differs"):
+        fit(X, np.full(len(X), 2.0))
 
 
 def test_a_generator_as_random_state_is_kept_with_the_study(sqlite_url: str) -> None:

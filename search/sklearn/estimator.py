@@ -1,14 +1,11 @@
 """`StudySearchCV`: scikit-learn's RandomizedSearchCV with samplers, pruning, storage and resume."""
 
-import contextlib
-import copy
 from collections.abc import Mapping, Sequence
 from functools import partial
 from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
-import sqlalchemy as sa
 from sklearn.base import clone
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.utils import check_random_state
@@ -21,6 +18,7 @@ from search.sklearn.fingerprint import describe_random_state, fingerprint
 from search.sklearn.proposals import Proposals
 from search.sklearn.results import CANDIDATE, format_incomplete
 from search.sklearn.scheduling import Evaluate, Fits, Scheduler, run_in_rounds
+from search.sklearn.storage_url import StorageUrl
 from search.strategies import PRUNERS, SAMPLERS, check_options, make_pruner
 
 __all__ = ["StudySearchCV"]
@@ -80,8 +78,8 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
     storage : str, default=None
         URL of the database in which to keep every fold, as in ``sqlite:///search.db`` or
         ``postgresql://...``. `fit` called again goes on after the last fold that was kept, and
-        several processes or machines that call `fit` share the candidates. The search does not
-        show the password when it is printed; a Pipeline around it does.
+        several processes or machines that call `fit` share the candidates. Its password is not
+        shown when the search, a Pipeline around it or their parameters are printed.
 
     study_name : str, default=None
         Name of the study in the storage.
@@ -159,20 +157,22 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
         self.storage = storage
         self.study_name = study_name
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
-        return str(RandomizedSearchCV.__repr__(self._without_password(), N_CHAR_MAX))
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Every parameter by name; the storage's password is not shown when they are printed.
 
-    def _get_params_html(self, deep: bool = True, doc_link: str = "") -> Any:
-        """What notebooks show."""
-        return RandomizedSearchCV._get_params_html(self._without_password(), deep, doc_link)
+        Parameters
+        ----------
+        deep : bool, default=True
+            Also those of the estimator, as ``estimator__NAME``.
 
-    def _without_password(self) -> "StudySearchCV":
-        """Ourselves as shown to people; `get_params` and `clone` keep the password."""
-        shown = copy.copy(self)
-        if self.storage is not None and ":" in self.storage:
-            with contextlib.suppress(sa.exc.ArgumentError, ValueError):  # no URL: `fit` says so
-                shown.storage = sa.make_url(self.storage).render_as_string(hide_password=True)
-        return shown
+        Returns
+        -------
+        params : dict
+        """
+        params: dict[str, Any] = super().get_params(deep)
+        if type(self.storage) is str:
+            params["storage"] = StorageUrl(self.storage)
+        return params
 
     def _run_search(self, evaluate_candidates: Evaluate, *, callback_ctx: Any = None) -> None:
         sampler, _ = _named("sampler", SAMPLERS, self.sampler)

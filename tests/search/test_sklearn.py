@@ -1,5 +1,6 @@
 """StudySearchCV in memory, against scikit-learn's RandomizedSearchCV and ParameterSampler."""
 
+import pickle
 import time
 import warnings
 from typing import Any
@@ -7,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import bernoulli, expon, loguniform, poisson, randint, uniform
+from sklearn import config_context
 from sklearn.base import BaseEstimator, clone
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import ParameterSampler, RandomizedSearchCV
+from sklearn.model_selection import GridSearchCV, ParameterSampler, RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from sklearn.svm import SVC
@@ -227,10 +229,21 @@ def test_a_wrong_parameter_gets_one_clear_line(more: dict[str, Any], message: st
     assert "\n" not in str(caught.value)
 
 
-def test_a_password_is_kept_but_not_shown() -> None:
+@pytest.mark.parametrize("around", [clone, make_pipeline, lambda search: GridSearchCV(search, {})])
+def test_a_password_is_kept_but_not_shown(around: Any, capsys: pytest.CaptureFixture[str]) -> None:
     url = "postgresql://user:s3cret@host/studies"
-    search = StudySearchCV(SVC(), {"C": [1.0]}, storage=url, study_name="svc")
-    for shown in (repr(search), search._repr_html_()):
-        assert "s3cret" not in shown
-        assert "postgresql://user:***@host/studies" in shown
-    assert clone(search).get_params()["storage"] == url
+    search = around(StudySearchCV(SVC(), {"C": [1.0]}, storage=url, study_name="svc"))
+    with config_context(print_changed_only=False):
+        print(search, search._repr_html_(), search.get_params())
+    shown = capsys.readouterr().out
+    assert "s3cret" not in shown
+    assert shown.count("postgresql://user:***@host/studies") >= 3
+    for kept in (search, clone(search), pickle.loads(pickle.dumps(search))):
+        (name,) = [key for key in kept.get_params() if key.split("__")[-1] == "storage"]
+        assert kept.get_params()[name] == str(kept.get_params()[name]) == url
+        assert kept.set_params(**{name: "sqlite:///a.db"}).get_params()[name] == "sqlite:///a.db"
+
+
+@pytest.mark.parametrize("text", ["no url", "postgresql://host:port/x"])
+def test_a_storage_that_is_no_url_can_be_shown(text: str) -> None:
+    assert f"storage={text!r}" in repr(StudySearchCV(SVC(), {}, storage=text, study_name="x"))

@@ -16,7 +16,7 @@ from search.counting import count
 from search.errors import SpecError
 from search.space import Space, parse_space
 from search.spec_values import leaves, number_of, only, text_of
-from search.strategies import PRUNERS, SAMPLERS, check_options
+from search.strategies import PRUNERS, SAMPLERS, Options, check_options
 
 __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read_spec"]
 
@@ -331,9 +331,7 @@ def _named(
     return tuple(named)
 
 
-def _strategy(
-    table: Mapping[str, Any], kind: str, known: Mapping[str, tuple[str, ...]], where: str
-) -> Strategy:
+def _strategy(table: Mapping[str, Any], kind: str, known: Options, where: str) -> Strategy:
     options = {key: value for key, value in table.items() if key != "name"}
     strategy = Strategy(name=text_of(table, "name", f"{where}: {kind}"), options=options)
     try:

@@ -2,7 +2,9 @@
 
 import difflib
 import json
+import sys
 from collections.abc import Mapping
+from numbers import Integral, Real
 from typing import Any
 
 from search.errors import SpecError
@@ -41,15 +43,16 @@ def number_of(
     low: int | None = None,
     above: float | None = None,
 ) -> Any:
-    """A number within bounds, else `SpecError`; the default where the key is absent."""
+    """A finite number within bounds, else `SpecError`; the default where the key is absent."""
     value = table.get(key, default)
     if value is None:
         return None
-    kind = int if whole else (int, float)
-    rule = "a whole number" if whole else "a number"
+    ok = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    finite = whole or not ok or abs(value) <= sys.float_info.max
+    rule = "a whole number" if whole else "a number" if finite else "a finite number"
     rule += f" >= {low}" if low is not None else f" > {above:g}" if above is not None else ""
-    ok = isinstance(value, kind) and not isinstance(value, bool)
-    if not ok or (low is not None and value < low) or (above is not None and value <= above):
+    within = ok and finite and (low is None or value >= low) and (above is None or value > above)
+    if not within:
         raise SpecError(f"{where}: {key} must be {rule}, got {value!r}")
     return value
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 #: What a module may import of this project, nearest last; a name stands for itself and all below.
 ORDER = [
     "errors", "signals", "problem", "cross_validation", "space", "counting", "unsettled", "tpe",
-    "strategies", "spec_values", "spec", "schema", "lease", "trials", "trial_tables",
+    "spec_values", "strategies", "spec", "schema", "lease", "trials", "trial_tables",
     "study_tables", "retrying", "rdb", "optuna_storage", "searched", "embedded", "storage",
     "lineages", "ledger", "copy", "records", "plots", "beat", "checkpoint", "status",
     "evaluations", "study", "trial_run", "launch", "history", "worker", "probing", "rehearsal",

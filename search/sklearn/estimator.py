@@ -19,7 +19,7 @@ from search.sklearn.proposals import Proposals
 from search.sklearn.results import CANDIDATE, format_incomplete
 from search.sklearn.scheduling import Evaluate, Fits, Scheduler, run_in_rounds
 from search.sklearn.storage_url import StorageUrl
-from search.strategies import PRUNERS, SAMPLERS, check_options, make_pruner
+from search.strategies import PRUNERS, SAMPLERS, Options, check_options, make_pruner
 
 __all__ = ["StudySearchCV"]
 
@@ -278,9 +278,7 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
         )
 
 
-def _named(
-    kind: str, known: Mapping[str, tuple[str, ...]], strategy: Strategy
-) -> tuple[str, dict[str, Any]]:
+def _named(kind: str, known: Options, strategy: Strategy) -> tuple[str, dict[str, Any]]:
     """Name and options of a sampler or pruner; None is the pruner "none".
 
     Raises:

@@ -93,6 +93,8 @@ def test_a_study_of_named_trials_alone_needs_no_budget() -> None:
         ("trials = 5", "trials = 5\nhours = 0", "hours must be a number > 0, got 0"),
         ('name = "tpe"', 'name = "tpes"', "unknown sampler 'tpes'; did you mean 'tpe'"),
         ('name = "tpe"', 'name = "tpe"\nn_startup = 1', "no option 'n_startup'; did you mean"),
+        ("trials = 5", "trials = 5\nhours = nan", "hours must be a finite number > 0, got nan"),
+        ("trials = 5", "trials = 5\nhours = inf", "hours must be a finite number > 0, got inf"),
         ("[fixed]", '[pruner]\nname = "percentile"\n[fixed]', "needs percentile"),
         ("[fixed]", '[pruner]\nname = "threshold"\n[fixed]', "needs lower or upper"),
         ("[fixed]", "[workers]\nmax_retries = -1\n[fixed]", "max_retries must be a whole number"),
@@ -117,6 +119,44 @@ def test_a_mistake_names_file_rule_value_and_remedy(old: str, new: str, message:
         parse_spec(TEXT.replace(old, new, 1), where="demo.toml")
     assert str(caught.value).startswith("demo.toml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "options", "message"),
+    [
+        ("sampler", 'name = "tpe"\nn_startup_trials = "ten"', "n_startup_trials .* got 'ten'"),
+        ("sampler", 'name = "tpe"\nn_ei_candidates = 0', "a whole number >= 1, got 0"),
+        ("sampler", 'name = "cma-es"\nn_startup_trials = true', "whole number >= 0, got True"),
+        ("pruner", 'name = "hyperband"\nmin_resource = "auto"', "min_resource must be a whole"),
+        ("pruner", 'name = "hyperband"\nmin_resource = 0', "a whole number >= 1, got 0"),
+        ("pruner", 'name = "hyperband"\nreduction_factor = 2.5', "whole number >= 2, got 2.5"),
+        ("pruner", 'name = "successive-halving"\nreduction_factor = "3"', "number >= 2, got '3'"),
+        ("pruner", 'name = "patience"\npatience = 1.5', "whole number >= 0, got 1.5"),
+        ("pruner", 'name = "threshold"\nlower = nan', "lower must be a finite number, got nan"),
+        (
+            "pruner",
+            'name = "hyperband"\nmin_resource = 3\nmax_resource = 1',
+            "needs max_resource >= min_resource, got max_resource = 1 and min_resource = 3",
+        ),
+    ],
+)
+def test_an_option_that_would_fail_in_a_trial_is_refused(
+    strategy: str, options: str, message: str
+) -> None:
+    """Optuna takes these when it is made, and raises, or does nothing, when it is used."""
+    text = TEXT.replace('[sampler]\nname = "tpe"\n', "")
+    with pytest.raises(SpecError, match=message) as caught:
+        parse_spec(text.replace("[fixed]", f"[{strategy}]\n{options}\n[fixed]"), where="demo.toml")
+    assert str(caught.value).startswith("demo.toml")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "options", ['"hyperband"\nmax_resource = "auto"', '"successive-halving"\nmin_resource = "auto"']
+)
+def test_optunas_own_word_for_a_resource_is_taken(options: str) -> None:
+    text = TEXT.replace("[fixed]", f"[pruner]\nname = {options}\n[fixed]")
+    assert "auto" in parse_spec(text, where="demo.toml").pruner.options.values()
 
 
 def test_a_grid_refuses_more_trials_than_points() -> None:

@@ -95,7 +95,7 @@ def test_a_study_that_does_not_exist_names_the_nearest(make_study):
             None,
             '[pruner]\nname = "hyperband"\nreduction_factor = 1',
             SpecError,
-            "the hyperband pruner needs reduction_factor >= 2, got 1",
+            "the hyperband pruner: reduction_factor must be a whole number >= 2, got 1",
         ),
     ],
 )

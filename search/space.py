@@ -3,6 +3,7 @@
 import difflib
 import itertools
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,7 @@ __all__ = ["Parameter", "Space", "Value", "parse_space"]
 
 Value = bool | int | float | str
 Choose = Callable[[str, BaseDistribution], Any]
+MOST_EXACT = 2**53  # up to here every whole number is a float of its own
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +95,7 @@ class Space:
         for parameter in self.parameters:
             if name == parameter.name and parameter.for_each is None:
                 return parameter
-            stem, _, index = name.rpartition("_")
-            if parameter.for_each and stem == parameter.name and index.isdigit():
+            if parameter.for_each and _is_instance(name, parameter):
                 return parameter
         return None
 
@@ -116,15 +117,17 @@ class Space:
         """`choose`, but with whatever `target` depends on set so that it applies."""
         needed = self._needed(target)
         return lambda name, distribution: (
-            needed[name] if name in needed else choose(name, distribution)
+            needed[name][0] if needed.get(name) else choose(name, distribution)
         )
 
-    def _needed(self, target: Parameter) -> dict[str, Value]:
-        needed = {parent: values[0] for parent, values in target.when.items()}
+    def _needed(self, target: Parameter) -> dict[str, tuple[Value, ...]]:
+        """The values by which a parameter applies, those of its parents' conditions included."""
+        needed = dict(target.when)
         for parent in (*target.when, target.for_each):
             owner = self.owner(parent) if parent is not None else None
             if owner is not None:
-                needed = {**self._needed(owner), **needed}
+                for name, values in self._needed(owner).items():
+                    needed[name] = tuple(v for v in needed.get(name, values) if v in values)
         return needed
 
     def check_steps(self) -> None:
@@ -167,7 +170,20 @@ def parse_space(table: Mapping[str, Any], fixed: Mapping[str, Any], where: str) 
         if name in fixed:
             raise SpecError(f"{where}: {name} stands in [fixed] and in [space]; keep one of them")
         parameters.append(_parameter(name, declared, parameters, fixed, f"{where}: space.{name}"))
+    for parameter in parameters:
+        taken = [name for name in (*fixed, *table) if _is_instance(name, parameter)]
+        if parameter.for_each and taken:
+            raise SpecError(
+                f"{where}: {taken[0]} is a name under which {parameter.name} is sampled, for each "
+                f"{parameter.for_each}; rename one of them, or leave {taken[0]} out"
+            )
     return Space(tuple(parameters))
+
+
+def _is_instance(name: str, parameter: Parameter) -> bool:
+    """Whether it is `parameter`'s name with an index."""
+    stem, _, index = name.rpartition("_")
+    return stem == parameter.name and index.isdigit()
 
 
 def _parameter(
@@ -209,8 +225,12 @@ def _choice(table: Mapping[str, Any], where: str) -> CategoricalDistribution:
                 f"{where}: a choice is a string, a number, true or false, got {value!r}; "
                 "search the parts of a list as parameters of their own"
             )
-    if len({(type(v), v) for v in values}) != len(values):
-        raise SpecError(f"{where}: choice lists a value twice, got {values!r}; remove one")
+        if isinstance(value, float) and not _is_finite(value):
+            raise SpecError(f"{where}: a choice is a finite number, got {value!r}; remove it")
+    if len(set(values)) != len(values):  # 1, 1.0 and true are equal, and Optuna takes them for one
+        raise SpecError(
+            f"{where}: choice lists a value twice, got {values!r}; remove one, or write texts"
+        )
     return CategoricalDistribution(values)
 
 
@@ -244,9 +264,24 @@ def _numeric(kind: str, table: Mapping[str, Any], where: str) -> BaseDistributio
             raise SpecError(f"{where}: step must be a positive {kind}, got {step!r}")
         if log:
             raise SpecError(f"{where}: log and step exclude each other, got both; drop one")
-    if kind == "int":
-        return IntDistribution(low, high, log=log, step=int(step or 1))
-    return FloatDistribution(float(low), float(high), log=log, step=step)
+    if kind == "int" and max(map(abs, bounds)) > MOST_EXACT:
+        raise SpecError(
+            f"{where}: an int is stored as a float, exact from -2**53 to 2**53, got {bounds!r}; "
+            "narrow the range"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Optuna's, of what is refused here
+        found: IntDistribution | FloatDistribution
+        if kind == "int":
+            found = IntDistribution(low, high, log=log, step=int(step or 1))
+        else:
+            found = FloatDistribution(float(low), float(high), log=log, step=step)
+    if found.high != high:
+        raise SpecError(
+            f"{where}: need high = low + a multiple of step, got {bounds!r} by {step}; "
+            f"write [{found.low}, {found.high}]"
+        )
+    return found
 
 
 def _is_finite(number: float) -> bool:

@@ -69,6 +69,22 @@ def test_probes_touch_every_end_and_every_choice() -> None:
         space().check(point, {}, "probe")
 
 
+def test_probes_reach_what_depends_on_a_parent_that_depends_on_the_same() -> None:
+    table = {
+        "kind": {"choice": ["a", "b"]},
+        "kernel": {"choice": ["linear", "rbf"], "when": {"kind": "b"}},
+        "gamma": {"float": [0.5, 2.0], "when": {"kind": ["a", "b"], "kernel": "rbf"}},
+    }
+    points = list(space(table).probes({}))
+    assert {point["gamma"] for point in points if "gamma" in point} == {0.5, 2.0}
+
+
+def test_a_fixed_value_under_a_sampled_name_is_refused() -> None:
+    table = {"n": {"int": [1, 2]}, "u": {"int": [1, 4], "for_each": "n"}}
+    with pytest.raises(SpecError, match="u_1 is a name under which u is sampled, for each n"):
+        space(table, {"u_1": 3})
+
+
 def test_a_grid_has_every_point_once_and_respects_conditions() -> None:
     table = {
         "a": {"choice": ["x", "y"]},
@@ -107,6 +123,20 @@ def test_a_grid_needs_steps() -> None:
         ({"a": {"int": [1, 9], "step": 2, "log": True}}, "log and step exclude each other"),
         ({"a": {"choice": []}}, r"at least one value, got \[\]"),
         ({"a": {"choice": [1, 1]}}, "lists a value twice"),
+        ({"a": {"choice": [1, True]}}, r"lists a value twice, got \[1, True\]; remove one"),
+        ({"a": {"choice": [1, 1.0]}}, "lists a value twice"),
+        ({"a": {"choice": [1, math.nan]}}, "a choice is a finite number, got nan"),
+        ({"a": {"int": [0, 2**53 + 1]}}, r"exact from -2\*\*53 to 2\*\*53, got \[0, 9007199"),
+        ({"a": {"int": [1, 10], "step": 2}}, r"got \[1, 10\] by 2; write \[1, 9\]"),
+        ({"a": {"float": [0, 1], "step": 0.3}}, r"got \[0, 1\] by 0\.3; write \[0\.0, 0\.9\]"),
+        (
+            {"n": {"int": [1, 2]}, "u": {"int": [1, 4], "for_each": "n"}, "u_0": {"int": [5, 9]}},
+            "u_0 is a name under which u is sampled, for each n; rename one of them",
+        ),
+        (
+            {"n": {"int": [1, 2]}, "u_7": {"int": [5, 9]}, "u": {"int": [1, 4], "for_each": "n"}},
+            "u_7 is a name under which u is sampled, for each n; rename one of them",
+        ),
         ({"a": {"choice": [[1]]}}, r"a choice is a string, a number, true or false, got \[1\]"),
         ({"a": 3}, r"must be a table such as .*, got 3; a value that is not searched"),
         ({"a": {"flaot": [0, 1]}}, "needs exactly one of int, float, choice"),

@@ -188,11 +188,11 @@ def part(data: TrainingData, size: int, *, seed: int = 0) -> NDArray[np.int64]:
         InputError: fewer images than classes, more than there are, or so many that fewer than one
             of each class would be left out; or a class has one image only.
     """
-    from sklearn.model_selection import train_test_split
-
     every = np.arange(len(data.labels), dtype=np.int64)
     if size == len(every):
         return every
+    from sklearn.model_selection import train_test_split
+
     names, counts = np.unique(data.labels, return_counts=True)
     if counts.min() < 2:
         raise InputError(

@@ -276,9 +276,10 @@ def test_split_refuses(fashion_dir: Path, bad: dict[str, float]) -> None:
         split(load_training(fashion_dir), **bad)  # type: ignore[arg-type]
 
 
-def test_opening_needs_no_torch(fashion_dir: Path) -> None:
+def test_opening_and_splitting_import_nothing_slow(fashion_dir: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from fmnist_hpo.data import load_training, split;"
-        f"split(load_training(Path({str(fashion_dir)!r}))); assert 'torch' not in sys.modules"
+        "import sys; from fmnist_hpo.problem import FashionProblem;"
+        f"FashionProblem({{'dir': {str(fashion_dir)!r}}}).fingerprint();"
+        "assert not {'torch', 'sklearn'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

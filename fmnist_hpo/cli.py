@@ -143,7 +143,7 @@ def _describe(study: "Study") -> list[tuple[str, str]]:
     from fmnist_hpo.bundle import check_replaceable
     from fmnist_hpo.environment import processor
     from fmnist_hpo.image_problem import ImageProblem
-    from fmnist_hpo.winner import bundle_path
+    from fmnist_hpo.winner import bundle_path, measurements, unmeasurable
 
     lines = [("processor", processor())]
     problem = study.problem
@@ -156,6 +156,9 @@ def _describe(study: "Study") -> list[tuple[str, str]]:
         )
         lines.insert(0, ("data", f"{name} in {problem.directory} ({files})"))
         lines.insert(1, ("split", f"{problem.describe_split()} ({problem.split_hash[:12]})"))
+        why = unmeasurable(study)
+        if why is not None and not measurements(study):
+            lines.insert(1, ("test", f"{why}; without it the run ends with the export"))
     return lines
 
 
@@ -179,12 +182,13 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
         return say_best(study)
     best, path = study.best, winner.bundle_path(study)
     bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
-    if bundle is None or (sealed and bundle.provenance["trial"] != best.number):
+    if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit=args.refit)):
         print(f"exporting trial {best.number} to {path}", flush=True)
         bundle = winner.export_trial(study, best.number, path, refit=args.refit, say=_say)
     elif args.refit and not bundle.provenance["refit"]:
         print(f"{path} is not refitted: `{PROG} export {study.name} --refit` replaces it")
-    if sealed:
+    bundle = winner.attach_recorded(study, bundle)
+    if sealed and winner.unmeasurable(study) is None:
         print("measuring the test set, once", flush=True)
         winner.measure(study, bundle, again=False)
         bundle = Bundle.open(path)  # with the measurement in it
@@ -193,12 +197,18 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
     return 0
 
 
+def _is_wanted(bundle: "Bundle", best: int, *, refit: bool) -> bool:
+    """Whether a bundle that was exported before is the one to spend the one measurement on."""
+    provenance = bundle.provenance
+    return provenance["trial"] == best and (provenance["refit"] or not refit)
+
+
 def _say(line: str) -> None:
     print(line, flush=True)  # training takes minutes, also where the output is a pipe
 
 
 def _summary(study: "Study", bundle: "Bundle") -> None:
-    from fmnist_hpo.winner import measurements, recorded
+    from fmnist_hpo.winner import measurements, recorded, unmeasurable
     from search.display import show_params
 
     best, measured = study.best, recorded(study, bundle)
@@ -206,7 +216,9 @@ def _summary(study: "Study", bundle: "Bundle") -> None:
     times = "once" if count == 1 else f"{count} times"
     print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
-    if measured is None:
+    if not count:
+        print(f"test        not measured: {unmeasurable(study)}")
+    elif measured is None:
         print(f"test        not measured of this bundle; another of the study was, {times}")
     else:
         how = f"measured {times}; trained on {bundle.provenance['trained_on']:,} images"

@@ -160,8 +160,10 @@ def load_training(directory: Path, *, known: bool = True) -> TrainingData:
         InputError: a file is missing, truncated or altered, or images and labels do not match.
     """
     expected: Mapping[str, str] = FILES if known else {}
-    images, images_hash = open_idx(locate(directory, IMAGES), expected.get(IMAGES))
-    mapped_labels, labels_hash = open_idx(locate(directory, LABELS), expected.get(LABELS))
+    images, images_hash = open_idx(locate(directory, IMAGES, known=known), expected.get(IMAGES))
+    mapped_labels, labels_hash = open_idx(
+        locate(directory, LABELS, known=known), expected.get(LABELS)
+    )
     if images.ndim != 3 or mapped_labels.ndim != 1 or len(images) != len(mapped_labels):
         raise InputError(
             f"need images (n, rows, columns) and labels (n,) in {directory}, got "

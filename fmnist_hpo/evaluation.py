@@ -17,11 +17,11 @@ from fmnist_hpo.card import write_card
 from fmnist_hpo.data import FILES, IMAGES, LABELS
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.figures import Sample, choose_samples, draw_confusion, draw_samples
-from fmnist_hpo.idx import content_hash, locate, open_idx
+from fmnist_hpo.idx import content_hash, locate, open_idx, present
 from fmnist_hpo.metrics import Metrics, measure, softmax
 from fmnist_hpo.predictions import FILE, Predictions
 
-__all__ = ["Evaluation", "attach", "evaluate"]
+__all__ = ["Evaluation", "attach", "evaluate", "missing_file"]
 
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
 
@@ -43,6 +43,12 @@ class Evaluation:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what `to_json` gave."""
         return cls(metrics=Metrics.from_json(value), hashes=dict(value["hashes"]))
+
+
+def missing_file(directory: Path) -> str | None:
+    """The first file of the test set that a data set's directory lacks; none of them is opened."""
+    names = (TEST_IMAGES, TEST_LABELS)
+    return next((name for name in names if present(directory, name) is None), None)
 
 
 def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
@@ -101,14 +107,16 @@ def _load_test(
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]:
     """Images (n, rows, columns), labels (n,) and hashes of the test set that fits the bundle."""
     trained_on = bundle.provenance["data_hashes"]
-    expected: Mapping[str, str] = {}
-    if trained_on == {name: FILES[name] for name in (IMAGES, LABELS)}:
-        expected = FILES
-    else:  # a person's own data set: it is the bundle's when its training files are
-        for name, known in trained_on.items():
-            content_hash(locate(directory, name), known)
-    images, images_hash = open_idx(locate(directory, TEST_IMAGES), expected.get(TEST_IMAGES))
-    labels, labels_hash = open_idx(locate(directory, TEST_LABELS), expected.get(TEST_LABELS))
+    known = trained_on == {name: FILES[name] for name in (IMAGES, LABELS)}
+    if not known:  # a person's own data set: it is the bundle's when its training files are
+        for name, digest in trained_on.items():
+            content_hash(locate(directory, name, known=False), digest)
+
+    def opened(name: str) -> tuple[NDArray[np.uint8], str]:
+        return open_idx(locate(directory, name, known=known), FILES[name] if known else None)
+
+    images, images_hash = opened(TEST_IMAGES)
+    labels, labels_hash = opened(TEST_LABELS)
     if images.shape != (*labels.shape, *bundle.image_size):
         rows, columns = bundle.image_size
         raise InputError(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.whole_file import write_whole
 
-__all__ = ["cache_directory", "content_hash", "locate", "open_idx"]
+__all__ = ["cache_directory", "content_hash", "locate", "open_idx", "present"]
 
 _CHUNK = 1 << 20  # bytes read at a time
 _UNSIGNED_BYTE = 8  # idx type code
@@ -30,26 +30,44 @@ def cache_directory() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "fmnist-hpo"
 
 
-def locate(directory: Path, name: str) -> Path:
-    """The file of that name in the directory, plain or with .gz.
+def present(directory: Path, name: str) -> Path | None:
+    """The file of that name in the directory, plain or with .gz; None when neither is there.
+
+    Raises:
+        OSError: the directory may not be entered.
+    """
+    for path in (directory / name, directory / f"{name}.gz"):
+        if path.is_file():
+            return path
+    return None
+
+
+def locate(directory: Path, name: str, *, known: bool = True) -> Path:
+    """Like `present`, for a file that is needed.
+
+    Args:
+        known: whether it is Fashion-MNIST's directory, which the command line names, and not that
+            of another data set, which the study does.
 
     Raises:
         InputError: neither is there, or the directory cannot be read.
     """
+    elsewhere = (
+        "another directory with --data-dir" if known else "another dir in the study's [data]"
+    )
     try:
-        for path in (directory / name, directory / f"{name}.gz"):
-            if path.is_file():
-                return path
+        path = present(directory, name)
+        if path is not None:
+            return path
         found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
     except OSError as error:
         raise InputError(
-            f"{directory} cannot be read: {error.strerror}; check its permissions or name another "
-            "directory with --data-dir"
+            f"{directory} cannot be read: {error.strerror}; check its permissions or name "
+            f"{elsewhere}"
         ) from error
     raise InputError(
         f"{directory} must hold {name} or {name}.gz, found "
-        f"{', '.join(found[:6]) if found else 'nothing'}; "
-        "put the file there or name another directory with --data-dir"
+        f"{', '.join(found[:6]) if found else 'nothing'}; put the file there or name {elsewhere}"
     )
 
 

@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Measured",
+    "attach_recorded",
     "bundle_path",
     "export_trial",
     "find_bundle",
     "measure",
     "measurements",
     "recorded",
+    "unmeasurable",
 ]
 
 
@@ -81,7 +83,7 @@ def export_trial(
         SearchError, InputError: no such trial, other data, a full disk, or `directory` holds
             something else.
     """
-    from fmnist_hpo import evaluation, export
+    from fmnist_hpo import export
 
     check_replaceable(directory, study.name, study.uid)  # before it trains
     trial = study.trial(number)
@@ -142,10 +144,23 @@ def export_trial(
     )
     if refit:
         checkpoints.delete(lineage)
+    return attach_recorded(study, bundle)
+
+
+def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
+    """Give a bundle what is recorded of its model, where it has no measurement itself.
+
+    So it is after an export, and where the disk was full when the measurement was to be written.
+
+    Raises:
+        InputError: the disk is full or not writable; the bundle is as it was then.
+    """
+    from fmnist_hpo import evaluation
+
     measured = recorded(study, bundle)
-    if measured is not None:
-        bundle = evaluation.attach(bundle, measured.evaluation, measured.count)
-    return bundle
+    if measured is None or bundle.metrics["test"] is not None:
+        return bundle
+    return evaluation.attach(bundle, measured.evaluation, measured.count)
 
 
 def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:
@@ -177,6 +192,20 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     count = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
     evaluation.attach(bundle, measured, count)
     return Measured(evaluation=measured, count=count)
+
+
+def unmeasurable(study: Study) -> str | None:
+    """Why the test set cannot be measured, and what to do; None when its files are there.
+
+    None of them is opened.
+    """
+    from fmnist_hpo.evaluation import missing_file
+
+    directory = _problem(study).directory
+    missing = missing_file(directory)
+    if missing is None:
+        return None
+    return f"{directory} has no {missing} to measure on; put it there, and the same command does"
 
 
 def measurements(study: Study) -> int:

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from fmnist_hpo import data
-from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.problem import FashionProblem
 
 SPEC = """
@@ -142,6 +142,45 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     sliced("report", "slice")
     page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
     assert re.search(rf"Test accuracy: {test[:7]}.* measured 2 times", page)
+
+
+def test_a_data_set_without_test_files_is_said_before_the_search_and_exported(sliced):
+    write(sliced, trials=1, epochs=1)
+    there = sliced.directory / "data" / "t10k-labels-idx1-ubyte"
+    away = there.rename(sliced.directory / "away")
+    done = sliced("run", "slice.toml")
+    assert done.returncode == 0, done.stderr
+    why = "data has no t10k-labels-idx1-ubyte to measure on; put it there, and the same command"
+    assert (
+        f"test       {why} does; without it the run ends" in done.stdout.partition("1/1 ended")[0]
+    )
+    assert f"test        not measured: {why} does\n" in done.stdout
+    folder = sliced.directory / "runs" / "slice" / "bundle"
+    assert Bundle.open(folder).metrics["test"] is None
+    line = sliced.error("evaluate", str(folder))
+    assert "put the file there or name another dir in the study's [data]" in line
+    away.rename(there)
+    done = sliced("run", "slice.toml")
+    assert "to measure on" not in done.stdout
+    assert "(measured once" in done.stdout
+
+
+def test_run_measures_the_refit_that_it_is_asked_for_and_mends_a_bundle_that_lacks_it(sliced):
+    write(sliced, trials=1, epochs=1)
+    sliced("create", "slice.toml")
+    sliced("worker", "slice")
+    sliced("export", "slice")
+    done = sliced("run", "slice.toml", "--refit")
+    assert "(measured once; trained on 2,000 images)" in done.stdout, done.stdout + done.stderr
+    folder = sliced.directory / "runs" / "slice" / "bundle"
+    measured = Bundle.open(folder)
+    assert measured.provenance["refit"] is True
+
+    # As the disk is left when it is full just after the measurement was recorded.
+    files = {name: data for name, data in measured.files.items() if "predictions" not in name}
+    Bundle.write(folder, {**files, "metrics.json": to_json({**measured.metrics, "test": None})})
+    assert "(measured once; trained on 2,000 images)" in sliced("run", "slice.toml").stdout
+    assert Bundle.open(folder).metrics["test"] == measured.metrics["test"]
 
 
 def test_a_bundle_of_another_study_of_that_name_is_neither_used_nor_replaced(sliced):

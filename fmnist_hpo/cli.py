@@ -16,6 +16,8 @@ from search.application import Application, say_best
 from search.verbs import open_named
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from fmnist_hpo.bundle import Bundle
     from fmnist_hpo.metrics import Metrics
     from search.study import Study
@@ -247,6 +249,37 @@ def _with_interval(metrics: "Metrics") -> str:
     )
 
 
+def _reproduced(study: "Study", trial: "FrozenTrial") -> None:
+    """Say where the exported model is a refit of the trial, which the verdict does not cover."""
+    from fmnist_hpo.image_problem import ImageProblem
+    from fmnist_hpo.winner import find_bundle
+    from search.service import differences
+    from search.tables import print_differences
+
+    if not isinstance(study.problem, ImageProblem):
+        return
+    try:
+        bundle = find_bundle(study)
+    except InputError:  # damaged, as whoever uses it is told
+        return
+    if bundle is None:
+        return
+    made = bundle.provenance
+    if made["trial"] != trial.number or not made["refit"]:
+        return
+    differs = {
+        key: both
+        for key, both in differences(made["environment"], study.problem.environment()).items()
+        if key != "threads"  # those of the trial, for the verdict
+    }
+    print(
+        f"not covered: {bundle.path} holds this configuration trained anew on all "
+        f"{made['trained_on']:,} images{', in another environment' if differs else ''}; "
+        f"`{PROG} export {study.name} --refit` does that again"
+    )
+    print_differences(differs)
+
+
 def _export(args: argparse.Namespace) -> int:
     from fmnist_hpo.showcase import showcase
     from fmnist_hpo.winner import bundle_path, export_trial
@@ -376,6 +409,7 @@ APPLICATION = Application(
     describe=_describe,
     gpus=_gpus,
     finish=_finish,
+    reproduced=_reproduced,
     add_options=_add_options,
 )
 

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
     from search.study import Study
 
 __all__ = ["DEFAULT_STORAGE", "PASSWORD_VARIABLE", "Application", "say_best"]
@@ -27,6 +29,7 @@ class Application:
         gpus: indices of the GPUs that workers may use.
         finish: called when all trials have ended; returns the exit code. By default it names the
             best trial.
+        reproduced: called with a trial after the verdict on it, to say what that does not cover.
         add_options: called with a verb and its parser, to add options.
     """
 
@@ -36,6 +39,7 @@ class Application:
     describe: Callable[["Study"], list[tuple[str, str]]] = lambda study: []
     gpus: Callable[[], tuple[str, ...]] = lambda: ()
     finish: Callable[["Study", argparse.Namespace], int] = lambda study, args: say_best(study)
+    reproduced: Callable[["Study", "FrozenTrial"], None] = lambda study, trial: None
     add_options: Callable[[str, argparse.ArgumentParser], None] = lambda verb, parser: None
 
 

@@ -22,7 +22,16 @@ from search.study import Study
 from search.trial_run import CURVES
 from search.worker import trial_seed
 
-__all__ = ["Epoch", "Interrupted", "Replay", "annotate", "reproduce", "run", "same"]
+__all__ = [
+    "Epoch",
+    "Interrupted",
+    "Replay",
+    "annotate",
+    "differences",
+    "reproduce",
+    "run",
+    "same",
+]
 
 LOOK_SECONDS = 1.0  # between two looks at the storage
 
@@ -221,19 +230,24 @@ def reproduce(
         value = study.problem.run(replay)
     except (TrialPruned, Diverged):
         value = replay.last_value
-    here = study.problem.environment()
-    differs = {
-        key: (stored_environment.get(key, "none"), here.get(key, "none"))
-        for key in sorted(stored_environment.keys() | here.keys())
-        if stored_environment.get(key) != here.get(key)
-    }
     steps = trial.intermediate_values
     return Replay(
         trial=trial,
         epochs=tuple(replay.epochs),
         value=(steps[max(steps)] if trial.value is None else trial.value, value),
-        environment=differs,
+        environment=differences(stored_environment, study.problem.environment()),
     )
+
+
+def differences(
+    stored: Mapping[str, str], here: Mapping[str, str]
+) -> Mapping[str, tuple[str, str]]:
+    """What differs between two environments: key -> (stored, here), "none" where one lacks it."""
+    return {
+        key: (stored.get(key, "none"), here.get(key, "none"))
+        for key in sorted(stored.keys() | here.keys())
+        if stored.get(key) != here.get(key)
+    }
 
 
 class _ReplayRun:

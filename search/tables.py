@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 import time
+from collections.abc import Mapping
 from typing import TextIO
 
 from optuna.trial import FrozenTrial
@@ -21,6 +22,7 @@ from search.trials import ARM_ATTR, AUDIT_ATTR
 __all__ = [
     "EpochPrinter",
     "print_best",
+    "print_differences",
     "print_status",
     "print_trials",
     "print_verdict",
@@ -132,7 +134,12 @@ def print_verdict(replay: Replay) -> None:
     print(f"different {where}: stored {value} {_figure(stored)}, new {_figure(new)}")
     if not replay.environment:
         print("the environment is the same as far as it was recorded")
-    for key, (was, now) in replay.environment.items():
+    print_differences(replay.environment)
+
+
+def print_differences(environment: Mapping[str, tuple[str, str]]) -> None:
+    """One line for each thing that differs: key -> (then, now)."""
+    for key, (was, now) in environment.items():
         print(f"  {key}: {was} then, {now} now")
 
 

@@ -335,6 +335,7 @@ def reproduce_trial(app: Application, args: argparse.Namespace) -> int:
     print(f"trial {trial.number} of {study.name!r}: stored figures, then the new ones", flush=True)
     replay = reproduce(study, trial.number, EpochPrinter())
     print_verdict(replay)
+    app.reproduced(study, replay.trial)
     return 0 if replay.identical else 3
 
 

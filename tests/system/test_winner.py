@@ -180,7 +180,23 @@ def test_run_measures_the_refit_that_it_is_asked_for_and_mends_a_bundle_that_lac
     files = {name: data for name, data in measured.files.items() if "predictions" not in name}
     Bundle.write(folder, {**files, "metrics.json": to_json({**measured.metrics, "test": None})})
     assert "(measured once; trained on 2,000 images)" in sliced("run", "slice.toml").stdout
-    assert Bundle.open(folder).metrics["test"] == measured.metrics["test"]
+    mended = Bundle.open(folder)
+    assert mended.metrics["test"] == measured.metrics["test"]
+
+    covered = "identical: 1 steps"
+    not_covered = "holds this configuration trained anew on all 2,000 images"
+    said = sliced("reproduce", "slice").stdout
+    assert covered in said
+    assert f"not covered: runs/slice/bundle {not_covered}; `fmnist-hpo export" in said
+    environment = mended.provenance["environment"] | {"processor": "a faster one"}
+    provenance = to_json({**mended.provenance, "environment": environment})
+    Bundle.write(folder, {**mended.files, "provenance.json": provenance})
+    said = sliced("reproduce", "slice").stdout
+    assert f"{not_covered}, in another environment; `fmnist-hpo export" in said
+    assert "\n  processor: a faster one then, " in said
+    (folder / "MODEL_CARD.md").unlink()
+    done = sliced("reproduce", "slice")
+    assert (done.returncode, covered in done.stdout, not_covered in done.stdout) == (0, True, False)
 
 
 def test_a_bundle_of_another_study_of_that_name_is_neither_used_nor_replaced(sliced):

@@ -6,7 +6,6 @@ per fold and kept (`FeatureCache`); candidates that share it differ in the model
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,10 +30,11 @@ from threadpoolctl import threadpool_limits
 
 from fmnist_hpo.classical_config import LARGEST_PCA, ClassicalConfig
 from fmnist_hpo.data import Split, TrainingData
+from fmnist_hpo.environment import threads
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.feature_cache import FeatureCache
 
-__all__ = ["HOG", "FoldScores", "fit", "fit_and_score", "image_features", "logits", "threads"]
+__all__ = ["HOG", "FoldScores", "fit", "fit_and_score", "image_features", "logits"]
 
 #: Of skimage.feature.hog (Dalal and Triggs 2005), finer cells than its default for small images.
 HOG: Mapping[str, Any] = {
@@ -153,14 +153,6 @@ def _with_hog(
         return histograms
     # Roots bring out the texture of dark things; halved, their variance is near the histograms'.
     return np.concatenate([histograms, PIXEL_WEIGHT * np.sqrt(_pixels(images))], axis=1)
-
-
-def threads() -> int:
-    """Of this process's arithmetic: OMP_NUM_THREADS, as workers set it; else all usable cores."""
-    named = os.environ.get("OMP_NUM_THREADS", "")
-    if named.isdigit() and int(named) > 0:
-        return int(named)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _accuracy(

@@ -36,8 +36,7 @@ class ClassicalProblem(ImageProblem):
 
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""
-        from fmnist_hpo.classical import threads
-        from fmnist_hpo.environment import describe
+        from fmnist_hpo.environment import describe, threads
 
         return describe(_PACKAGES, device="cpu", threads=threads())
 

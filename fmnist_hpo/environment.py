@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["describe", "describe_torch", "gpus", "processor", "vendor"]
+__all__ = ["describe", "describe_torch", "gpus", "processor", "threads", "vendor", "version"]
 
 _ALWAYS = ("fmnist-hpo", "numpy", "optuna")
 
@@ -21,7 +21,7 @@ def describe(packages: Iterable[str], *, device: str, threads: int) -> Mapping[s
     """
     return {
         "python": platform.python_version(),
-        **{name: version for name in (*_ALWAYS, *packages) if (version := _version(name))},
+        **{name: found for name in (*_ALWAYS, *packages) if (found := version(name))},
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "device": device,
@@ -37,7 +37,16 @@ def describe_torch() -> Mapping[str, str]:
     return describe(("torch",), device=device, threads=torch.get_num_threads())
 
 
-def _version(name: str) -> str | None:
+def threads() -> int:
+    """Of this process's arithmetic: OMP_NUM_THREADS, as workers set it; else all usable cores."""
+    named = os.environ.get("OMP_NUM_THREADS", "")
+    if named.isdigit() and int(named) > 0:
+        return int(named)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def version(name: str) -> str | None:
+    """Of an installed distribution; None where it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:

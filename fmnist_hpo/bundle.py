@@ -14,7 +14,7 @@ from typing import Any, Self
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.folder import write_folder
 
-__all__ = ["REMEDY", "Bundle", "check_replaceable", "to_json"]
+__all__ = ["REMEDY", "Bundle", "check_replaceable", "has_probabilities", "to_json"]
 
 MANIFEST = "manifest.json"
 FORMAT = "fmnist-hpo bundle 2"
@@ -112,8 +112,17 @@ class Bundle:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether its shares are probabilities; an SVM's decision values only order the classes."""
-        return self.config.get("outputs") != "decision values"
+        """See the function of that name."""
+        return has_probabilities(self.config)
+
+
+def has_probabilities(config: Mapping[str, Any]) -> bool:
+    """Whether a model's shares are probabilities; an SVM's decision values only order the classes.
+
+    Args:
+        config: the contents of its config.json.
+    """
+    return config.get("outputs") != "decision values"
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
@@ -178,7 +187,8 @@ def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
         files: dict[str, dict[str, Any]] = dict(manifest["files"])
         # written again it must be the same bytes, so that no byte of the manifest is free
         sound = data == to_json({"format": FORMAT, "files": files}) and all(
-            set(record) == {"bytes", "sha256"} for record in files.values()
+            isinstance(record, dict) and set(record) == {"bytes", "sha256"}
+            for record in files.values()
         )
     except (ValueError, TypeError, KeyError):
         sound = False

@@ -4,6 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fmnist_hpo.bundle import has_probabilities
+
 __all__ = ["write_card"]
 
 FILE_NOTES = {
@@ -167,7 +169,7 @@ def _classes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
     ]
     where = "test set" if metrics["test"] else "validation part"
     table = _table(f"Per class, on the {where}", ("class", "precision", "recall", "F1", "n"), rows)
-    if config.get("outputs") == "decision values":
+    if not has_probabilities(config):
         return (
             f"{table}\n\nThe model gives decision values: they put the classes in order and are no "
             "probabilities, so shares made of them mean nothing."

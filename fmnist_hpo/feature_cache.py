@@ -95,7 +95,8 @@ def _open(path: Path) -> NDArray[Any] | None:
     """None when the file is absent or damaged."""
     try:
         os.utime(path)  # it was used just now
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        # np.load takes archives and pickles as well, and raises more than this for what is damaged
+        array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return None
     return array

@@ -100,9 +100,10 @@ def export_trial(
     split = problem.everything if refit else problem.splits[0]
     checkpoints = study.checkpoints.apart("refit") if refit else study.checkpoints
     checkpoint = checkpoints.load(lineage) if problem.keeps_model else None
+    kept = checkpoint is not None and not refit  # the weights are the trial's own
     if refit:
         say(f"training trial {trial.number} on all {len(split.train):,} images")
-    elif checkpoint is None:
+    elif not kept:
         lost = f"the weights of trial {trial.number} are no longer kept; "
         say(
             f"{lost if problem.keeps_model else ''}training trial {trial.number} on its "
@@ -131,11 +132,7 @@ def export_trial(
             value=trial.value,
             spec_hash=study.spec.hash,
             git_commit=_git_commit(),
-            environment=(
-                trial.user_attrs["environment"]
-                if checkpoint is not None and not refit
-                else problem.environment()
-            ),
+            environment=trial.user_attrs["environment"] if kept else problem.environment(),
             refit=refit,
             folds=problem.folds,
             tuned_on=len(problem.tuned_on),

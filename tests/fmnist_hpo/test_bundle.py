@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_hpo.bundle import Bundle, to_json
+from fmnist_hpo.bundle import FORMAT, Bundle, to_json
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.folder import _put_in_place, write_folder
 
@@ -91,6 +91,8 @@ def test_an_extra_file_is_named(bundle: Bundle, name: str) -> None:
         '{"format": "fmnist-hpo bundle 2", "files": {"a": 3}}',
         '{"format": "fmnist-hpo bundle 2", "files": {"../a": {"bytes": 0}}}',
         "\ufeff\x00",
+        # as `export` writes it but for one record
+        to_json({"format": FORMAT, "files": {"config.json": ["bytes", "sha256"]}}).decode(),
     ],
 )
 def test_a_nonsense_manifest_is_one_line(bundle: Bundle, manifest: str) -> None:

@@ -1,6 +1,7 @@
 """Classical models on a slice of the real images, against scikit-learn's own cross-validation."""
 
 import dataclasses
+import io
 import multiprocessing
 import os
 from pathlib import Path
@@ -257,7 +258,12 @@ def test_damaged_and_half_written_arrays_are_computed_again(tmp_path: Path) -> N
     cache = FeatureCache(tmp_path)
     cache.get("a", lambda: np.arange(100.0))
     path = tmp_path / "a.npy"
-    path.write_bytes(path.read_bytes()[:300])
+    archive = io.BytesIO()
+    np.savez(archive, a=np.arange(100.0))
+    for damaged in (b"", archive.getvalue(), archive.getvalue()[:90], path.read_bytes()[:300]):
+        path.write_bytes(damaged)
+        assert cache.get("a", lambda: np.arange(100.0))[-1] == 99
     (tmp_path / ".a.npy.left").write_bytes(b"of a killed writer")
+    path.unlink()
     assert cache.get("a", lambda: np.arange(100.0))[-1] == 99
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.npy", "lock"]

@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 
 from search.counting import Count, count, count_values
 from search.probing import Probes, probe
-from search.problem import Probing, Problem
+from search.problem import Cost, Probing, Problem
 from search.rehearsal import FOLLOWS_VALUES, rehearse
 from search.spec import StudySpec
 from search.strategies import make_sampler
@@ -24,6 +24,7 @@ from search.worker import trial_seed
 __all__ = ["Forecast", "Plan", "Range", "first_points", "make_plan"]
 
 PROBED = 8  # of the study's own first trials
+PROBED_DRAWN = 4  # of its first trials without a name, where these are not among those
 REHEARSED_TRIALS = 1000  # in all rehearsals together
 REHEARSALS = (5, 50)  # at least and at most
 
@@ -118,14 +119,14 @@ def make_plan(
     forecast = None
     remarks: dict[str, Mapping[str, Any]] = {}
     if isinstance(problem, Probing):
-        first = first_points(spec, min(spec.trials, PROBED))
-        known = [*first, *_ends(spec)]
+        first = _first_probed(spec)
+        known = [*first.values(), *_ends(spec)]
         outlines = [problem.outline(point) for point in known]
         for point, outline in zip(known, outlines, strict=True):
             for remark in outline.remarks:
                 remarks.setdefault(remark, point)
         by_size = sorted(range(len(known)), key=lambda i: outlines[i].size)
-        points = [*first, known[by_size[0]], known[by_size[-1]]]
+        points = [*first.values(), known[by_size[0]], known[by_size[-1]]]
         probes = probe(spec, _unique(points), workers=workers, threads=threads, gpus=gpus)
         forecast = _forecast(spec, first, probes, workers)
     return Plan(
@@ -139,14 +140,21 @@ def make_plan(
     )
 
 
-def first_points(spec: StudySpec, number: int) -> list[dict[str, Any]]:
-    """The configurations of a study's first lineages, as long as its sampler knows no result.
+def _first_probed(spec: StudySpec) -> dict[int, dict[str, Any]]:
+    """The configurations that are probed, by lineage."""
+    named = len(spec.named)
+    lineages = {*range(PROBED), *range(named, named + PROBED_DRAWN)} & {*range(spec.trials)}
+    return first_points(spec, sorted(lineages))
+
+
+def first_points(spec: StudySpec, lineages: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """The configurations of lineages, as long as the study's sampler knows no result.
 
     They are those that the study will run, as a lineage's seed follows from the study's; only of
     `qmc`, and of lineages after a sampler's start-up, they are others of the same distribution.
     """
-    points = []
-    for lineage in range(number):
+    points = {}
+    for lineage in lineages:
         assigned = spec.assigned(lineage)
         known = dict(assigned.params) if assigned is not None else {}
         name, options = spec.sampler.name, spec.sampler.options
@@ -163,7 +171,7 @@ def first_points(spec: StudySpec, number: int) -> list[dict[str, Any]]:
         )
         study.ask()
         draw = partial(_draw, study, study.trials[0], known)
-        points.append({**spec.fixed, **known, **spec.space.walk(draw, {**spec.fixed, **known})})
+        points[lineage] = {**spec.fixed, **known, **spec.space.walk(draw, {**spec.fixed, **known})}
     return points
 
 
@@ -199,10 +207,12 @@ def _unique(points: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def _forecast(
-    spec: StudySpec, first: Sequence[Mapping[str, Any]], probes: Probes, workers: int
+    spec: StudySpec, first: Mapping[int, Mapping[str, Any]], probes: Probes, workers: int
 ) -> Forecast | None:
     costs = [one.cost for one in probes.probes if one.cost is not None]
-    own = [next(p.cost for p in probes.probes if p.params == point) for point in first]
+    own: list[Cost | None] = [None] * (max(first) + 1)
+    for lineage, point in first.items():
+        own[lineage] = next(probe.cost for probe in probes.probes if probe.params == point)
     drawn = [cost for cost in own if cost is not None]
     if not drawn:
         return None
@@ -213,6 +223,7 @@ def _forecast(
         rehearse(spec, own, workers=workers, start_seconds=probes.start_seconds, chance=chance)
         for _ in range(repetitions)
     ]
+    unpruned = sum(one.steps_unpruned for one in played)
     return Forecast(
         probes=probes,
         trial_seconds=Range(
@@ -222,7 +233,7 @@ def _forecast(
         ),
         study_seconds=_quantiles([one.seconds for one in played]),
         trials=round(statistics.median(one.ended for one in played)),
-        saved=1 - sum(one.steps for one in played) / sum(one.steps_unpruned for one in played),
+        saved=1 - sum(one.steps for one in played) / unpruned if unpruned else 0.0,
         foreseen=spec.pruner.name not in FOLLOWS_VALUES,
         share=statistics.median(cost.share for cost in costs),
     )

@@ -5,6 +5,7 @@ from typing import Any
 
 from search.display import clock, counted, show_params
 from search.plan import Forecast, Plan
+from search.rehearsal import LEARNING
 from search.space import Parameter
 
 __all__ = ["print_plan"]
@@ -73,6 +74,12 @@ def _times(plan: Plan) -> Iterator[tuple[str, str]]:
     if forecast.trials < plan.spec.trials:
         ended = f", {forecast.trials} of {plan.spec.trials} trials by then"
     yield "search", f"{clock(study.middle)} ({clock(study.low)} to {clock(study.high)}){ended}"
+    if plan.spec.sampler.name in LEARNING:
+        yield (
+            "",
+            f"if {plan.spec.sampler.name} proposes the better of two random trials, and the rank "
+            "of its cost is half of a trial's quality",
+        )
 
 
 def _pruning(plan: Plan, forecast: Forecast) -> str:

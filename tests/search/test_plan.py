@@ -1,5 +1,6 @@
 """Plans of toy studies, probed in real processes."""
 
+import statistics
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_times_follow_from_the_probes_and_the_study_is_rehearsed(
     forecast = planned.forecast
     assert forecast is not None
     assert (forecast.trial_seconds.low, forecast.trial_seconds.high) == (4.5, 8.5)
-    own = [0.5 + 4 * (1 + point["x"]) for point in first_points(planned.spec, 6)]
+    own = [0.5 + 4 * (1 + point["x"]) for point in first_points(planned.spec, range(6)).values()]
     # all six are known, so every rehearsal is the same
     total = forecast.probes.start_seconds + sum(own)
     assert forecast.study_seconds.low == forecast.study_seconds.high == pytest.approx(total)
@@ -92,8 +93,39 @@ def test_the_first_points_are_those_that_the_study_runs(
     spec: StudySpec = parse_spec(text, where="here")
     study = search.create(text, storage=sqlite_url, checkpoints=str(tmp_path / "checkpoints"))
     search.work(study)
-    assert [trial.params for trial in study.trials] == first_points(spec, 4)
+    assert [trial.params for trial in study.trials] == list(first_points(spec, range(4)).values())
     study.storage.close()
+
+
+def test_many_named_trials_do_not_stand_for_those_that_are_drawn() -> None:
+    """Ten cheap ones have names, thirty are drawn, and these take longer."""
+    named = "".join(f'[[trials]]\nname = "t{i}"\nparams = {{ x = 0.0 }}\n' for i in range(10))
+    sampler = '[sampler]\nname = "random"\n'
+    planned = plan(trials=40, space="x = { float = [0.0, 10.0] }", extra=sampler + named)
+    forecast = planned.forecast
+    assert forecast is not None
+    drawn = first_points(planned.spec, range(10, 14)).values()
+    mean = statistics.mean(0.5 + 4 * (1 + point["x"]) for point in drawn)
+    expected = forecast.probes.start_seconds + 10 * 4.5 + 30 * mean
+    assert forecast.study_seconds.middle == pytest.approx(expected, rel=0.1)
+
+
+def test_a_study_of_seconds_can_be_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = parse_spec(
+        toy_spec("toy:Probed").replace("trials = 6", "trials = 6\nhours = 1e-6"), where="here"
+    )
+    planned = make_plan(spec, validate(spec), workers=2, threads=1, gpus=())
+    assert planned.forecast is not None
+    assert planned.forecast.trials == 2  # each worker starts one
+    print_plan(planned)
+    assert "2 of 6 trials by then" in capsys.readouterr().out
+
+
+def test_what_is_assumed_of_a_sampler_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan(extra='[sampler]\nname = "random"'))
+    assert "better of two" not in capsys.readouterr().out
+    print_plan(plan(extra='[sampler]\nname = "gp"'))
+    assert "if gp proposes the better of two random trials" in capsys.readouterr().out
 
 
 def test_more_workers_than_processors_take_longer() -> None:

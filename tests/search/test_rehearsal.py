@@ -31,9 +31,34 @@ def test_after_the_hours_no_trial_starts() -> None:
     assert (played.ended, played.seconds) == (4, 3 + 2 * 11)  # started at 3 and at 14 seconds
 
 
-def test_a_time_limit_ends_a_trial() -> None:
-    played = play("[workers]\ntrial_timeout_seconds = 6.0", trials=2)
-    assert (played.seconds, played.steps) == (3 + 1 + 3 * 2, 6)
+@pytest.mark.parametrize(
+    ("limit", "cost", "steps"),
+    [
+        (6.0, COST, 2),  # the limit counts from the trial's start; the third step is broken off
+        (900.0, Cost(steps=5, step_seconds=600.0, start_seconds=0.0), 1),
+        (100.0, Cost(steps=5, step_seconds=30.0, start_seconds=80.0), 0),
+        (6.0, Cost(steps=5, step_seconds=0.0, start_seconds=8.0), 0),
+    ],
+)
+def test_a_time_limit_ends_a_trial(limit: float, cost: Cost, steps: int) -> None:
+    spec = parse_spec(
+        toy_spec(trials=2, extra=f"[workers]\ntrial_timeout_seconds = {limit}"), where="here"
+    )
+    played = rehearse(spec, [cost], workers=2, start_seconds=3.0, chance=random.Random(0))
+    assert (played.seconds, played.steps, played.ended) == (3 + limit, 2 * steps, 2)
+
+
+def test_a_time_limit_that_is_not_reached_changes_nothing() -> None:
+    pruner = '[pruner]\nname = "hyperband"\n'
+    assert play(pruner, trials=30) == play(
+        f"{pruner}[workers]\ntrial_timeout_seconds = 11.0", trials=30
+    )
+
+
+def test_the_hours_begin_when_the_workers_are_ready() -> None:
+    spec = parse_spec(toy_spec().replace("trials = 6", "trials = 6\nhours = 1e-6"), where="here")
+    played = rehearse(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
+    assert (played.ended, played.seconds) == (2, 3 + 11)
 
 
 @pytest.mark.parametrize(("factor", "trials"), [(2, 12), (3, 20)])
@@ -93,6 +118,16 @@ def test_a_sampler_that_learns_comes_to_prefer_costly_trials() -> None:
     assert seconds("random") == pytest.approx(20 * 5 + 20 * 11, rel=0.05)
     # a costly one is better than any cheap one, and three of four pairs have one
     assert seconds("tpe") == pytest.approx(10 * 8 + 30 * (0.25 * 5 + 0.75 * 11), rel=0.05)
+
+
+def test_named_and_drawn_trials_have_costs_of_their_own_kind() -> None:
+    cheap, costly = Cost(steps=5, step_seconds=1.0, start_seconds=0.0), COST
+    named = "".join(f'[[trials]]\nname = "t{i}"\nparams = {{ x = 0.5 }}\n' for i in range(20))
+    extra = f'[sampler]\nname = "tpe"\nn_startup_trials = 1\n{named}'
+    spec = parse_spec(toy_spec(trials=30, extra=extra), where="here")
+    costs = [cheap, *[None] * 19, costly]
+    played = rehearse(spec, costs, workers=1, start_seconds=0, chance=random.Random(0))
+    assert played.seconds == 20 * 5 + 10 * 11
 
 
 def test_the_better_of_two_is_better_in_either_direction() -> None:

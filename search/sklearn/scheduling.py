@@ -107,7 +107,8 @@ class Scheduler:
         a search without any result would be of no use.
 
         Raises:
-            NoResult: the pruner left no candidate with all its folds.
+            NoResult: no candidate has all its folds: the pruner left none, or the timeout was over
+                while other processes had them all.
         """
         if self._n_splits == 0:
             return []
@@ -183,11 +184,8 @@ class Scheduler:
         """Every fold of every candidate, whoever ran it, in scikit-learn's order."""
         out = []
         seen = sorted(candidates.seen(), key=lambda c: c.index)
-        if seen and not any(self._is_complete(candidate) for candidate in seen):
-            raise NoResult(
-                f"the pruner stopped each of the {len(seen)} candidates before its last of "
-                f"{self._n_splits} folds, so there is none to choose; use a milder pruner"
-            )
+        if not any(self._is_complete(candidate) for candidate in seen):
+            raise NoResult(self._why_none(seen))
         for candidate in seen:
             self._params[candidate.index].update(candidate.params)
             if not self._is_complete(candidate):
@@ -195,6 +193,18 @@ class Scheduler:
             for fold, result in sorted(candidate.folds.items()):
                 out.append({**result, CANDIDATE: candidate.index, FOLD: fold})
         return out
+
+    def _why_none(self, seen: Sequence[Candidate]) -> str:
+        """What to say when no candidate has all its folds."""
+        if seen and all(candidate.stopped_by == "pruner" for candidate in seen):
+            return (
+                f"the pruner stopped each of the {len(seen)} candidates before its last of "
+                f"{self._n_splits} folds, so there is none to choose; use a milder pruner"
+            )
+        return (
+            f"no candidate has all its {self._n_splits} folds yet: {len(seen)} were begun, and the "
+            "timeout was over before one was through; call fit again, or give a longer timeout"
+        )
 
     def _missing(self, candidate: Candidate) -> list[int]:
         return [fold for fold in range(self._n_splits) if fold not in candidate.folds]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from sklearn.svm import SVC
 from sklearn_search_process import FOLDS, N_ITER, SPACE, Logged
 from toy import toy_spec
 
-from search.errors import SearchError, StorageError, StudyChanged
+from search.errors import NoResult, SearchError, StorageError, StudyChanged
 from search.sklearn import StudySearchCV
 from search.spec import parse_spec
 from search.storage import open_storage
@@ -136,6 +137,34 @@ def test_a_timeout_is_continued_fold_by_fold(sqlite_url: str) -> None:
     assert Counting.fits == 24
     search(None).fit(X, Y)
     assert Counting.fits == 24
+
+
+@pytest.mark.parametrize("folds", [0, 1])
+def test_a_timeout_while_another_process_has_the_only_candidate(
+    sqlite_url: str, folds: int
+) -> None:
+    def search(timeout: float | None) -> StudySearchCV:
+        return StudySearchCV(
+            Counting(seconds=2.0),
+            {"x": [1.0]},
+            n_iter=1,
+            cv=2,
+            refit=False,
+            random_state=0,
+            timeout=timeout,
+            storage=sqlite_url,
+            study_name="search",
+        )
+
+    Counting.fits = 0
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(search(None).fit, X, Y)
+        while Counting.fits < folds + 1:
+            time.sleep(0.05)
+        with pytest.raises(NoResult, match=f"no candidate has all its 2 folds yet: {folds} were"):
+            search(0.1).fit(X, Y)
+        other.result()
+    assert Counting.fits == 2
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # scikit-learn's, of scores that are NaN

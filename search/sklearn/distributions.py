@@ -247,6 +247,8 @@ def _dimension(key: str, source: Any, name: str) -> Dimension:
     if not (family and hasattr(source, "ppf") and hasattr(source, "support")):
         return Dimension(key, source, name, None)
     low, high = source.support()
+    if math.isnan(low):  # as of `uniform(1, 0)`, whose one value is 1
+        return Dimension(key, source, name, None)
     if family == "uniform":
         return Dimension(key, source, name, FloatDistribution(float(low), float(high)))
     if family == "randint":

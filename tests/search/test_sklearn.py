@@ -122,6 +122,13 @@ def test_a_value_survives_the_way_to_optuna_and_back(source: Any) -> None:
         assert back == pytest.approx(value, rel=1e-9)
 
 
+@pytest.mark.parametrize("more", [{"sampler": "tpe"}, {"timeout": 600.0}])
+def test_a_distribution_of_one_value(more: dict[str, Any]) -> None:
+    space = {"C": uniform(2, 0), "gamma": uniform(0.1, 0.5)}
+    search = StudySearchCV(SVC(), space, n_iter=3, cv=3, random_state=0, **more).fit(*IRIS)
+    assert search.cv_results_["param_C"].tolist() == [2.0, 2.0, 2.0]
+
+
 def test_tpe_closes_in_on_the_best() -> None:
     X = np.arange(30.0).reshape(-1, 1)
 

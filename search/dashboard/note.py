@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search.trials import REASON_ATTR
+
 __all__ = ["annotate"]
 
 #: optuna-dashboard splits a longer note over several attributes, which two workers could mix.
@@ -39,10 +41,12 @@ def annotate(study: optuna.Study, *, metric: str, remarks: Sequence[str] = ()) -
 
 
 def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
-    counts = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-    states = ", ".join(
-        f"{counts[state]} {state.name.lower()}" for state in TrialState if counts[state]
+    words = Counter(
+        str(trial.user_attrs.get(REASON_ATTR, trial.state.name.lower()))
+        for trial in study.get_trials(deepcopy=False)
     )
+    ordered = dict.fromkeys([*(state.name.lower() for state in TrialState), *sorted(words)])
+    states = ", ".join(f"{words[word]} {word}" for word in ordered if words[word])
     page = f"/dashboard/studies/{study._study_id}"
     lines = [f"**Trials:** {states or 'none yet'}"]
     try:
@@ -57,7 +61,8 @@ def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
         )
         rows = _rows(best)
     lines += remarks
-    lines.append(f"[Plots]({page}/analytics) · [All trials]({page}/trialTable)")
+    # optuna-dashboard 0.21 draws nothing on /trialTable; the table is on this one
+    lines.append(f"[Plots]({page}/analytics) · [All trials]({page}/smartSelection)")
     return _assembled(lines, rows)
 
 

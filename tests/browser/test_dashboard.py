@@ -156,6 +156,20 @@ def test_every_page_of_the_dashboard_keeps_the_content_policy(
     assert tab.complaints == []
 
 
+def test_the_links_of_the_note_lead_to_pages_with_something_on_them(
+    example: Example, serve: Serve, tab: Tab
+) -> None:
+    page, address = tab.page, serve(password="")
+    for link, there in (
+        ("Plots", "#graph-slice"),
+        ("All trials", "a:has-text('Download CSV File')"),
+        (f"trial {example.best.number}", f"text=Trial {example.best.number} (trial_id="),
+    ):
+        page.goto(f"{address}{example.page}/note")
+        page.click(f"a:text-is('{link}')")
+        page.wait_for_selector(there)
+
+
 def test_parallel_coordinates_are_drawn(example: Example, serve: Serve, tab: Tab) -> None:
     """The one plot that compiles functions, which the content policy must allow."""
     tab.page.goto(serve(password="") + example.page + "/smartSelection")

@@ -58,6 +58,18 @@ def test_the_note_sums_the_study_up(study: optuna.Study) -> None:
     assert study.metric_names == ["val_accuracy"]
 
 
+def test_the_note_tells_an_attempt_that_was_stopped_from_a_failure(study: optuna.Study) -> None:
+    for state, reason in (
+        (TrialState.FAIL, "stopped"),
+        (TrialState.PRUNED, "diverged"),
+        (TrialState.FAIL, None),
+    ):
+        attrs = {} if reason is None else {"reason": reason}
+        study.add_trial(create_trial(state=state, user_attrs=attrs))
+    annotate(study, metric="val_accuracy")
+    assert "**Trials:** 1 fail, 1 diverged, 1 stopped" in get_note(study)
+
+
 def test_an_unchanged_note_is_not_written_again(study: optuna.Study) -> None:
     add(study, 0.5, {"x": 0.5})
     annotate(study, metric="accuracy")

@@ -1,14 +1,19 @@
 """The figures of a report that know classes and models."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
+
+from matplotlib.ticker import NullLocator
 
 from fmnist_hpo.figures import confusion_size, plot_confusion
 from fmnist_hpo.metrics import Metrics, calibration_bins
 from fmnist_hpo.report.models import Model
+from search.report.axes import log_ticks
 from search.report.theme import BLUE, GREEN, GREY, INK, SERIES, VERMILLION, figure, themed
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from fmnist_hpo.predictions import Predictions
@@ -104,14 +109,26 @@ def draw_comparison(models: Sequence[Model], title: str) -> "Figure":
                 markersize=7,
                 label=model.study,
             )
-        axes.set_xscale("log")
         axes.set_xlabel(label)
-        if not axes.lines:
+        if axes.lines:
+            _round_log_ticks(axes)
+        else:
             axes.annotate("not known", (0.5, 0.5), xycoords="axes fraction", ha="center")
     panels[0].set_ylabel("accuracy (%), 95 % interval")
     handles, labels = panels[0].get_legend_handles_labels()  # every model has a training time
     drawn.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
     return drawn
+
+
+def _round_log_ticks(axes: "Axes") -> None:
+    """A log axis of a decade at least, as round numbers are few within less; no powers of ten."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    spare = max(1.0, math.sqrt(10 * low / high))
+    axes.set_xlim(low / spare, high * spare)
+    ticks = log_ticks(*axes.get_xlim())
+    axes.set_xticks(ticks, [f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 @themed

@@ -10,7 +10,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
 from fmnist_hpo.whole_file import write_whole
-from search.display import clock
+from search.display import clock, counted
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
 from search.report.sections import StudyReport
 from search.study import Study
@@ -86,6 +86,7 @@ def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> lis
         lines = report.summary()
         if name in models:
             lines[2:2] = _accuracy_lines(models[name])
+            lines.append(f"To train the best trial again and compare: fmnist-hpo reproduce {name}")
         if len(reports) > 1:
             parts.append(Paragraph(text=f"Study {name}:"))
         parts.append(Bullets(lines=lines))
@@ -157,8 +158,8 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
         Paragraph(
             text="Training is that of the exported model, or of the best trial where none was "
             "exported, in minutes and seconds. Latency is the median of one image as predict "
-            f"runs the model, with {comparison.threads} thread(s) on the machine that made this "
-            "report. Empty cells are not known, as for a study that was not exported."
+            f"runs the model, with {counted(comparison.threads, 'thread')} on the machine that "
+            "made this report. Empty cells are not known, as for a study that was not exported."
         ),
     ]
     if comparison.pairs:

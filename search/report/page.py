@@ -29,6 +29,8 @@ class Bullets:
     lines: Sequence[str]
 
     def to_html(self) -> str:
+        if not self.lines:
+            return ""
         return f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in self.lines)}</ul>"
 
 
@@ -69,7 +71,10 @@ class Drawing:
     def to_html(self) -> str:
         caption = escape(self.caption)
         image = inline_svg(self.figure, self.name, caption)
-        return f'<figure id="{self.name}">{image}<figcaption>{caption}</figcaption></figure>'
+        return (
+            f'<figure id="{self.name}"><div class="scroll">{image}</div>'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
 
     def files(self) -> dict[str, bytes]:
         return {
@@ -89,8 +94,9 @@ class Picture:
     def to_html(self) -> str:
         encoded = base64.b64encode(self.data).decode()
         return (
-            f'<figure id="{self.name}"><img class="paper" src="data:image/png;base64,{encoded}" '
-            f'alt="{escape(self.caption)}"><figcaption>{escape(self.caption)}</figcaption></figure>'
+            f'<figure id="{self.name}"><div class="scroll"><img class="paper" '
+            f'src="data:image/png;base64,{encoded}" alt="{escape(self.caption)}"></div>'
+            f"<figcaption>{escape(self.caption)}</figcaption></figure>"
         )
 
     def files(self) -> dict[str, bytes]:
@@ -164,5 +170,6 @@ text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}
 td.n{white-space:nowrap}
 ul{padding-left:1.2rem}li{margin:.15rem 0}
+@media screen and (max-width:40rem){.scroll svg,.scroll img{min-width:36rem}}
 @media print{main{max-width:none;padding:0}figure,table{break-inside:avoid}}
 """

@@ -99,7 +99,16 @@ class StudyReport:
             )
         else:
             lines.insert(1, "Best: no trial is complete yet.")
-        return [*lines, self.control_line(), self.audit_line()]
+        return [*lines, *self.checks()]
+
+    def checks(self) -> list[str]:
+        """What control and audit say of the sampler and the pruner, where the study has them."""
+        lines, spec = [], self.study.spec
+        if spec.space.parameters and spec.sampler.name not in ("random", "grid"):
+            lines.append(self.control_line())
+        if spec.pruner.name != "none":
+            lines.append(self.audit_line())
+        return lines
 
     def control_line(self) -> str:
         """What the control says."""
@@ -183,7 +192,7 @@ class StudyReport:
         ]
         return [
             Table(head=("trials", "count"), rows=rows),
-            Bullets(lines=[self.control_line(), self.audit_line()]),
+            Bullets(lines=self.checks()),
         ]
 
     def _search(self) -> list[Part]:

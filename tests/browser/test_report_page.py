@@ -124,13 +124,28 @@ def test_the_page_is_whole_and_asks_the_network_for_nothing(report: Report, seen
     audited = any("audit" in trial.user_attrs for trial in report.studies[0].trials)
     assert names == FIGURES | ({"searched-audit"} if audited else set())
     for name in names:
-        box = seen.page.locator(f"#{name} > :first-child").bounding_box()
+        box = seen.page.locator(f"#{name} svg, #{name} img").bounding_box()
         assert box is not None
         assert box["width"] > 300
         assert box["height"] > 80
     ids = seen.page.eval_on_selector_all("[id]", "all => all.map(one => one.id)")
     assert len(ids) == len(set(ids))
     assert seen.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_on_a_phone_figures_keep_a_legible_size_and_are_scrolled(
+    report: Report, chromium: Browser
+) -> None:
+    context = chromium.new_context(viewport={"width": 390, "height": 800})
+    page = context.new_page()
+    page.goto(report.path.as_uri())
+    widths = page.eval_on_selector_all(
+        "figure svg, figure img", "all => all.map(one => one.getBoundingClientRect().width)"
+    )
+    assert len(widths) >= len(FIGURES)
+    assert min(widths) >= 36 * 16
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    context.close()
 
 
 def test_every_figure_stands_out_from_the_page(seen: Seen) -> None:
@@ -174,7 +189,8 @@ def test_the_page_says_what_the_storage_says(report: Report, seen: Seen) -> None
     assert "measured once" in text
     assert "random search (" in text
     assert "the test set is still sealed" in text  # of the ablation
-    assert "Control: the study has none" in text
+    assert "Control: the study has none" not in text  # nor has the ablation a sampler
+    assert f"fmnist-hpo reproduce {study.name}" in text
 
 
 def test_its_figures_lie_beside_it_as_png_and_svg(report: Report) -> None:

@@ -131,6 +131,12 @@ def test_models_are_compared_by_what_is_known_of_them(model):
     assert [c[0].get_xdata().tolist() for c in times.containers] == [[7.0], [20.0]]
     assert [c[0].get_xdata().tolist() for c in parameters.containers] == [[5000]]
     assert len(latency.containers) == 1
+    for axes in (times, parameters):
+        labels = [
+            tick.get_text() for tick in axes.get_xticklabels() + axes.get_xticklabels("minor")
+        ]
+        assert 2 <= len(labels) <= 4, labels  # however close the models are
+        assert all(label.replace(",", "").replace(".", "").isdigit() for label in labels)
     (axes,) = figures.draw_overfitting([model, bare], "t").get_axes()
     assert [text.get_text() for text in axes.texts] == ["+5.0", "+5.0"]
 

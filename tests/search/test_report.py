@@ -340,10 +340,12 @@ def test_the_report_of_named_configurations_speaks_of_no_search(make_study):
     assert best.startswith("Best: trial 0 (one) with value ")
     assert compute.endswith(" of wall-clock time.")
     assert "toy: parameters" not in [section.title for section in report.sections()]
+    assert not [line for line in report.summary() if line.startswith(("Control", "Pruner"))]
 
 
 def test_the_report_of_a_study_without_trials(make_study):
-    report = StudyReport.of(make_study(), lambda params: None)
+    study = make_study(extra='[pruner]\nname = "median"')
+    report = StudyReport.of(study, lambda params: None)
     text = " ".join(report.summary())
     assert "no trial is complete yet" in text
     assert "Control: the study has none" in text

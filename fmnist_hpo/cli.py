@@ -41,7 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         "fetch the data set, or verify every byte of it",
         f"{PROG} data verify",
     )
-    data.add_argument("action", choices=("fetch", "verify"))
+    data.add_argument(
+        "action",
+        choices=("fetch", "verify"),
+        help="fetch asks the network only where it is missing",
+    )
     doctor = cli.add_verb(
         verbs,
         "doctor",
@@ -63,7 +67,7 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
         "write the best trial's bundle: weights, ONNX, card, figures",
         f"{PROG} export quick --refit",
     )
-    export.add_argument("study", metavar="STUDY")
+    export.add_argument("study", metavar="STUDY", help=_STORED_HELP)
     export.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
     export.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
     export.add_argument("--refit", action="store_true", help=_REFIT_HELP)
@@ -75,7 +79,7 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
         "measure a bundle on the test set, once per study",
         f"{PROG} evaluate runs/quick/bundle",
     )
-    evaluate.add_argument("bundle", type=Path, metavar="BUNDLE")
+    evaluate.add_argument("bundle", type=Path, metavar="BUNDLE", help=_BUNDLE_HELP)
     evaluate.add_argument(
         "--again", action="store_true", help="measure though the study was measured before"
     )
@@ -86,7 +90,7 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
         "say what is on images",
         f"{PROG} predict runs/quick/bundle shoe.png",
     )
-    predict.add_argument("bundle", type=Path, metavar="BUNDLE")
+    predict.add_argument("bundle", type=Path, metavar="BUNDLE", help=_BUNDLE_HELP)
     predict.add_argument(
         "images", type=Path, nargs="+", metavar="IMAGE", help="PNG, JPEG, npy or idx"
     )
@@ -97,7 +101,7 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
         "put the winners of studies in one table: accuracy, cost, size, speed, who is better",
         f"{PROG} compare ann cnn --csv comparison.csv",
     )
-    compare.add_argument("studies", nargs="+", metavar="STUDY")
+    compare.add_argument("studies", nargs="+", metavar="STUDY", help=_STORED_HELP)
     output = compare.add_mutually_exclusive_group()
     output.add_argument("--csv", type=Path, metavar="FILE", help="write the table there, too")
     output.add_argument("--json", action="store_true", help="one JSON object instead")
@@ -108,7 +112,7 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
         "write a page on studies that needs nothing else, and its figures as PNG and SVG",
         f"{PROG} report ann cnn --out report",
     )
-    report.add_argument("studies", nargs="+", metavar="STUDY")
+    report.add_argument("studies", nargs="+", metavar="STUDY", help=_STORED_HELP)
     report.add_argument(
         "--out", type=Path, metavar="DIR", help="default: runs/STUDY/report, of several runs/report"
     )
@@ -117,6 +121,8 @@ def _add_bundle_verbs(verbs: cli.Verbs) -> None:
         _add_data_dir(verb)
 
 
+_STORED_HELP = "the name of a study in the storage, or its file"
+_BUNDLE_HELP = "a folder that run or export wrote"
 _REFIT_HELP = "train the best configuration anew on training and validation images together"
 
 
@@ -195,7 +201,7 @@ def _finish(study: "Study", args: argparse.Namespace) -> int:
         winner.measure(study, bundle, again=False)
         bundle = Bundle.open(path)  # with the measurement in it
     showcase(study, bundle)
-    _summary(study, bundle)
+    _summary(study, bundle, args.storage)
     return 0
 
 
@@ -209,14 +215,14 @@ def _say(line: str) -> None:
     print(line, flush=True)  # training takes minutes, also where the output is a pipe
 
 
-def _summary(study: "Study", bundle: "Bundle") -> None:
+def _summary(study: "Study", bundle: "Bundle", storage: str) -> None:
     from fmnist_hpo.winner import measurements, recorded, unmeasurable
-    from search.display import show_params
+    from search.display import show_trial
 
     best, measured = study.best, recorded(study, bundle)
     number, count = bundle.provenance["trial"], measurements(study)
     times = "once" if count == 1 else f"{count} times"
-    print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
+    print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
     if not count:
         print(f"test        not measured: {unmeasurable(study)}")
@@ -227,9 +233,12 @@ def _summary(study: "Study", bundle: "Bundle") -> None:
         print(f"test        {_with_interval(measured.evaluation.metrics)} ({how})")
     of = "" if number == best.number else f" (of trial {number})"
     print(f"bundle      {bundle.path}{of}")
-    print(f"next        {PROG} reproduce {study.name}")
+    # not the address itself, which may hold a password
+    where = "" if storage == cli.default_storage() else " --storage ..."
+    print(f"next        {PROG} reproduce {study.name}{where}")
     print(f"            {PROG} predict {bundle.path} IMAGE.png")
-    print(f"            {PROG} trials {study.name}")
+    print(f"            {PROG} dashboard{where}")
+    print(f"            {PROG} report {study.name}{where}")
 
 
 def _validation(study: "Study", bundle: "Bundle") -> str:

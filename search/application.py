@@ -49,9 +49,9 @@ def say_best(study: "Study") -> int:
     Raises:
         NoResult: no trial is complete.
     """
-    from search.display import show_params
+    from search.display import show_trial
 
     best = study.best
-    print(f"\nbest trial  {best.number}: {show_params(study.params(best))}")
+    print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"{study.spec.metric:<11} {best.value:.6g}")
     return 0

@@ -20,7 +20,16 @@ from search.errors import SearchError
 from search.launch import STORAGE_VARIABLE
 from search.signals import once
 
-__all__ = ["Verbs", "add_storage", "add_verb", "add_verbs", "main", "parser", "run_main"]
+__all__ = [
+    "Verbs",
+    "add_storage",
+    "add_verb",
+    "add_verbs",
+    "default_storage",
+    "main",
+    "parser",
+    "run_main",
+]
 
 Verbs = Any  # argparse has no public name for the object that add_subparsers returns
 
@@ -34,7 +43,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(application: Application, description: str) -> tuple[argparse.ArgumentParser, Verbs]:
     """An empty command line, and where verbs are added."""
-    top = _Parser(prog=application.prog, description=description)
+    top = _Parser(
+        prog=application.prog,
+        description=description,
+        epilog=f"`{application.prog} VERB --help` shows what a verb takes, with an example.",
+    )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     return top, verbs
 
@@ -65,8 +78,10 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         f"{prog} run studies/quick.toml --workers 2",
     )
     run.add_argument("study", metavar="STUDY", help="a study file, or the name of a study")
-    run.add_argument("--workers", type=_positive, help="processes (default: as the cores allow)")
-    run.add_argument("--threads", type=_positive, default=1, help="of each worker (default: 1)")
+    run.add_argument("--workers", type=_positive, metavar="N", help=_WORKERS_HELP)
+    run.add_argument(
+        "--threads", type=_positive, metavar="N", default=1, help="of each worker (default: 1)"
+    )
     run.add_argument("--checkpoints", metavar="PLACE", help=_CHECKPOINTS_HELP)
 
     create = add_verb(
@@ -89,7 +104,7 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         f"{prog} plan studies/quick.toml --workers 2",
     )
     plan.add_argument("study", metavar="STUDY", help="a study file, or the name of one that ships")
-    plan.add_argument("--workers", type=_positive, help="processes (default: as the cores allow)")
+    plan.add_argument("--workers", type=_positive, metavar="N", help=_WORKERS_HELP)
     plan.add_argument("--json", action="store_true", help="one JSON object")
     app.add_options("plan", plan)
 
@@ -107,10 +122,15 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         verbs,
         "status",
         partial(do.show_status, app),
-        "show how a study stands and who works on what",
+        "show how a study stands and who works on what; without a study, list them all",
         f"{prog} status quick --watch",
     )
-    status.add_argument("study", metavar="STUDY")
+    status.add_argument(
+        "study",
+        metavar="STUDY",
+        nargs="?",
+        help=f"{_STORED_HELP}; without one, every study of the storage in a line",
+    )
     status.add_argument("--watch", action="store_true", help="redraw until the study has ended")
 
     trials = add_verb(
@@ -120,7 +140,7 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         "list a study's trials",
         f"{prog} trials quick --csv",
     )
-    trials.add_argument("study", metavar="STUDY")
+    trials.add_argument("study", metavar="STUDY", help=_STORED_HELP)
     trials.add_argument("--csv", action="store_true", help="comma-separated values, every column")
     trials.add_argument(
         "--format",
@@ -136,7 +156,7 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         "show the best trial",
         f"{prog} best quick --json",
     )
-    best.add_argument("study", metavar="STUDY")
+    best.add_argument("study", metavar="STUDY", help=_STORED_HELP)
     best.add_argument("--json", action="store_true", help="one JSON object")
 
     reproduce = add_verb(
@@ -147,7 +167,7 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         "3 different, 2 impossible)",
         f"{prog} reproduce quick --trial 3",
     )
-    reproduce.add_argument("study", metavar="STUDY")
+    reproduce.add_argument("study", metavar="STUDY", help=_STORED_HELP)
     reproduce.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
 
     copy = add_verb(
@@ -157,9 +177,17 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         "copy a study with its ledger to another storage",
         f"{prog} copy-study cnn --from sqlite:///runs/studies.db --to postgresql://user@host/studies",
     )
-    copy.add_argument("study", metavar="STUDY")
-    copy.add_argument("--from", dest="source", metavar="URL", default=DEFAULT_STORAGE)
-    copy.add_argument("--to", dest="target", metavar="URL", required=True)
+    copy.add_argument("study", metavar="STUDY", help="the name of a study in the first storage")
+    copy.add_argument(
+        "--from",
+        dest="source",
+        metavar="URL",
+        default=DEFAULT_STORAGE,
+        help=f"the storage that has it (default: {DEFAULT_STORAGE})",
+    )
+    copy.add_argument(
+        "--to", dest="target", metavar="URL", required=True, help="a storage without such a study"
+    )
 
     dashboard = add_verb(
         verbs,
@@ -169,7 +197,9 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         f"{prog} dashboard --port 8080",
     )
     dashboard.add_argument("--host", default="127.0.0.1", help="default: this machine only")
-    dashboard.add_argument("--port", type=int, default=8080)
+    dashboard.add_argument(
+        "--port", type=int, metavar="N", default=8080, help="default: 8080; 0 takes a free one"
+    )
     dashboard.add_argument(
         "--password-file",
         type=Path,
@@ -194,7 +224,14 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         app.add_options(name, verb)
 
 
+_WORKERS_HELP = "processes (default: as the cores allow)"
+_STORED_HELP = "the name of a study in the storage, or its file"
 _CHECKPOINTS_HELP = "a directory or s3://bucket/prefix (default: runs/STUDY/checkpoints)"
+
+
+def default_storage() -> str:
+    """The storage where none is named."""
+    return os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE)
 
 
 def add_storage(verb: argparse.ArgumentParser) -> None:
@@ -202,7 +239,7 @@ def add_storage(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--storage",
         metavar="URL",
-        default=os.environ.get(STORAGE_VARIABLE, DEFAULT_STORAGE),
+        default=default_storage(),
         help=f"sqlite:///FILE, postgresql://..., or embedded (default: ${STORAGE_VARIABLE}, "
         f"or {DEFAULT_STORAGE})",
     )

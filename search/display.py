@@ -1,10 +1,11 @@
 """Progress of a study: live on a terminal, plain lines elsewhere."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from optuna.trial import FrozenTrial, TrialState
-from rich.console import Console, Group
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -14,11 +15,13 @@ from search.status import Status
 
 __all__ = [
     "Progress",
+    "Redrawn",
     "clock",
     "counted",
     "make_progress",
     "make_status",
     "show_params",
+    "show_trial",
     "verdict",
 ]
 
@@ -77,6 +80,7 @@ class _LiveProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._begun = False
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
     def __enter__(self) -> "_LiveProgress":
@@ -87,10 +91,27 @@ class _LiveProgress:
         self._live.stop()
 
     def update(self, status: Status) -> None:
-        self._live.update(make_status(status))
+        self._begun = self._begun or bool(status.running) or status.done
+        shown = make_status(status)
+        if not self._begun:
+            shown.renderables.append(Text("the workers are starting", style="dim"))
+        self._live.update(Redrawn(shown))
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What is drawn over and over, with room to the right for the ^C that a terminal writes.
+
+    On a full line that would wrap, and the next drawing start a line too low.
+    """
+
+    shown: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.shown, options.update_width(options.max_width - 4))
 
 
 def make_status(status: Status) -> Group:
@@ -116,7 +137,7 @@ def make_status(status: Status) -> Group:
     if status.best is not None:
         best = Text(f"best {status.metric} ", style="green")
         best.append(f"{status.best.value:.4f}", style="bold green")
-        best.append(f"  trial {status.best.number}  {show_params(status.best.params)}")
+        best.append(f"  trial {status.best.number}  {show_trial(status.best)}")
         parts.append(best)
     if status.running:
         parts.append(_running(status))
@@ -128,6 +149,7 @@ def _running(status: Status) -> Table:
     for heading in ("worker", "trial", "step", status.metric, "since", "last beat", "lost"):
         table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
     table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+    names = {trial.number: trial.user_attrs.get("name") for trial in status.trials}
     for busy in status.running:
         table.add_row(
             busy.worker,
@@ -137,7 +159,7 @@ def _running(status: Status) -> Table:
             clock(busy.since_seconds),
             f"{busy.beat_seconds:.0f} s",
             str(busy.losses),
-            show_params(busy.params),
+            _after(names.get(busy.number), show_params(busy.params)),
         )
     return table
 
@@ -153,6 +175,15 @@ def verdict(trial: FrozenTrial) -> str:
         last = max(trial.intermediate_values)
         return f"pruned at step {last} with {trial.intermediate_values[last]:.4f}"
     return trial.state.name.lower()
+
+
+def show_trial(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> str:
+    """A trial's name, where the study file gave it one, and its parameters, or those given."""
+    return _after(trial.user_attrs.get("name"), show_params(params or trial.params))
+
+
+def _after(name: str | None, text: str) -> str:
+    return text if name is None else f"{name} {text}"
 
 
 def show_params(params: Mapping[str, Any]) -> str:

@@ -88,6 +88,17 @@ class Status:
         return self.hours is not None and self.elapsed_seconds >= self.hours * 3600
 
     @property
+    def state(self) -> str:
+        """In a word or two what goes on."""
+        if self.halted is not None:
+            return "halted"
+        if self.done:
+            return "finished"
+        if self.running:
+            return f"{len(self.running)} running"
+        return "out of time" if self.out_of_time else "nobody at work"
+
+    @property
     def best(self) -> FrozenTrial | None:
         """The COMPLETE trial with the best value; the earlier one of equals."""
         return best_of(self.trials, self.direction)

@@ -4,7 +4,7 @@ import csv
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 from optuna.trial import FrozenTrial
@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from search.display import clock, make_status, show_params
+from search.display import Redrawn, clock, make_status, show_trial
 from search.records import columns, records, seconds
 from search.service import Epoch, Replay, same
 from search.status import Status
@@ -24,6 +24,7 @@ __all__ = [
     "print_best",
     "print_differences",
     "print_status",
+    "print_studies",
     "print_trials",
     "print_verdict",
     "watch_status",
@@ -31,11 +32,31 @@ __all__ = [
 ]
 
 WATCH_SECONDS = 2.0
+_WORDS = ("study", "state", "ended", "metric", "parameters")  # columns set to the left
 
 
 def print_status(status: Status) -> None:
     """How a study stands and who works on what."""
     _console().print(make_status(status))
+
+
+def print_studies(statuses: Sequence[Status]) -> None:
+    """One row per study."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("study", "state", "ended", "elapsed", "best", "trial", "metric"):
+        table.add_column(heading, justify="left" if heading in _WORDS else "right", no_wrap=True)
+    for status in statuses:
+        best = status.best
+        table.add_row(
+            status.name,
+            status.state,
+            f"{status.ended}/{status.budget}",
+            clock(status.elapsed_seconds),
+            "" if best is None else f"{best.value:.4f}",
+            "" if best is None else str(best.number),
+            status.metric,
+        )
+    _console().print(table)
 
 
 def watch_status(study: Study) -> None:
@@ -44,7 +65,7 @@ def watch_status(study: Study) -> None:
     with Live(console=console, auto_refresh=False) as live:
         while True:
             status = study.status()
-            live.update(make_status(status), refresh=True)
+            live.update(Redrawn(make_status(status)), refresh=True)
             if status.done or status.halted or (status.out_of_time and not status.running):
                 return
             time.sleep(WATCH_SECONDS)
@@ -54,15 +75,15 @@ def print_trials(study: Study) -> None:
     """One row per trial."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
-        table.add_column(heading, justify="right" if heading in ("trial", "steps") else "left")
+        table.add_column(heading, justify="left" if heading in _WORDS else "right")
     for trial in study.trials:
         table.add_row(
             str(trial.number),
             ending(trial),
             "" if trial.value is None else f"{trial.value:.4f}",
             str(max(trial.intermediate_values, default=0)),
-            clock(seconds(trial)),
-            " ".join(filter(None, [trial.user_attrs.get("name"), show_params(trial.params)])),
+            "" if trial.duration is None else clock(seconds(trial)),
+            show_trial(trial),
         )
     _console().print(table)
 
@@ -104,7 +125,8 @@ def print_best(study: Study, *, as_json: bool) -> None:
         json.dump(record, sys.stdout, indent=2)
         print()
         return
-    print(f"trial {best.number}: {study.spec.metric} {best.value:.4f}")
+    named = f" ({record['name']})" if record["name"] else ""
+    print(f"trial {best.number}{named}: {study.spec.metric} {best.value:.4f}")
     for name, value in study.params(best).items():
         print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
 

@@ -218,11 +218,20 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
                 raise
             say(str(error))
     study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+    supervised = PARENT_VARIABLE in os.environ  # by one who tells how the study goes
+    if not supervised:
+        say(f"joins study {study.name!r}, {_so_far(study)}; Ctrl-C hands its trial back")
     work(study, name=name, stop=stop, say=say)
-    # A supervisor does it for its workers; and what it imports takes longer than a stop may.
-    if PARENT_VARIABLE not in os.environ and not stop.is_set():
+    # What the note imports takes longer than a stop may.
+    if not supervised and not stop.is_set():
         annotate(study, say=say)
+        say(f"leaves study {study.name!r}, {_so_far(study)}")
     return 0
+
+
+def _so_far(study: "Study") -> str:
+    counts = study.ledger.counts()
+    return f"{counts.done} of {counts.total} trials ended"
 
 
 def create_study(app: Application, args: argparse.Namespace) -> int:
@@ -293,14 +302,31 @@ def show_dashboard(args: argparse.Namespace) -> int:
 
 
 def show_status(app: Application, args: argparse.Namespace) -> int:
-    from search.tables import print_status, watch_status
+    from search.tables import print_status, print_studies, watch_status
 
+    if args.study is None:
+        if args.watch:
+            raise SearchError("--watch follows one study, got none; name it")
+        print_studies(_all_studies(args.storage))
+        return 0
     study = open_named(args, app)
     if args.watch:
         watch_status(study)
     else:
         print_status(study.status())
     return 0
+
+
+def _all_studies(url: str) -> "list[Status]":
+    from search.storage import open_storage
+    from search.study import open_study, study_names
+
+    _must_exist(url, None)
+    storage = open_storage(url)
+    names = study_names(storage)
+    if not names:
+        raise SearchError(f"there is no study in {storage.url} yet; start one with `run`")
+    return [open_study(name, storage).status() for name in names]
 
 
 def list_trials(app: Application, args: argparse.Namespace) -> int:

@@ -152,6 +152,9 @@ def test_a_worker_joins_from_elsewhere(command):
     assert "study 'toy' is in sqlite:///runs/studies.db, 3 trials" in created.stdout
     joined = command("worker", "toy")
     assert joined.returncode == 0
+    first, *_, last = joined.stdout.splitlines()
+    assert "joins study 'toy', 0 of 3 trials ended" in first
+    assert "leaves study 'toy', 3 of 3 trials ended" in last
     assert states(command) == {"COMPLETE": 3}
 
 
@@ -174,6 +177,25 @@ def test_a_terminal_that_knows_no_such_letters_is_told_what_it_can_show(command)
         shown = command(verb[0], "toy", *verb[1:])
         assert (shown.returncode, shown.stderr) == (0, "")
         assert r"gr\xf6\xdfe" in shown.stdout
+
+
+def test_status_without_a_study_lists_all_of_a_storage(command):
+    assert "there is no storage" in command.error("status")
+    command.study(trials=3)
+    command("run", "toy.toml")
+    command.study(name="later", trials=2)
+    command("create", "toy.toml")
+    best = json.loads(command("best", "toy", "--json").stdout)
+    listed = command("status")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    heads, later, toy = (re.split(r" {2,}", line.strip()) for line in listed.stdout.splitlines())
+    assert heads == ["study", "state", "ended", "elapsed", "best", "trial", "metric"]
+    assert later == ["later", "nobody at work", "0/2", "0:00", "value"]
+    assert (toy[:3], toy[4:]) == (
+        ["toy", "finished", "3/3"],
+        [f"{best['value']:.4f}", str(best["trial"]), "value"],
+    )
+    assert "--watch follows one study, got none; name it" in command.error("status", "--watch")
 
 
 def test_copy_study_moves_trials_and_ledger(command):
@@ -245,6 +267,11 @@ def test_every_verb_has_help_with_an_example(command):
         done = command(verb, "--help")
         assert done.returncode == 0
         assert f"example:\n  fmnist-hpo {verb}" in done.stdout
+        options, _, _ = done.stdout.partition("\nexample:")
+        lines = [line for line in options.splitlines() if line.startswith("  ")]
+        for line, following in zip(lines, [*lines[1:], ""], strict=True):
+            said = re.search(r"\S {2,}\S", line) or following.startswith(" " * 8)
+            assert said or line.startswith(" " * 8), f"{verb} does not say what {line} is"
 
 
 def wait_for(condition, seconds: float = 60) -> None:

@@ -126,6 +126,7 @@ class Fleet:
             if child.process.poll() is None:
                 child.process.terminate()
         deadline = time.monotonic() + STOP_SECONDS + 2
+        dead = []
         for child in self._children:
             try:
                 child.process.wait(max(0.1, deadline - time.monotonic()))
@@ -133,8 +134,10 @@ class Fleet:
                 child.process.kill()
                 child.process.wait()
             if child.process.returncode != 0:
-                self._on_death(child.name)
+                dead.append(child.name)
         self._children.clear()
+        for name in dead:
+            self._on_death(name)
 
     def _spawn(self, slot: int) -> _Child:
         name = f"{socket.gethostname()}-{uuid.uuid4().hex[:6]}"

@@ -7,7 +7,8 @@ says how to recognise an own write (`settled`), or writes something that may be 
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import optuna
@@ -88,6 +89,15 @@ class Retry:
             else:
                 self._back()
                 return result
+
+    @contextmanager
+    def until(self, asked: threading.Event) -> Iterator[None]:
+        """Inside, wait for the database no longer than until `asked` is set."""
+        before, self._give_up = self._give_up, asked
+        try:
+            yield
+        finally:
+            self._give_up = before
 
     def report(self, line: str) -> None:
         """Pass a line on to the user."""

@@ -13,7 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search.display import Progress
-from search.errors import NoResult, SearchError, StudyHalted
+from search.errors import NoResult, SearchError, StorageError, StudyHalted
 from search.launch import STORAGE_VARIABLE, Fleet, worker_command
 from search.problem import Diverged, TrialPruned
 from search.signals import stopping
@@ -76,38 +76,52 @@ def run(
         on_death=study.ledger.release_worker,
         say=progress.say,
     )
-    ended = -1
-    with _interrupts() as asked, progress:
+    with _interrupts() as asked, study.storage.retry.until(asked), progress:
         try:
             fleet.start(workers)
-            while True:
-                study.ledger.reap()
-                status = study.status()
-                progress.update(status)
-                if status.ended != ended:
-                    ended = status.ended
-                    annotate(study, say=progress.say)
-                if status.halted is not None:
-                    raise _halted(study, status)
-                if fleet.alive == 0 and not _is_unfinished(status):
-                    return status
-                try:
-                    fleet.tend(
-                        (status.ended, sum(len(t.intermediate_values) for t in status.trials)),
-                        lambda: _is_unfinished(study.status()),
-                    )
-                except SearchError:
-                    status = study.status()  # a worker may end of a halt before we have seen it
-                    if status.halted is not None:
-                        raise _halted(study, status) from None
-                    raise
-                asked.wait(LOOK_SECONDS)
-                if asked.is_set():
-                    progress.say("stopping: the workers hand their trials back")
-                    fleet.stop()
-                    raise Interrupted(f"study {study.name!r} was stopped")
+            status = _tend(study, fleet, progress, asked)
+            if status is not None:
+                return status
+            progress.say("stopping: the workers hand their trials back")
+            try:
+                fleet.stop()
+            except StorageError:  # the database is away
+                progress.say("what they could not hand back goes on when its lease has run out")
+            raise Interrupted(f"study {study.name!r} was stopped")
         finally:
             fleet.stop()
+
+
+def _tend(study: Study, fleet: Fleet, progress: Progress, asked: threading.Event) -> Status | None:
+    """Look after the workers until the study has ended; None once `asked` is set."""
+    ended = -1
+    while not asked.is_set():
+        try:
+            study.ledger.reap()
+            status = study.status()
+            progress.update(status)
+            if status.ended != ended:
+                ended = status.ended
+                annotate(study, say=progress.say)
+            if status.halted is not None:
+                raise _halted(study, status)
+            if fleet.alive == 0 and not _is_unfinished(status):
+                return status
+            try:
+                fleet.tend(
+                    (status.ended, sum(len(t.intermediate_values) for t in status.trials)),
+                    lambda: _is_unfinished(study.status()),
+                )
+            except SearchError:
+                status = study.status()  # a worker may end of a halt before we have seen it
+                if status.halted is not None:
+                    raise _halted(study, status) from None
+                raise
+        except StorageError:
+            if not asked.is_set():  # else it is away, and was not waited for any longer
+                raise
+        asked.wait(LOOK_SECONDS)
+    return None
 
 
 def annotate(

@@ -27,13 +27,16 @@ from search.optuna_storage import OptunaStorage
 from search.rdb import connect
 from search.retrying import Retry, driver_error, first_line, is_transient
 
-__all__ = ["Retry", "Storage", "is_missing_file", "open_storage"]
+__all__ = ["SHORT_LOCK_WAIT_MS", "Retry", "Storage", "is_missing_file", "open_storage"]
 
 T = TypeVar("T")
 
 CONNECTIONS = 2  # per process; on a server the second is closed after use, as most stand idle
 CONNECT_S = 5  # seconds until an unreachable server counts as such
 LOCK_WAIT_MS = 30_000  # SQLite waits this long for a lock before it reports one
+#: The same in a process that has to hear signals, which the main thread does not while it waits in
+#: SQLite; `Retry` then waits on.
+SHORT_LOCK_WAIT_MS = 1_000
 OPEN_S = 60.0  # seconds for others to finish creating the schema, or to leave us a connection
 OPEN_PAUSE_S = 0.2
 
@@ -114,12 +117,15 @@ class Storage:
         return f"Storage({self.url!r})"
 
 
-def open_storage(url: str, *, retry: Retry | None = None) -> Storage:
+def open_storage(
+    url: str, *, retry: Retry | None = None, lock_wait_ms: int = LOCK_WAIT_MS
+) -> Storage:
     """Open a database and create Optuna's tables and ours where they are missing.
 
     Args:
         url: `sqlite:///file.db`, `postgresql://user:password@host/database`, or `embedded`.
         retry: how to wait when the database goes away later.
+        lock_wait_ms: how long SQLite itself waits for a lock, milliseconds.
 
     Raises:
         StorageError: of another kind, unreachable, or written by another version of Optuna.
@@ -129,7 +135,7 @@ def open_storage(url: str, *, retry: Retry | None = None) -> Storage:
 
         url = start()
     parsed = _parse(url)
-    rdb = _open(parsed, parsed.render_as_string(hide_password=True))
+    rdb = _open(parsed, parsed.render_as_string(hide_password=True), lock_wait_ms)
     if parsed.get_backend_name() == "sqlite":
         sa.event.listen(rdb.engine, "connect", _on_sqlite_connect)
         sa.event.listen(rdb.engine, "begin", _on_sqlite_begin)
@@ -196,11 +202,11 @@ def _parse(url: str) -> sa.URL:
     return parsed
 
 
-def _engine_kwargs(url: sa.URL) -> dict[str, Any]:
+def _engine_kwargs(url: sa.URL, lock_wait_ms: int) -> dict[str, Any]:
     kwargs: dict[str, Any] = {"pool_timeout": 60}
     if url.get_backend_name() == "sqlite":
         kwargs |= {"pool_size": CONNECTIONS, "max_overflow": 0, "poolclass": sa.pool.QueuePool}
-        kwargs["connect_args"] = {"timeout": LOCK_WAIT_MS / 1000}
+        kwargs["connect_args"] = {"timeout": lock_wait_ms / 1000}
     else:
         kwargs |= {"pool_size": 1, "max_overflow": CONNECTIONS - 1, "pool_pre_ping": True}
         kwargs["connect_args"] = {
@@ -217,7 +223,7 @@ def _engine_kwargs(url: sa.URL) -> dict[str, Any]:
     return kwargs
 
 
-def _open(url: sa.URL, shown: str) -> RDBStorage:
+def _open(url: sa.URL, shown: str, lock_wait_ms: int) -> RDBStorage:
     """Create what is missing.
 
     Processes that collide in this, find no room, or lose a server that had answered, try again.
@@ -230,7 +236,7 @@ def _open(url: sa.URL, shown: str) -> RDBStorage:
         try:
             if url.get_backend_name() == "sqlite":
                 _prepare_file(url)
-            engine = sa.create_engine(url, **_engine_kwargs(url))
+            engine = sa.create_engine(url, **_engine_kwargs(url, lock_wait_ms))
             if url.get_backend_name() == "postgresql":
                 # first of all, as SQLAlchemy itself fails on the texts of such a database
                 sa.event.listen(engine, "connect", _on_postgres_connect, insert=True)

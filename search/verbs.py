@@ -94,7 +94,7 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
     from search.display import clock, make_progress
     from search.launch import default_workers
     from search.service import Interrupted, run
-    from search.storage import Retry, is_missing_file, open_storage
+    from search.storage import SHORT_LOCK_WAIT_MS, Retry, is_missing_file, open_storage
     from search.study import create_study, open_study
 
     app.prepare(args)
@@ -102,7 +102,7 @@ def run_study(app: Application, args: argparse.Namespace) -> int:
     say = lambda line: print(line, flush=True)  # noqa: E731
     if spec is None and is_missing_file(args.storage):
         raise _unknown(args.study, app)  # before a database is created for a misspelt name
-    storage = open_storage(args.storage, retry=Retry(say))
+    storage = open_storage(args.storage, retry=Retry(say), lock_wait_ms=SHORT_LOCK_WAIT_MS)
     if spec is not None:
         study = create_study(spec, storage, checkpoints=args.checkpoints, say=say)
     else:
@@ -195,7 +195,7 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
     from search.errors import StorageError
     from search.launch import PARENT_VARIABLE, worker_name
     from search.service import annotate
-    from search.storage import Retry, open_storage
+    from search.storage import SHORT_LOCK_WAIT_MS, Retry, open_storage
     from search.study import open_study
     from search.worker import stop_on_signals, work
 
@@ -211,7 +211,7 @@ def run_worker(app: Application, args: argparse.Namespace) -> int:
     storage = None
     while storage is None:
         try:
-            storage = open_storage(args.storage, retry=Retry(say))
+            storage = open_storage(args.storage, retry=Retry(say), lock_wait_ms=SHORT_LOCK_WAIT_MS)
         except StorageError as error:
             # The supervisor had it open, so it is only away; without one it may not be there.
             if PARENT_VARIABLE not in os.environ or stop.wait(1.0):

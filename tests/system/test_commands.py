@@ -10,10 +10,12 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
+
+import search
 
 
 def test_run_status_trials_best_reproduce_and_run_again(command):
@@ -124,6 +126,54 @@ def test_a_worker_leaves_in_time_while_the_database_is_away(command):
         out, _ = worker.communicate(timeout=25)
     assert worker.returncode == 1
     assert "a trial that runs goes on elsewhere when its lease has run out" in out
+
+
+def test_a_worker_that_waits_for_a_lock_hears_that_it_is_to_stop(command):
+    command.study(trials=1)
+    command("create", "toy.toml")
+    url = f"sqlite:///{command.directory / 'runs' / 'studies.db'}"
+    study = search.open("toy", storage=url)
+    assert study.ledger.claim("other") is not None
+    study.storage.close()
+    worker = command.start("worker", "toy")
+    with closing(sqlite3.connect(command.directory / "runs" / "studies.db")) as database:
+        seen = "select seen from search_study"
+        first = database.execute(seen).fetchall()
+        wait_for(lambda: database.execute(seen).fetchall() != first)  # it asks for a lineage
+        database.execute("begin immediate")  # nobody else can write
+        time.sleep(3)  # it asks again
+        worker.send_signal(signal.SIGTERM)
+        out, _ = worker.communicate(timeout=20)
+    assert worker.returncode == 1
+    assert "not through in time" in out
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_the_first_ctrl_c_ends_a_run_while_the_database_is_away(command, request, engine):
+    file = command.directory / "study.db"
+    url = f"sqlite:///{file}" if engine == "sqlite" else request.getfixturevalue("postgres_url")
+    command.study(trials=2, extra="[fixed]\npause = 0.7")
+    storage = ["--storage", url]
+    process = command.start("run", "toy.toml", "--workers", "1", *storage)
+    wait_for(lambda: len(children(process.pid)) == 1)
+    with ExitStack() as away:
+        if engine == "sqlite":
+            wait_for(
+                lambda: "RUNNING" in command("trials", "toy", "--csv", *storage).stdout.upper()
+            )
+            database = away.enter_context(closing(sqlite3.connect(file)))
+            database.execute("begin immediate")  # nobody else can write
+        else:
+            server = request.getfixturevalue("postgres")
+            server.stop()
+            away.callback(server.start)
+        time.sleep(2)  # the supervisor looks once a second
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=25)
+    assert process.returncode == 130
+    assert "stopping: the workers hand their trials back" in out
+    assert "study 'toy' was stopped; the same command goes on" in out
+    assert "Traceback" not in out
 
 
 def test_a_deaf_problem_does_not_delay_the_stop(command):

@@ -135,15 +135,18 @@ class Ledger(Lineages):
         """
         token = uuid.uuid4().hex
 
-        def work(session: orm.Session) -> Claim | None:
-            self._reap(session)
+        def work(session: orm.Session) -> tuple[Claim | None, dict[int, bool]]:
+            lost = self._reap(session)
             claim = self._claim(session, worker, token, fresh, origin or {})
             self._touch(session)
-            return claim
+            return claim, lost
 
-        claim = self.storage.write(
-            work, settled=lambda session: self._claimed(session, worker, token)
-        )
+        def settled(session: orm.Session) -> tuple[Claim, dict[int, bool]] | None:
+            claim = self._claimed(session, worker, token)
+            return None if claim is None else (claim, {})
+
+        claim, lost = self.storage.write(work, settled=settled)
+        self._tell(lost)
         if claim is not None:
             self.storage.optuna.learn(self.study_id, claim.trial)
         return claim
@@ -202,18 +205,20 @@ class Ledger(Lineages):
         keeps the database known as reachable.
         """
 
-        def work(session: orm.Session) -> int:
-            count = self._reap(session)
+        def work(session: orm.Session) -> dict[int, bool]:
+            lost = self._reap(session)
             self._touch(session)
-            return count
+            return lost
 
-        return self.storage.write(work)
+        return self._tell(self.storage.write(work))
 
     def release_worker(self, worker: str) -> int:
         """Free what a worker held that is known to be dead; counts as a loss. Returns how many."""
 
-        return self.storage.write(
-            lambda session: self._lose_all(session, self._leased(_L.worker == worker))
+        return self._tell(
+            self.storage.write(
+                lambda session: self._lose_all(session, self._leased(_L.worker == worker))
+            )
         )
 
     def halt(self, cause: str) -> None:

@@ -47,6 +47,7 @@ class Lineages:
         uid: ours, under which the rows are kept.
         timing: when a worker counts as dead.
         max_retries: how many losses of a lineage are followed by another attempt.
+        on_lost: called with a lineage after it has ended because of too many losses.
     """
 
     def __init__(
@@ -61,11 +62,15 @@ class Lineages:
         self.uid = uid
         self.timing = timing
         self.max_retries = max_retries
+        self.on_lost: Callable[[int], None] = lambda lineage: None
         self._now = now
         self._mine = _L.uid == uid
 
-    def _reap(self, session: orm.Session) -> int:
-        """Lose the rows whose lease ran out while the database could be reached; how many.
+    def _reap(self, session: orm.Session) -> dict[int, bool]:
+        """Lose the rows whose lease ran out while the database could be reached.
+
+        Returns:
+            For each lineage that was lost once more, whether it has ended with that.
 
         Raises:
             StorageError: the study is there no longer.
@@ -134,25 +139,36 @@ class Lineages:
 
     def _lose_all(
         self, session: orm.Session, leased: sa.Select[Any], values: Mapping[str, Any] | None = None
-    ) -> int:
+    ) -> dict[int, bool]:
         rows = session.execute(leased, values).all()
-        for row in rows:
-            self._lose(session, row)
-        return len(rows)
+        return {row.lineage: self._lose(session, row) for row in rows}
 
-    def _lose(self, session: orm.Session, row: sa.Row[Any]) -> None:
-        """Fail the trial of a leased row as lost and free the row, or end it after too many."""
+    def _lose(self, session: orm.Session, row: sa.Row[Any]) -> bool:
+        """Fail the trial of a leased row as lost and free the row, or end it after too many.
+
+        Returns:
+            Whether these were too many.
+        """
         here = [self._mine, _L.lineage == row.lineage]
         free: dict[str, Any] = {"worker": None, "until": None}
         trial_id = self._lock_running(session, row.trial)
         if trial_id is None:  # another program ended it: it counts
             self._update(session, here, **free, done=1, ended=self._now)
-            return
+            return False
         lost = {REASON_ATTR: Reason.LOST.value}
         finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
-        if row.losses + 1 > self.max_retries:
+        over = bool(row.losses + 1 > self.max_retries)
+        if over:
             free |= {"done": 1, "ended": self._now}
         self._update(session, here, **free, losses=row.losses + 1)
+        return over
+
+    def _tell(self, lost: Mapping[int, bool]) -> int:
+        """After the commit: tell of the lineages that have ended as lost; returns how many lost."""
+        for lineage, over in lost.items():
+            if over:
+                self.on_lost(lineage)
+        return len(lost)
 
     def _claim(
         self,

@@ -69,6 +69,7 @@ class Study:
         self.ledger.timing = Timing.of_beat(self.spec.workers.beat_seconds)
         self.ledger.max_retries = self.spec.workers.max_retries
         self.checkpoints = CheckpointStore(checkpoints or attrs[CHECKPOINTS], self.uid, warn=say)
+        self.ledger.on_lost = self.checkpoints.delete
         self.optuna = self._optuna_study(storage.optuna)
         self.searched = self.optuna  # what the study's sampler and pruner are given
         if self.spec.control or self.spec.audit:

@@ -299,6 +299,25 @@ def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind
         assert {n for n in range(40) if study.checkpoints.load(n)} == best
 
 
+@pytest.mark.parametrize("seen", [True, False])  # dying, by its supervisor
+def test_a_lineage_that_is_lost_for_good_leaves_no_checkpoint(make_study, tmp_path, seen):
+    study = make_study(trials=2, extra="[workers]\nbeat_seconds = 0.2\nmax_retries = 1")
+    files = []
+    for _ in range(2):
+        claim = study.ledger.claim("dead")
+        study.checkpoints.save(claim.lease.lineage, b"half")
+        files.append(len(list(tmp_path.rglob("*.checkpoint"))))
+        if seen:
+            assert study.ledger.release_worker("dead") == 1
+        else:
+            while study.ledger.reap() == 0:
+                time.sleep(0.05)
+        files.append(len(list(tmp_path.rglob("*.checkpoint"))))
+    assert files == [1, 1, 1, 0]
+    assert study.status().lost == 2
+    assert study.ledger.counts().done == 1
+
+
 def test_a_worker_that_was_declared_dead_changes_nothing(make_study):
     study = make_study(trials=1, extra="[fixed]\npause = 0.3\n[workers]\nbeat_seconds = 0.1")
     said = []

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+NEUTRAL = "#797979"  # words that stand out from white paper and from a dark page alike
 DOTS_PER_INCH = 150
 NUMBERED_CLASSES = 20  # with more classes the numbers in the cells would not be legible
 SHEET_COLUMNS = 8  # pictures in a row of the sheet
@@ -202,6 +203,8 @@ def choose_samples(
 def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
     """Right predictions, wrong ones, unsure ones, each with its confidence; the truth where wrong.
 
+    Its ground is transparent, and its words are legible on a light and on a dark page.
+
     Args:
         samples: each band is drawn in the order given.
     """
@@ -221,7 +224,7 @@ def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
     # One pair of axes, in inches from the upper left corner: one for each picture takes seconds.
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(height, 0))
     axes.set_axis_off()
-    axes.text(width / 2, _TITLE / 2, title, ha="center", va="center", fontsize=12)
+    axes.text(width / 2, _TITLE / 2, title, color=NEUTRAL, ha="center", va="center", fontsize=12)
     top = _TITLE
     for heading, colour, band in bands:
         axes.text(width / 2, top + _HEADING / 2, heading, color=colour, ha="center", va="center")
@@ -230,7 +233,7 @@ def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
             for column, sample in enumerate(band[first : first + SHEET_COLUMNS]):
                 _plot_sample(axes, (column + 0.5) * _CELL_WIDTH, top, sample)
             top += _CELL_HEIGHT
-    return _png(figure, cropped=False)
+    return _png(figure, sheet=True)
 
 
 def _plot_sample(axes: "Axes", centre: float, top: float, sample: Sample) -> None:
@@ -239,7 +242,8 @@ def _plot_sample(axes: "Axes", centre: float, top: float, sample: Sample) -> Non
     if sample.confidence is not None:
         said += f" {100 * sample.confidence:.0f} %"
     words = said if sample.right else f"{said}\ntrue: {sample.truth}"
-    axes.text(centre, top + _WORDS - 0.05, words, fontsize=7.5, ha="center", va="bottom")
+    at = (centre, top + _WORDS - 0.05)
+    axes.text(*at, words, color=NEUTRAL, fontsize=7.5, ha="center", va="bottom")
     rows, columns = sample.pixels.shape
     half_width, half_height = (_PICTURE / 2 * side / max(rows, columns) for side in (columns, rows))
     middle = top + _WORDS + _PICTURE / 2
@@ -275,9 +279,12 @@ def _figure(width: float, height: float, title: str | None = None) -> "Figure":
     return figure
 
 
-def _png(figure: "Figure", *, cropped: bool = True) -> bytes:
+def _png(figure: "Figure", *, sheet: bool = False) -> bytes:
+    """A figure on white, cropped; or a sheet as it is, on nothing."""
     data = io.BytesIO()
     # "tight": constrained layout alone cuts a label off beside axes of fixed aspect
-    box = "tight" if cropped else None
-    figure.savefig(data, format="png", bbox_inches=box, metadata={"Software": None})
+    box = None if sheet else "tight"
+    figure.savefig(
+        data, format="png", bbox_inches=box, transparent=sheet, metadata={"Software": None}
+    )
     return data.getvalue()

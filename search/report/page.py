@@ -85,7 +85,7 @@ class Drawing:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A PNG that exists already, drawn on white."""
+    """A PNG that exists already, legible on a light and on a dark page."""
 
     name: str
     data: bytes
@@ -94,8 +94,8 @@ class Picture:
     def to_html(self) -> str:
         encoded = base64.b64encode(self.data).decode()
         return (
-            f'<figure id="{self.name}"><div class="scroll"><img class="paper" '
-            f'src="data:image/png;base64,{encoded}" alt="{escape(self.caption)}"></div>'
+            f'<figure id="{self.name}"><div class="scroll">'
+            f'<img src="data:image/png;base64,{encoded}" alt="{escape(self.caption)}"></div>'
             f"<figcaption>{escape(self.caption)}</figcaption></figure>"
         )
 
@@ -163,7 +163,7 @@ h3{font-size:1.1rem;margin:1.8rem 0 .4rem}
 .sub,figcaption{color:var(--quiet)}.sub{margin:.2rem 0 1rem}
 figure{margin:1.4rem 0}figcaption{font-size:.88rem;margin-top:.35rem;max-width:48rem}
 svg{display:block;width:100%;height:auto;color:var(--text)}
-img.paper{display:block;max-width:100%;background:#fff;border-radius:4px}
+img{display:block;max-width:100%}
 .scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem;margin:.6rem 0}
 th,td{padding:.28rem .9rem .28rem 0;
 text-align:left;border-bottom:1px solid var(--line);vertical-align:top}

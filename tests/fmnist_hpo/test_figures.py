@@ -11,6 +11,8 @@ from PIL import Image
 
 from fmnist_hpo.figures import (
     BLUE,
+    GREEN,
+    NEUTRAL,
     VERMILLION,
     Sample,
     choose_samples,
@@ -111,8 +113,31 @@ def test_decision_values_are_not_shown_as_probabilities() -> None:
     known, unknown = sheet(True), sheet(False)
     assert [one.predicted for one in known] == [one.predicted for one in unknown]
     assert {one.confidence for one in unknown} == {None}
-    ink = [len(where(pixels(draw_samples(one, "t")), "#000000")) for one in (known, unknown)]
+    ink = [len(where(pixels(draw_samples(one, "t")), NEUTRAL)) for one in (known, unknown)]
     assert ink[0] > ink[1]
+
+
+def test_a_sheet_is_legible_on_a_light_and_on_a_dark_page() -> None:
+    sample = Sample(
+        pixels=np.full((28, 28), 77, np.uint8), truth="Bag", predicted="Bag", confidence=0.5
+    )
+    picture = Image.open(io.BytesIO(draw_samples([sample], "t")), formats=["PNG"])
+    for page in ("#ffffff", "#15171b"):  # of the report
+        on_page = Image.new("RGBA", picture.size, page)
+        on_page.alpha_composite(picture.convert("RGBA"))
+        shown = np.asarray(on_page.convert("RGB"))
+        assert len(where(shown, page)) > 0.7 * picture.width * picture.height
+        assert len(where(shown, NEUTRAL)) > 10
+        for words in (NEUTRAL, BLUE, VERMILLION, GREEN):
+            one, other = sorted((luminance(words), luminance(page)))
+            assert (other + 0.05) / (one + 0.05) > 3
+
+
+def luminance(colour: str) -> float:
+    """WCAG's relative luminance of #rrggbb."""
+    channels = [int(colour[index : index + 2], 16) / 255 for index in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
 
 
 def test_the_same_figures_are_the_same_bytes() -> None:

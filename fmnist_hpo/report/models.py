@@ -21,7 +21,7 @@ __all__ = ["Model", "confused"]
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """The best trial of a study, its bundle where it was exported, and its measurement."""
+    """The exported trial of a study, else its best one, with its bundle and its measurement."""
 
     study: str
     metric: str
@@ -86,8 +86,8 @@ class Model:
         return fit_of(self.trial, self.metric)
 
     @classmethod
-    def of(cls, study: Study, trial: FrozenTrial, row: Row) -> "Model":
-        """Read a study's bundle, if there is one.
+    def of(cls, study: Study, best: FrozenTrial, row: Row) -> "Model":
+        """Read a study's bundle, if there is one; it may be of another trial than the best.
 
         Raises:
             InputError: it is damaged.
@@ -96,7 +96,7 @@ class Model:
         return cls(
             study=study.name,
             metric=study.spec.metric,
-            trial=trial,
+            trial=best if bundle is None else study.trial(bundle.provenance["trial"]),
             validation_images=_validation_images(study),
             bundle=bundle,
             row=row,

@@ -86,6 +86,10 @@ def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> lis
         lines = report.summary()
         if name in models:
             lines[2:2] = _accuracy_lines(models[name])
+            exported, best = models[name].trial.number, report.best
+            if best is not None and exported != best.number:
+                told = f"Exported: trial {exported}, and not the best; all on accuracy and cost is "
+                lines.insert(2, told + "about it.")
             lines.append(f"To train the best trial again and compare: fmnist-hpo reproduce {name}")
         if len(reports) > 1:
             parts.append(Paragraph(text=f"Study {name}:"))

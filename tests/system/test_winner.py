@@ -142,6 +142,16 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     sliced("report", "slice")
     page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
     assert re.search(rf"Test accuracy: {test[:7]}.* measured 2 times", page)
+    assert "Exported: trial" not in page
+
+    sliced("export", "slice", "--trial", str(other))  # then that is what tables are about
+    bundle = Bundle.open(folder)
+    (row,) = json.loads(sliced("compare", "slice", "--json").stdout)["rows"]
+    assert row["validation_accuracy"] == bundle.provenance["value"]
+    assert row["test_accuracy"] == bundle.metrics["test"]["accuracy"]
+    sliced("report", "slice")
+    page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
+    assert f"Exported: trial {other}, and not the best" in page
 
 
 def test_a_data_set_without_test_files_is_said_before_the_search_and_exported(sliced):

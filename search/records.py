@@ -1,6 +1,7 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -53,5 +54,12 @@ def _params(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seconds(trial: FrozenTrial) -> float | None:
-    """How long this attempt took; None while it runs."""
-    return trial.duration.total_seconds() if trial.duration is not None else None
+    """How long this attempt took; None while it runs.
+
+    Optuna's `duration` subtracts local times: an hour is missing, or one too many, where the clocks
+    were put forward or back meanwhile.
+    """
+    if trial.datetime_start is None or trial.datetime_complete is None:
+        return None
+    began, ended = trial.datetime_start.astimezone(UTC), trial.datetime_complete.astimezone(UTC)
+    return (ended - began).total_seconds()

@@ -328,4 +328,7 @@ def _to_utc(time: datetime | None) -> datetime | None:
 
 
 def _to_local(time: datetime | None) -> datetime | None:
-    return None if time is None else time.replace(tzinfo=UTC).astimezone().replace(tzinfo=None)
+    if time is None:
+        return None
+    # `astimezone` would not tell apart (`fold`) the hours that the end of summer time has twice.
+    return datetime.fromtimestamp(time.replace(tzinfo=UTC).timestamp())  # noqa: DTZ006

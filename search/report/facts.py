@@ -12,6 +12,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from search import records
 from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
 from search.searched import as_searched
 from search.trial_run import CURVES
@@ -119,7 +120,7 @@ def training_seconds(trial: FrozenTrial) -> float:
             for step, value in seconds.items()
             if step in trial.intermediate_values
         )
-    return trial.duration.total_seconds() if trial.duration is not None else 0.0
+    return records.seconds(trial) or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,6 +28,9 @@ QUIET_S = 10.0  # a lock that keeps us waiting for longer than this is worth a l
 #: the server stops or starts, a standby. Contention: serialization failure, deadlock, lock timeout.
 _AWAY = ("08", "53", "57P", "25006")
 _CONTENTION = ("40", "55P03")
+#: What stays as it is until somebody changes the rights to the database, or its file.
+_REFUSED = ("42501",)
+_REFUSED_SQLITE = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 _TRANSIENT_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_FULL")
 
 
@@ -64,7 +67,7 @@ class Retry:
             ping: raises when the database does not answer.
 
         Raises:
-            StorageError: told to give up.
+            StorageError: told to give up, or the database lets us not write, or is damaged.
         """
         give_up = give_up or self._give_up
         pause = FIRST_PAUSE_S
@@ -76,6 +79,11 @@ class Retry:
                     ping()
                 result = attempt(repeated)
             except Exception as error:
+                if _is_refused(error):
+                    raise StorageError(
+                        f"the database refuses what we ask of it: {first_line(error)}; see to the "
+                        "rights to it and to its files, or name another storage"
+                    ) from error
                 if not is_transient(error):
                     raise
                 if _is_away(error) or time.monotonic() - started > QUIET_S:
@@ -128,6 +136,13 @@ def is_transient(error: BaseException) -> bool:
         return str(driver.sqlite_errorname).startswith(_TRANSIENT_SQLITE)
     state = str(getattr(driver, "sqlstate", None))
     return _is_away(error) or state.startswith(_CONTENTION)
+
+
+def _is_refused(error: BaseException) -> bool:
+    driver = driver_error(error)
+    if hasattr(driver, "sqlite_errorname"):
+        return str(driver.sqlite_errorname).startswith(_REFUSED_SQLITE)
+    return getattr(driver, "sqlstate", None) in _REFUSED
 
 
 def _is_away(error: BaseException) -> bool:

@@ -16,7 +16,7 @@ from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
 import search.storage
-from search import rdb
+from search import rdb, schema
 from search.errors import StorageError
 from search.storage import Retry, Storage, open_storage
 
@@ -301,6 +301,37 @@ def test_waits_for_the_database_and_says_so_once(postgres: object, postgres_url:
     assert "is away" in says.lines[0]
     assert "is back" in says.lines[1]
     storage.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_whoever_may_only_read_is_told_so(
+    request: pytest.FixtureRequest, engine: str, tmp_path: Path
+) -> None:
+    url: str = request.getfixturevalue(f"{engine}_url")
+    mine = open_storage(url)
+    optuna.create_study(study_name="s", storage=mine.optuna)
+    reader = f"reader_{uuid.uuid4().hex[:8]}"
+    if engine == "sqlite":
+        url = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
+    else:
+        with mine.engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE {reader} LOGIN")
+            connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+        url = sa.make_url(url).set(username=reader).render_as_string(hide_password=False)
+    storage = open_storage(url)
+    assert [study.study_name for study in storage.optuna.get_all_studies()] == ["s"]
+    for write in (
+        lambda: storage.optuna.set_study_user_attr(1, "a", 1),
+        lambda: storage.write(lambda session: session.execute(schema.study.delete())),
+    ):
+        with pytest.raises(StorageError, match="the database refuses what we ask") as caught:
+            write()
+        assert "\n" not in str(caught.value)
+    storage.close()
+    if engine == "postgres":
+        with mine.engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
+    mine.close()
 
 
 def test_gives_up_when_told(postgres: object, postgres_url: str) -> None:

@@ -61,8 +61,11 @@ def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
         )
         rows = _rows(best)
     lines += remarks
-    # optuna-dashboard 0.21 draws nothing on /trialTable; the table is on this one
-    lines.append(f"[Plots]({page}/analytics) · [All trials]({page}/smartSelection)")
+    # optuna-dashboard 0.21 draws nothing on /trialTable; the table is on the last of these
+    lines.append(
+        f"[Plots]({page}/analytics) · [All trials]({page}/trials) · "
+        f"[Table and CSV]({page}/smartSelection)"
+    )
     return _assembled(lines, rows)
 
 

@@ -161,8 +161,9 @@ def test_the_links_of_the_note_lead_to_pages_with_something_on_them(
 ) -> None:
     page, address = tab.page, serve(password="")
     for link, there in (
-        ("Plots", "#graph-slice"),
-        ("All trials", "a:has-text('Download CSV File')"),
+        ("Plots", "#plot-slice"),
+        ("All trials", "text=12 Trials"),
+        ("Table and CSV", "a:has-text('Download CSV File')"),
         (f"trial {example.best.number}", f"text=Trial {example.best.number} (trial_id="),
     ):
         page.goto(f"{address}{example.page}/note")

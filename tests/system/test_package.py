@@ -25,8 +25,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_studies_that_ship_are_found_by_name(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import sys, fmnist_hpo.cli as cli; from search.verbs import find_spec; "
-        "print(cli.__file__); print(*(find_spec(name, cli.APPLICATION.studies).name "
+        "import sys; from fmnist_hpo import application, cli; from search.verbs import find_spec; "
+        "print(cli.__file__); print(*(find_spec(name, application.APPLICATION.studies).name "
         "for name in ('baselines', 'svm', 'classical/hog_svm')))"
     )
     done = subprocess.run(

@@ -13,8 +13,7 @@ from search import schema
 from search.errors import SearchError
 from search.ledger import Ledger
 from search.storage import Storage
-from search.study import SPEC
-from search.study_tables import add_study, study_id_of
+from search.study_tables import SPEC, add_study, study_id_of
 from search.trial_tables import add_trial
 
 __all__ = ["copy_study"]

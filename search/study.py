@@ -33,6 +33,7 @@ from search.spec import StudySpec, parse_spec
 from search.status import Busy, Status, best_of
 from search.storage import Storage
 from search.strategies import make_pruner, make_sampler
+from search.study_tables import SPEC
 
 if TYPE_CHECKING:
     import pandas
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 __all__ = ["Study", "create_study", "load_problem", "open_study", "study_names", "validate"]
 
 # Attributes of Optuna's study.
-SPEC = "search:spec"
 FINGERPRINT = "search:fingerprint"
 CHECKPOINTS = "search:checkpoints"
 METRIC_NAMES = "study:metric_names"  # Optuna's own; what `Study.set_metric_names` writes

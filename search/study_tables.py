@@ -10,9 +10,11 @@ from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from sqlalchemy import orm
 
-__all__ = ["UID_ATTR", "add_study", "study_id_of"]
+__all__ = ["SPEC", "UID_ATTR", "add_study", "study_id_of"]
 
-UID_ATTR = "search:uid"  # user attribute of a study
+# User attributes of a study.
+UID_ATTR = "search:uid"
+SPEC = "search:spec"  # the text of its study file; StudySearchCV's have none
 
 
 def add_study(

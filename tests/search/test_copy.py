@@ -13,7 +13,7 @@ from search.copy import copy_study
 from search.errors import SearchError, StudyNotFound
 from search.ledger import Ledger
 from search.storage import Storage, open_storage
-from search.study import SPEC
+from search.study_tables import SPEC
 from search.trials import Fresh, Reason
 
 

@@ -11,12 +11,9 @@ import optuna
 
 from search.checkpoint import CheckpointStore
 from search.problem import TrialPruned, TrialStopped
-from search.trials import AUDIT_ATTR
+from search.trials import AUDIT_ATTR, CURVES
 
 __all__ = ["CURVES", "TrialRun"]
-
-#: The trial attribute that holds the curves: name -> one value per recorded step; "step" -> steps.
-CURVES = "curves"
 
 
 class TrialRun:

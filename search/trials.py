@@ -12,6 +12,7 @@ __all__ = [
     "ARM_ATTR",
     "AUDIT_ATTR",
     "CONTROL",
+    "CURVES",
     "LEASE_ATTR",
     "LINEAGE_ATTR",
     "REASON_ATTR",
@@ -29,6 +30,9 @@ LINEAGE_ATTR = "lineage"  # user attribute
 ARM_ATTR = "arm"  # user attribute: CONTROL, or absent
 CONTROL = "control"  # drawn at random and not pruned, to compare the sampler and pruner with
 AUDIT_ATTR = "audit"  # user attribute: {"trial": , "step": , "value": } that would have been pruned
+
+#: User attribute that holds the curves: name -> one value per recorded step; "step" -> steps.
+CURVES = "curves"
 
 _OF_ONE_ATTEMPT = (REASON_ATTR, RETRY_ATTR, "error", "traceback")
 
@@ -67,7 +71,10 @@ def first_attempt(fresh: Fresh) -> FrozenTrial:
 
 
 def next_attempt(old: FrozenTrial) -> FrozenTrial:
-    """A RUNNING trial without a number that goes on with what an ended one had recorded."""
+    """A RUNNING trial without a number that goes on with what an ended one had recorded.
+
+    One that failed by an error of its code starts over, with the same parameters.
+    """
     trial = _running()
     trial.params = dict(old.params)
     trial.distributions = dict(old.distributions)
@@ -75,6 +82,10 @@ def next_attempt(old: FrozenTrial) -> FrozenTrial:
     trial.system_attrs = dict(old.system_attrs)
     trial.user_attrs = {k: v for k, v in old.user_attrs.items() if k not in _OF_ONE_ATTEMPT}
     trial.user_attrs[RETRY_ATTR] = old.number
+    if old.user_attrs.get(REASON_ATTR) == Reason.ERROR.value:
+        # Its code was mended since and its checkpoint is deleted: what it reported is to be redone.
+        trial.intermediate_values = {}
+        trial.user_attrs.pop(CURVES, None)
     return trial
 
 

@@ -209,6 +209,29 @@ def test_the_same_error_three_times_halts_the_study_and_a_resume_repeats_those(m
     assert study.ledger.counts().done == 0
 
 
+def test_what_faulty_code_reported_is_not_kept_for_the_mended_one(make_study, monkeypatch):
+    study = make_study(trials=3)
+    mended = toy.Toy.run
+
+    def faulty(self, handed):
+        handed.report(1, 1e9, double=2e9)
+        raise ValueError("a typo")
+
+    monkeypatch.setattr(toy.Toy, "run", faulty)
+    with pytest.raises(StudyHalted):
+        run(study)
+    monkeypatch.setattr(toy.Toy, "run", mended)
+    assert study.ledger.resume() == 3
+    lines = run(study)
+    assert not [line for line in lines if "missing" in line]
+    for trial in study.trials[3:]:
+        seed = trial_seed(study.spec.seed, trial.user_attrs["lineage"])
+        curve = toy.whole_curve(seed, trial.params["x"], 4)
+        assert trial.params == study.trials[trial.user_attrs["retry_of"]].params
+        assert list(trial.intermediate_values.values()) == curve
+        assert trial.user_attrs["curves"]["double"] == [2 * value for value in curve]
+
+
 def test_an_error_may_name_what_no_database_takes(make_study, storage_url, monkeypatch):
     study = make_study(trials=9, storage=storage_url)
 

@@ -59,11 +59,10 @@ class ImageProblem(ABC):
             raise ProblemError(f"data.dir must be a path in quotes, got {directory!r}")
         self._directory = None if directory is None else Path(directory).expanduser()
         self._fraction = settings.get("validation_fraction", 0.2)
-        if isinstance(self._fraction, bool) or not isinstance(self._fraction, float):
-            raise ProblemError(f"data.validation_fraction must be a number, got {self._fraction!r}")
-        if not 0 < self._fraction < 1:
+        if not isinstance(self._fraction, float) or not 0 < self._fraction < 1:
             raise ProblemError(
-                f"need 0 < data.validation_fraction < 1, got {self._fraction}; 0.2 is usual"
+                f"need a number 0 < data.validation_fraction < 1, got {self._fraction!r}; 0.2 is "
+                "usual"
             )
         self._split_seed = _whole(settings, "split_seed", 0)
         if not 0 <= self._split_seed < 2**32:

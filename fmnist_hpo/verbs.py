@@ -49,6 +49,10 @@ def compare_studies(args: argparse.Namespace) -> int:
     from fmnist_hpo.comparison import compare
     from fmnist_hpo.comparison_table import lines, write_csv
 
+    if args.csv is not None and not args.csv.parent.is_dir():  # before a minute of measuring
+        raise InputError(
+            f"the folder of {args.csv} must exist, got none; make it or name another file"
+        )
     studies = []
     for name in dict.fromkeys(args.studies):
         args.study = name

@@ -182,8 +182,8 @@ def add_verbs(verbs: Verbs, app: Application) -> None:
         "--from",
         dest="source",
         metavar="URL",
-        default=DEFAULT_STORAGE,
-        help=f"the storage that has it (default: {DEFAULT_STORAGE})",
+        default=default_storage(),
+        help=f"the storage that has it (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE})",
     )
     copy.add_argument(
         "--to", dest="target", metavar="URL", required=True, help="a storage without such a study"

@@ -29,6 +29,7 @@ _KEYS = ("problem", "name", "seed", "metric", "direction", "mode", "folds", *_TA
 _MODES = ("holdout", "cross-validation")
 DEFAULT_FOLDS = 5
 MOST_GRID_POINTS = 1_000_000
+MOST_LINEAGES = 100_000  # each is a row from the start; TPE and the dashboard give up before
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -260,6 +261,11 @@ def _budget(
         raise SpecError(
             f"{where}: there are {most} {source}, got budget.trials = {trials}; "
             + (f"set it to {most} or leave it out" if most else "declare a [space] or [[trials]]")
+        )
+    if trials > MOST_LINEAGES:
+        raise SpecError(
+            f"{where}: budget.trials must be <= {MOST_LINEAGES:,}, got {trials:,}; limit a search "
+            "by budget.hours"
         )
     if trials < len(named):
         raise SpecError(

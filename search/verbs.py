@@ -287,7 +287,9 @@ def show_dashboard(args: argparse.Namespace) -> int:
             password = args.password_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise SearchError(
-                f"cannot read the password file {args.password_file}: {error}"
+                f"cannot read the password file {args.password_file}: "
+                f"{getattr(error, 'strerror', None) or 'it is no UTF-8 text'}; name a text file "
+                "with the password in it"
             ) from error
     _must_exist(args.storage, None)
     serve(

@@ -40,3 +40,9 @@ def test_the_fewest_images_that_can_be_split(tmp_path: Path) -> None:
     directory = write_data(tmp_path, np.arange(6) % 3)
     problem = FashionProblem({"dir": directory, "validation_fraction": 0.5})
     assert problem.describe_split() == "3 to train, 3 to validate"
+
+
+@pytest.mark.parametrize("wrong", [20, 1, 0.0, 1.0, -0.1, float("nan"), True, "0.2"])
+def test_what_is_no_fraction_is_refused(wrong: object) -> None:
+    with pytest.raises(ProblemError, match=r"need a number 0 < data.validation_fraction < 1, got "):
+        FashionProblem({"validation_fraction": wrong})

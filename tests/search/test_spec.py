@@ -90,6 +90,11 @@ def test_a_study_of_named_trials_alone_needs_no_budget() -> None:
         ("trials = 5", "trials = 0", "trials must be a whole number >= 1, got 0"),
         ("trials = 5", "trials = 1", "budget.trials = 1 is below the 2 named trials"),
         ("trials = 5", "", "budget.trials is missing"),
+        (
+            "trials = 5",
+            "trials = 1000000000",
+            "trials must be <= 100,000, got 1,000,000,000; limit",
+        ),
         ("trials = 5", "trials = 5\nhours = 0", "hours must be a number > 0, got 0"),
         ('name = "tpe"', 'name = "tpes"', "unknown sampler 'tpes'; did you mean 'tpe'"),
         ('name = "tpe"', 'name = "tpe"\nn_startup = 1', "no option 'n_startup'; did you mean"),

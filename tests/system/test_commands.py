@@ -283,6 +283,8 @@ def test_copy_study_moves_trials_and_ledger(command):
         (["predict", "nowhere", "x.png"], "nowhere"),
         (["data", "verify", "--data-dir", "nowhere"], "data directory nowhere does not exist"),
         (["dashboard"], "there is no storage"),
+        (["dashboard", "--password-file", "nope"], "nope: No such file or directory; name a text"),
+        (["compare", "quick", "--csv", "nowhere/x.csv"], "the folder of nowhere/x.csv must exist"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(command, argv, message):

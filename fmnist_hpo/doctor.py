@@ -42,7 +42,15 @@ def examine(storage: str) -> Iterator[Finding]:
 
 
 def _packages() -> Iterator[Finding]:
-    names = ("torch", "torchvision", "optuna", "sqlalchemy", "scikit-learn", "onnxruntime")
+    names = (
+        "fmnist-hpo",
+        "torch",
+        "torchvision",
+        "optuna",
+        "sqlalchemy",
+        "scikit-learn",
+        "onnxruntime",
+    )
     versions = {name: environment.version(name) for name in names}
     missing = [name for name, version in versions.items() if version is None]
     yield Finding(

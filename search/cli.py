@@ -41,6 +41,16 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
 
 
+class _Version(argparse.Action):
+    """Prints the version; it is looked up only when asked for, which takes a while."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from importlib import metadata
+
+        print(f"fmnist-hpo {metadata.version('fmnist-hpo')}")
+        parser.exit()
+
+
 def parser(application: Application, description: str) -> tuple[argparse.ArgumentParser, Verbs]:
     """An empty command line, and where verbs are added."""
     top = _Parser(
@@ -48,6 +58,7 @@ def parser(application: Application, description: str) -> tuple[argparse.Argumen
         description=description,
         epilog=f"`{application.prog} VERB --help` shows what a verb takes, with an example.",
     )
+    top.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True, parser_class=_Parser)
     return top, verbs
 

@@ -46,11 +46,27 @@ def make_progress() -> Progress:
     return _LiveProgress(console) if console.is_terminal else _PlainProgress()
 
 
+class _News:
+    """The trials that ended since the last look, a line each."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] | None = None
+
+    def lines(self, status: Status) -> list[str]:
+        ended = {trial.number: trial for trial in status.finished}
+        if self._seen is None:  # what an earlier command did is no news
+            self._seen = set(ended)
+        fresh = sorted(ended.keys() - self._seen)
+        self._seen |= ended.keys()
+        at = clock(status.elapsed_seconds)
+        return [f"[{at}] trial {number} {verdict(ended[number])}" for number in fresh]
+
+
 class _PlainProgress:
     """One line whenever a trial has ended; nothing is overwritten, so a log file stays readable."""
 
     def __init__(self) -> None:
-        self._seen: set[int] | None = None
+        self._news = _News()
 
     def __enter__(self) -> "_PlainProgress":
         return self
@@ -59,27 +75,24 @@ class _PlainProgress:
         pass
 
     def update(self, status: Status) -> None:
-        ended = {trial.number: trial for trial in status.finished}
-        if self._seen is None:  # what an earlier command did is no news
-            self._seen = set(ended)
-        for number in sorted(ended.keys() - self._seen):
-            self.say(f"[{clock(status.elapsed_seconds)}] trial {number} {verdict(ended[number])}")
-        if ended.keys() - self._seen:
+        news = self._news.lines(status)
+        if news:
             best = f", best {status.best.value:.4f}" if status.best else ""
-            self.say(
-                f"[{clock(status.elapsed_seconds)}] {status.ended}/{status.budget} ended{best}"
-            )
-        self._seen |= ended.keys()
+            at = clock(status.elapsed_seconds)
+            news.append(f"[{at}] {status.ended}/{status.budget} ended{best}")
+        for line in news:
+            self.say(line)
 
     def say(self, line: str) -> None:
         print(line, flush=True)
 
 
 class _LiveProgress:
-    """A bar, the counts, the best so far and the running trials, redrawn in place."""
+    """A bar, the counts, the best so far and the running trials, redrawn below the ended ones."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._news = _News()
         self._begun = False
         self._live = Live(console=console, refresh_per_second=4, transient=True)
 
@@ -96,6 +109,8 @@ class _LiveProgress:
         if not self._begun:
             shown.renderables.append(Text("the workers are starting", style="dim"))
         self._live.update(Redrawn(shown))
+        for line in self._news.lines(status):
+            self.say(line)
 
     def say(self, line: str) -> None:
         self._console.print(line, highlight=False, markup=False)

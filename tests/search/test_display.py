@@ -81,6 +81,19 @@ def test_the_live_table_says_that_workers_start(make_study):
         assert ("the workers are starting" in terminal.getvalue()) is said
 
 
+def test_what_ended_stays_above_the_live_table(make_study):
+    study = make_study(trials=2)
+    before = study.status()
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    terminal = io.StringIO()
+    with _LiveProgress(Console(file=terminal, force_terminal=True)) as progress:
+        progress.update(before)
+        progress.update(study.status())
+        progress.update(study.status())
+    for trial in study.trials:
+        assert terminal.getvalue().count(f"trial {trial.number} complete {trial.value:.4f}") == 1
+
+
 def test_the_state_of_a_study_in_a_word(make_study):
     study = make_study(
         "toy:Failing", trials=20, space='how = { choice = ["error"] }\nx = { float = [0, 1] }'

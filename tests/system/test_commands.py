@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack, closing
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -309,6 +310,10 @@ def test_a_changed_file_is_refused(command):
     path.write_text(path.read_text().replace("[0.0, 1.0]", "[0.0, 2.0]"))
     message = command.error("run", "toy.toml")
     assert "space.x.float: [0.0, 1.0] in the study, [0.0, 2.0] here" in message
+
+
+def test_the_version(command):
+    assert command("--version").stdout == f"fmnist-hpo {metadata.version('fmnist-hpo')}\n"
 
 
 def test_every_verb_has_help_with_an_example(command):

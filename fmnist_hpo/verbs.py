@@ -51,7 +51,7 @@ def compare_studies(args: argparse.Namespace) -> int:
 
     if args.csv is not None and not args.csv.parent.is_dir():  # before a minute of measuring
         raise InputError(
-            f"the folder of {args.csv} must exist, got none; make it or name another file"
+            f"cannot write {args.csv}: {args.csv.parent} is no folder; make it or name another"
         )
     studies = []
     for name in dict.fromkeys(args.studies):

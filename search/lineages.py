@@ -100,7 +100,9 @@ class Lineages:
             _S.awake <= self._now - sa.bindparam("grace", type_=sa.Float),
             _S.seen >= self._now - sa.bindparam("recently", type_=sa.Float),
         )
-        return self._leased(_L.until < self._now, reached, skip_locked=True)
+        # A proof of life from the future: the clock was put back since, and there was none after.
+        ahead = _L.beat > self._now + sa.bindparam("recently", type_=sa.Float)
+        return self._leased(sa.or_(_L.until < self._now, ahead), reached, skip_locked=True)
 
     @cached_property
     def _next_free(self) -> sa.Select[Any]:
@@ -117,7 +119,7 @@ class Lineages:
     def _contact(self) -> sa.Update:
         longest = sa.bindparam("longest", type_=sa.Float)
         gap = self._now - sa.func.coalesce(_S.seen, self._now)
-        anew = sa.or_(_S.awake.is_(None), gap > longest)
+        anew = sa.or_(_S.awake.is_(None), gap > longest, gap < -longest)
         return (
             schema.study.update()
             .where(_S.uid == self.uid)

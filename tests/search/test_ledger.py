@@ -233,6 +233,24 @@ def test_the_dead_are_reaped_once_the_database_has_been_back_for_the_grace(
     assert reaped == [0, 0, 0, 1]
 
 
+@pytest.mark.parametrize("jump", [-3600.0, -20.0, -1.0, 3600.0])
+def test_the_dead_are_reaped_and_the_living_are_not_when_the_clock_is_set(
+    ledger: Ledger, clock: HandClock, jump: float
+) -> None:
+    alive, dead = must(ledger.claim("alive")), must(ledger.claim("dead"))
+    for step in range(30):
+        clock.seconds += TIMING.beat_seconds + (jump if step == 15 else 0)
+        assert ledger.beat(alive.lease)
+        if step < 14:
+            assert ledger.beat(dead.lease)
+        ledger.reap()
+        if step < 17:
+            assert ledger.counts().losses == 0
+    assert not ledger.beat(dead.lease)
+    assert ledger.counts().losses == 1
+    assert ledger.elapsed() == pytest.approx(30 * TIMING.beat_seconds, abs=15)
+
+
 def test_halt_and_resume_repeat_the_trials_that_failed_for_it(
     storage: Storage, ledger: Ledger
 ) -> None:

@@ -159,7 +159,7 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
     from toy import whole_curve
 
     import search
-    from search.worker import trial_seed
+    from search.spec.study_file import trial_seed
 
     study = search.open("chaos", storage=storage)
     trials = study.trials

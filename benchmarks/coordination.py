@@ -149,7 +149,7 @@ def _ours(url: str, name: str, gate: Callable[[], bool]) -> None:
 
     from search.storage import open_storage
     from search.study import open_study
-    from search.worker import work
+    from search.worker.worker import work
 
     study = open_study("s", open_storage(url))
     stop = threading.Event()
@@ -219,11 +219,10 @@ def fill(url: str, count: int) -> None:
     import optuna
     from optuna.trial import TrialState, create_trial
 
-    from search import schema
     from search.spec import parse_spec
-    from search.storage import open_storage
+    from search.storage import open_storage, schema
+    from search.storage.trial_rows import add_trial
     from search.study import create_study
-    from search.trial_tables import add_trial
 
     dice = random.Random(0)
     spec = parse_spec(STUDY.replace("BUDGET", str(count + SPARE)), where="benchmark")
@@ -314,7 +313,7 @@ def main() -> None:
     paths = [str(HERE.parents[1]), str(HERE.parent)]
     sys.path[:0] = paths
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    CONTEXT.set_forkserver_preload(["optuna", "psycopg", "scipy.stats", "search.worker"])
+    CONTEXT.set_forkserver_preload(["optuna", "psycopg", "scipy.stats", "search.worker.worker"])
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()},")
     print(f"Optuna {optuna.__version__}; {args.repeats} measurements of {args.trials} trials each")
     print(f"{'storage':9}{'workers':>8}{'filled':>8}  {'ours/s':24}{'plain/s':24} ratio")

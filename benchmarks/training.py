@@ -40,7 +40,8 @@ def ours(params: dict[str, Any]) -> Callable[[int], float]:
     """A function that trains on so many images, once each, and returns images per second."""
     import numpy as np
 
-    from fmnist_hpo import config, data, training
+    from fmnist_hpo import data
+    from fmnist_hpo.networks import config, training
 
     everything = data.load_training(data.find())
     part = data.split(everything)
@@ -222,7 +223,8 @@ def two_against_one(name: str, images: int, repeats: int) -> None:
 
 def torchvision_root(directory: Path) -> str:
     """The verified training files where torchvision looks; stand-ins for the test files."""
-    from fmnist_hpo import data, idx
+    from fmnist_hpo import data
+    from fmnist_hpo.data import idx
 
     raw = directory / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)

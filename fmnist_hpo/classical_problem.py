@@ -4,17 +4,17 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fmnist_hpo import classical_config
+from fmnist_hpo.classical import config as classical_config
+from fmnist_hpo.classical.feature_cache import FeatureCache
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.feature_cache import FeatureCache
 from fmnist_hpo.image_problem import ImageProblem
 from search.cross_validation import Fold, FoldRun, cross_validate
 from search.errors import ProblemError
 from search.problem import Run, TrialStopped
 
 if TYPE_CHECKING:
+    from fmnist_hpo.bundle.export import Model
     from fmnist_hpo.data import Split
-    from fmnist_hpo.export import Model
 
 __all__ = ["ClassicalProblem"]
 
@@ -45,7 +45,7 @@ class ClassicalProblem(ImageProblem):
         return cross_validate(run, len(self.splits), self._fold)
 
     def _fold(self, run: FoldRun) -> Fold:
-        from fmnist_hpo.classical import fit_and_score
+        from fmnist_hpo.classical.pipeline import fit_and_score
 
         if run.should_stop:
             raise TrialStopped
@@ -74,7 +74,7 @@ class ClassicalProblem(ImageProblem):
         say: Callable[[str], None],  # noqa: ARG002 - a fit has no steps to tell of
     ) -> "Model":
         """See `ImageProblem.model`; it is always fitted anew."""
-        from fmnist_hpo import classical_bundle
+        from fmnist_hpo.classical import bundle as classical_bundle
 
         config = classical_config.parse(params)
         return classical_bundle.pack(config, self.data, split, seed=seed, cache=FeatureCache(CACHE))

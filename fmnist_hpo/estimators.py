@@ -9,7 +9,7 @@ RandomizedSearchCV, HalvingRandomSearchCV (with `resource="epochs"`) and `StudyS
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-from fmnist_hpo.network_classifier import NetworkClassifier
+from fmnist_hpo.networks.classifier import NetworkClassifier
 
 __all__ = ["ANNClassifier", "CNNClassifier"]
 

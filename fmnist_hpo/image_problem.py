@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from fmnist_hpo.bundle.export import Model
     from fmnist_hpo.data import Split, TrainingData
-    from fmnist_hpo.export import Model
 
 __all__ = ["ImageProblem"]
 

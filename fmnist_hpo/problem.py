@@ -4,17 +4,17 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fmnist_hpo import config
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
+from fmnist_hpo.networks import config
 from search.cross_validation import Fold, FoldRun, cross_validate
 from search.errors import ProblemError
 from search.problem import Cost, Diverged, Outline, Run, TrialStopped
 
 if TYPE_CHECKING:
+    from fmnist_hpo.bundle.export import Model
     from fmnist_hpo.data import Split
-    from fmnist_hpo.export import Model
-    from fmnist_hpo.training import EpochMetrics, TrainResult
+    from fmnist_hpo.networks.training import EpochMetrics, TrainResult
 
 __all__ = ["FashionProblem"]
 
@@ -37,7 +37,7 @@ class FashionProblem(ImageProblem):
 
     def outline(self, params: Mapping[str, Any]) -> Outline:
         """See `search.problem.Probing.outline`; the size is in FLOPs of forward passes."""
-        from fmnist_hpo import probe
+        from fmnist_hpo.networks import probe
 
         network, how = config.parse(params)
         data, images = self.data, how.epochs * sum(len(split.train) for split in self.splits)
@@ -48,7 +48,7 @@ class FashionProblem(ImageProblem):
 
     def probe(self, params: Mapping[str, Any]) -> Cost:
         """See `search.problem.Probing.probe`."""
-        from fmnist_hpo import probe, training
+        from fmnist_hpo.networks import probe, training
 
         network, how = config.parse(params)
         with training.memory_errors():
@@ -70,7 +70,7 @@ class FashionProblem(ImageProblem):
         if self.folds is not None:
             return cross_validate(run, self.folds, self._fold)
 
-        from fmnist_hpo import training
+        from fmnist_hpo.networks import training
 
         def report(epoch: int, metrics: training.EpochMetrics) -> None:
             curves = {k: v for k, v in vars(metrics).items() if v is not None}
@@ -100,8 +100,9 @@ class FashionProblem(ImageProblem):
         say: Callable[[str], None],
     ) -> "Model":
         """See `ImageProblem.model`."""
-        from fmnist_hpo import network_bundle, training
-        from search.display import clock
+        from fmnist_hpo.networks import bundle as network_bundle
+        from fmnist_hpo.networks import training
+        from search.text import clock
 
         network_config, training_config = config.parse(params)
         epochs = training_config.epochs
@@ -143,7 +144,7 @@ def _train(
     report: "Callable[[int, EpochMetrics], None]",
 ) -> "TrainResult":
     """Train on one split, from the run's checkpoint where there is one, and save after epochs."""
-    from fmnist_hpo import training
+    from fmnist_hpo.networks import training
 
     network, how = config.parse(run.params)
     resume = run.load_checkpoint()

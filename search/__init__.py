@@ -105,7 +105,7 @@ def work(study: "Study") -> None:
     """
     import threading
 
-    from search.launch import worker_name
-    from search.worker import work as run_worker
+    from search.worker.contract import worker_name
+    from search.worker.worker import work as run_worker
 
     run_worker(study, name=worker_name(), stop=threading.Event(), say=lambda line: None)

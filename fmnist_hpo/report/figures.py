@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.ticker import NullLocator
 
-from fmnist_hpo.figures import confusion_size, plot_confusion
+from fmnist_hpo.bundle.figures import confusion_size, plot_confusion
 from fmnist_hpo.metrics import Metrics, calibration_bins
 from fmnist_hpo.report.models import Model
 from search.report.axes import log_ticks
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from fmnist_hpo.predictions import Predictions
+    from fmnist_hpo.bundle.predictions import Predictions
 
 __all__ = ["draw_classes", "draw_comparison", "draw_confusion", "draw_overfitting",
            "draw_reliability"]  # fmt: skip

@@ -7,11 +7,11 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.comparison import Row
+from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
-from fmnist_hpo.predictions import FILE, Predictions
-from fmnist_hpo.winner import Measured, find_bundle, measurements, recorded
+from fmnist_hpo.results.comparison import Row
+from fmnist_hpo.results.winner import Measured, find_bundle, measurements, recorded
 from search.errors import ProblemError
 from search.report.facts import fit_of, training_seconds
 from search.study import Study

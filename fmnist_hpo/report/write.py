@@ -5,15 +5,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fmnist_hpo.comparison import Comparison, compare
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
+from fmnist_hpo.results.comparison import Comparison, compare
 from fmnist_hpo.whole_file import write_whole
-from search.display import clock, counted
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
 from search.report.sections import StudyReport
 from search.study import Study
+from search.text import clock, counted
 
 __all__ = ["make_page", "report_path", "write_report"]
 

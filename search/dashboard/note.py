@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search.trials import REASON_ATTR
+from search import attributes
 
 __all__ = ["annotate"]
 
@@ -42,7 +42,7 @@ def annotate(study: optuna.Study, *, metric: str, remarks: Sequence[str] = ()) -
 
 def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
     words = Counter(
-        str(trial.user_attrs.get(REASON_ATTR, trial.state.name.lower()))
+        str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
         for trial in study.get_trials(deepcopy=False)
     )
     ordered = dict.fromkeys([*(state.name.lower() for state in TrialState), *sorted(words)])

@@ -8,10 +8,10 @@ from wsgiref.util import setup_testing_defaults
 
 from optuna.storages import BaseStorage
 
-from search.dashboard.door import Door, is_loopback
-from search.dashboard.feasible import FeasibleStorage, drop_infeasible_best
-from search.dashboard.load import few_curves, one_plot_at_a_time, remember
-from search.dashboard.pictures import missing_is_not_found
+from search.dashboard.artifacts import missing_is_not_found
+from search.dashboard.auth import Door, is_loopback
+from search.dashboard.constraints import FeasibleStorage, drop_infeasible_best
+from search.dashboard.large_studies import few_curves, one_plot_at_a_time, remember
 from search.errors import SearchError
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search import records
+from search import attributes
+from search.attributes import Reason
 from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
-from search.searched import as_searched
-from search.trial_run import CURVES
-from search.trials import ARM_ATTR, AUDIT_ATTR, CONTROL, REASON_ATTR, RETRY_ATTR, Reason
+from search.storage.sampler_view import as_searched
+from search.study import rows as records
 
 __all__ = [
     "AuditedTrial",
@@ -46,7 +46,7 @@ PlannedSteps = Callable[[Mapping[str, Any]], int | None]
 
 def is_control(trial: FrozenTrial) -> bool:
     """Whether it was drawn at random and unknown to sampler and pruner."""
-    return bool(trial.user_attrs.get(ARM_ATTR) == CONTROL)
+    return bool(trial.user_attrs.get(attributes.ARM) == attributes.CONTROL)
 
 
 def last_attempts(
@@ -57,14 +57,17 @@ def last_attempts(
     Args:
         waiting: lineages that are not done, so that another attempt follows a failed one.
     """
-    latest = {trial.user_attrs.get("lineage", ~trial.number): trial for trial in trials}
+    latest = {trial.user_attrs.get(attributes.LINEAGE, ~trial.number): trial for trial in trials}
     return sorted(
         (
             trial
             for trial in latest.values()
             if trial.state.is_finished()
-            and trial.user_attrs.get(REASON_ATTR) != Reason.STOPPED.value
-            and not (trial.state is TrialState.FAIL and trial.user_attrs.get("lineage") in waiting)
+            and trial.user_attrs.get(attributes.REASON) != Reason.STOPPED.value
+            and not (
+                trial.state is TrialState.FAIL
+                and trial.user_attrs.get(attributes.LINEAGE) in waiting
+            )
         ),
         key=lambda trial: trial.number,
     )
@@ -89,18 +92,18 @@ def endings(trials: Sequence[FrozenTrial], waiting: Collection[int] = ()) -> End
     """Count how the lineages of a study ended, by reason where there is one."""
     ended = last_attempts(trials, waiting)
     words = Counter(map(_ending, ended))
-    reasons = Counter(trial.user_attrs.get(REASON_ATTR) for trial in trials)
+    reasons = Counter(trial.user_attrs.get(attributes.REASON) for trial in trials)
     return Endings(
         by_word=dict(words),
         lost_attempts=reasons[Reason.LOST.value],
         stopped_attempts=reasons[Reason.STOPPED.value],
         control=sum(map(is_control, ended)),
-        audited=sum(AUDIT_ATTR in trial.user_attrs for trial in ended),
+        audited=sum(attributes.AUDIT in trial.user_attrs for trial in ended),
     )
 
 
 def _ending(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get(REASON_ATTR, trial.state.name.lower()))
+    return str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
 
 
 def training_seconds(trial: FrozenTrial) -> float:
@@ -159,7 +162,11 @@ def compute(
     saved_steps, saved_seconds, estimated = 0, 0.0, False
     for trial in ended:
         done = len(trial.intermediate_values)
-        if trial.state is not TrialState.PRUNED or REASON_ATTR in trial.user_attrs or not done:
+        if (
+            trial.state is not TrialState.PRUNED
+            or attributes.REASON in trial.user_attrs
+            or not done
+        ):
             continue
         planned = planned_steps({**fixed, **trial.params})
         estimated |= planned is None
@@ -190,12 +197,12 @@ def audited(trials: Sequence[FrozenTrial], waiting: Collection[int] = ()) -> lis
     return [
         AuditedTrial(
             number=trial.number,
-            step=trial.user_attrs[AUDIT_ATTR]["step"],
-            value=trial.user_attrs[AUDIT_ATTR]["value"],
+            step=trial.user_attrs[attributes.AUDIT]["step"],
+            value=trial.user_attrs[attributes.AUDIT]["value"],
             final=trial.value if trial.state is TrialState.COMPLETE else None,
         )
         for trial in last_attempts(trials, waiting)
-        if AUDIT_ATTR in trial.user_attrs
+        if attributes.AUDIT in trial.user_attrs
     ]
 
 
@@ -240,10 +247,10 @@ def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[P
 
 def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
     """A trial as without the audit; one that goes on with an audited one is that, too."""
-    mark = trial.user_attrs.get(AUDIT_ATTR)
+    mark = trial.user_attrs.get(attributes.AUDIT)
     if mark is not None:
         trial = copy.copy(trial)
-        trial.user_attrs = {**trial.user_attrs, AUDIT_ATTR: {**mark, "trial": trial.number}}
+        trial.user_attrs = {**trial.user_attrs, attributes.AUDIT: {**mark, "trial": trial.number}}
     return as_searched(trial) or trial
 
 
@@ -260,7 +267,7 @@ def running_best(points: Sequence[Point], direction: str) -> list[tuple[Point, f
 
 def curve(trial: FrozenTrial, name: str) -> dict[int, float]:
     """Step -> value of one of a trial's further curves; steps without a number are left out."""
-    curves = trial.user_attrs.get(CURVES, {})
+    curves = trial.user_attrs.get(attributes.CURVES, {})
     values = curves.get(name, [])
     return {
         step: value
@@ -280,7 +287,7 @@ class Pair:
 
 def curve_pairs(trials: Sequence[FrozenTrial], metric: str) -> list[Pair]:
     """The pairs `train_X`, `val_X` that trials report, by X; or the scores of folds."""
-    names = {name for trial in trials for name in trial.user_attrs.get(CURVES, {})}
+    names = {name for trial in trials for name in trial.user_attrs.get(attributes.CURVES, {})}
     suffixes = {name.removeprefix("train_") for name in names if name.startswith("train_")}
     pairs = [
         Pair(name=name, train=f"train_{name}", validation=f"val_{name}")
@@ -345,11 +352,11 @@ def spans(trials: Sequence[FrozenTrial], *, now: datetime) -> list[Span]:
     return [
         Span(
             number=trial.number,
-            worker=str(trial.user_attrs.get("worker", "?")),
+            worker=str(trial.user_attrs.get(attributes.WORKER, "?")),
             start=trial.datetime_start,
             end=trial.datetime_complete or now,
             ending=_ending(trial),
-            resumes=RETRY_ATTR in trial.user_attrs,
+            resumes=attributes.RETRY_OF in trial.user_attrs,
         )
         for trial in trials
         if trial.datetime_start is not None

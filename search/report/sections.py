@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import binomtest
 
-from search.display import clock, counted
+from search import attributes
 from search.report import control, facts
 from search.report.axes import Metric
 from search.report.draw_curves import draw_curves, draw_named
@@ -20,8 +20,9 @@ from search.report.draw_parameters import (
 )
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
-from search.status import best_of
 from search.study import Study
+from search.study.status import best_of
+from search.text import clock, counted
 
 __all__ = ["StudyReport"]
 
@@ -211,7 +212,9 @@ class StudyReport:
         folds = self.study.spec.folds is not None
         step, curves = ("fold", "fold by fold") if folds else ("step (epoch)", "learning curves")
         named = [
-            t for t in facts.last_attempts(self.trials, self.waiting) if "name" in t.user_attrs
+            t
+            for t in facts.last_attempts(self.trials, self.waiting)
+            if attributes.NAME in t.user_attrs
         ]
         title = f"{name}: the named trials"
         compared = draw_named(named, metric, title, step=step) if named else None
@@ -333,7 +336,8 @@ class StudyReport:
 
     def _best_unaudited(self) -> FrozenTrial | None:
         return best_of(
-            [t for t in self.trials if "audit" not in t.user_attrs], self.study.spec.direction
+            [t for t in self.trials if attributes.AUDIT not in t.user_attrs],
+            self.study.spec.direction,
         )
 
     def _compute(self) -> facts.Compute:
@@ -347,7 +351,7 @@ class StudyReport:
 
 
 def _called(trial: FrozenTrial) -> str:
-    return f" ({trial.user_attrs['name']})" if "name" in trial.user_attrs else ""
+    return f" ({trial.user_attrs[attributes.NAME]})" if attributes.NAME in trial.user_attrs else ""
 
 
 def _left_out(params: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from optuna.storages import BaseStorage
 from sklearn.model_selection import ParameterSampler
 
 from search.errors import SpecError
-from search.space import Parameter, Space
+from search.spec.space import Parameter, Space
 
 __all__ = ["Dimension", "Distributions", "Point"]
 

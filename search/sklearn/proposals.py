@@ -7,8 +7,8 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 
+from search.sampling.make import hand_over, make_sampler
 from search.sklearn.distributions import Distributions, Point
-from search.strategies import hand_over, make_sampler
 
 __all__ = ["Proposals"]
 

@@ -17,27 +17,18 @@ from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from search.beat import Beats
+from search import attributes
+from search.attributes import Reason
 from search.errors import StorageError
 from search.ledger import Claim, Fenced, Ledger
+from search.ledger.heartbeat import Beats
 from search.sklearn.candidates import Candidate, Fold, mean_score
 from search.sklearn.distributions import Distributions, Point
 from search.sklearn.fingerprint import check_same
 from search.sklearn.proposals import Proposals
 from search.storage import Storage, open_storage
-from search.trials import Reason
 
 __all__ = ["StoredCandidates", "StoredSearch"]
-
-# User attributes of the study.
-FINGERPRINT = "search:sklearn"
-RANDOM_STATE = "search:random_state"  # an integer, or the state of a RandomState
-# User attributes of a trial.
-FOLD = "fold_"  # and the index: what was measured on that fold
-PARAMS = "params"  # the candidate as scikit-learn is given it, to be read by people
-LINEAGE = "lineage"
-
-METRIC_NAMES = "study:metric_names"  # system attribute by which Optuna labels its axes
 
 #: What is kept of a fold; scikit-learn's other entries are not used in `cv_results_`.
 MEASURED = ("test_scores", "train_scores", "fit_time", "score_time", "n_test_samples", "fit_error")
@@ -66,13 +57,13 @@ class StoredSearch:
         try:
             self.ledger = self._ledger(fingerprint, random_state, n_candidates, metric)
             attrs = self.storage.optuna.get_study_user_attrs(self.ledger.study_id)
-            if FINGERPRINT not in attrs:
+            if attributes.SKLEARN not in attrs:
                 raise StorageError(
                     f"study {name!r} in {self.storage.url} was not made by StudySearchCV; "
                     "give another study_name"
                 )
-            check_same(name, attrs[FINGERPRINT], fingerprint)
-            self.random_state = _from_json(attrs[RANDOM_STATE])
+            check_same(name, attrs[attributes.SKLEARN], fingerprint)
+            self.random_state = _from_json(attrs[attributes.RANDOM_STATE])
         except BaseException:
             self.storage.close()
             raise
@@ -91,10 +82,10 @@ class StoredSearch:
                 directions=[StudyDirection.MAXIMIZE],
                 lineages=n_candidates,
                 user_attrs={
-                    FINGERPRINT: {part: list(text) for part, text in fingerprint.items()},
-                    RANDOM_STATE: _to_json(random_state),
+                    attributes.SKLEARN: {part: list(text) for part, text in fingerprint.items()},
+                    attributes.RANDOM_STATE: _to_json(random_state),
                 },
-                system_attrs={METRIC_NAMES: [f"mean_test_{metric or 'score'}"]},
+                system_attrs={attributes.METRIC_NAMES: [f"mean_test_{metric or 'score'}"]},
             )
         except optuna.exceptions.DuplicatedStudyError:
             return Ledger.open(self.storage, self.name)
@@ -173,10 +164,12 @@ class StoredCandidates:
                 if not isinstance(self._points, Proposals):  # no other proposal waits for it
                     self._show(claim, self._points[candidate.index])
                 if not complete:
-                    storage.set_trial_user_attr(claim.trial._trial_id, f"{FOLD}{fold}", measured)
+                    storage.set_trial_user_attr(
+                        claim.trial._trial_id, f"{attributes.FOLD}{fold}", measured
+                    )
                     storage.set_trial_intermediate_value(claim.trial._trial_id, step, score)
             if complete:  # the last fold and the end are one transaction
-                self._end(claim, candidate, {f"{FOLD}{fold}": measured}, {step: score})
+                self._end(claim, candidate, {f"{attributes.FOLD}{fold}": measured}, {step: score})
         except (Fenced, optuna.exceptions.UpdateFinishedTrialError):
             self._let_go(candidate)
             return False
@@ -193,21 +186,25 @@ class StoredCandidates:
     ) -> None:
         (score,) = steps.values()
         if math.isnan(score):
-            attrs["error"] = _error(candidate)
+            attrs[attributes.ERROR] = _error(candidate)
             self._ledger.end(claim, TrialState.FAIL, reason=Reason.ERROR, attrs=attrs, steps=steps)
         else:
             self._ledger.end(claim, TrialState.COMPLETE, score, attrs=attrs, steps=steps)
 
     def _show(self, claim: Claim, point: Point) -> None:
         """Let people see the candidate; a retry shows it already."""
-        if PARAMS in claim.trial.user_attrs:
+        if attributes.PARAMS in claim.trial.user_attrs:
             return
         storage, trial_id = self._storage.optuna, claim.trial._trial_id
         if not isinstance(self._points, Proposals):
             self._distributions.show(storage, trial_id, point)
         params = self._distributions.params(point)
-        claim.trial.user_attrs[PARAMS] = {key: _readable(value) for key, value in params.items()}
-        storage.set_trial_user_attr(trial_id, PARAMS, claim.trial.user_attrs[PARAMS])
+        claim.trial.user_attrs[attributes.PARAMS] = {
+            key: _readable(value) for key, value in params.items()
+        }
+        storage.set_trial_user_attr(
+            trial_id, attributes.PARAMS, claim.trial.user_attrs[attributes.PARAMS]
+        )
 
     def should_prune(self, candidate: Candidate) -> bool:
         trial = self._storage.optuna.get_trial(self._held[candidate.index].trial._trial_id)
@@ -230,7 +227,9 @@ class StoredCandidates:
 
     def seen(self) -> Iterable[Candidate]:
         trials = self._storage.optuna.get_all_trials(self._ledger.study_id, deepcopy=False)
-        latest = {trial.user_attrs[LINEAGE]: trial for trial in trials}  # in order of number
+        latest = {
+            trial.user_attrs[attributes.LINEAGE]: trial for trial in trials
+        }  # in order of number
         done = {row.lineage for row in self._ledger.rows() if row.done}
         for index, trial in latest.items():
             folds = _folds(trial)
@@ -266,9 +265,11 @@ class StoredCandidates:
 
 def _folds(trial: FrozenTrial) -> dict[int, Fold]:
     return {
-        int(key.removeprefix(FOLD)): {name: _from_json(item) for name, item in value.items()}
+        int(key.removeprefix(attributes.FOLD)): {
+            name: _from_json(item) for name, item in value.items()
+        }
         for key, value in trial.user_attrs.items()
-        if key.startswith(FOLD)
+        if key.startswith(attributes.FOLD)
     }
 
 

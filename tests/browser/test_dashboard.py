@@ -6,8 +6,8 @@ import optuna
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from search.dashboard.door import CSRF_HEADER
-from search.dashboard.load import MANY_TRIALS
+from search.dashboard.auth import CSRF_HEADER
+from search.dashboard.large_studies import MANY_TRIALS
 from tests.browser.conftest import PASSWORD, Example, Serve, Tab
 
 

@@ -13,9 +13,9 @@ from slices import write_slice
 
 import search
 from fmnist_hpo.report.write import write_report
-from fmnist_hpo.winner import bundle_path, export_trial, measure
+from fmnist_hpo.results.winner import bundle_path, export_trial, measure
 from search.study import Study
-from search.worker import work
+from search.worker.worker import work
 
 HEAD = """
 problem = "fmnist_hpo.problem:FashionProblem"

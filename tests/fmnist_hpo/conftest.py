@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.config import CNNConfig, TrainingConfig
+from fmnist_hpo.bundle.export import Provenance, export
 from fmnist_hpo.data import Split, TrainingData, find, load_training, split, verify
-from fmnist_hpo.export import Provenance, export
-from fmnist_hpo.network_bundle import pack
+from fmnist_hpo.networks.bundle import pack
+from fmnist_hpo.networks.config import CNNConfig, TrainingConfig
 
 if TYPE_CHECKING:
-    from fmnist_hpo.training import TrainResult
+    from fmnist_hpo.networks.training import TrainResult
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +66,7 @@ class Trained:
 @pytest.fixture(scope="session")
 def trained(fashion_dir: Path) -> Trained:
     """Trained once for all tests."""
-    from fmnist_hpo.training import train
+    from fmnist_hpo.networks.training import train
 
     network = CNNConfig(
         channels=(8, 16), dropout=(0.0, 0.1), batch_norm=True, activation="gelu", dense_units=()

@@ -25,11 +25,12 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from fmnist_hpo import network_classifier, training
-from fmnist_hpo.config import parse
 from fmnist_hpo.data import CLASSES, load_training, split
 from fmnist_hpo.estimators import ANNClassifier, CNNClassifier
-from fmnist_hpo.models import build
+from fmnist_hpo.networks import classifier as network_classifier
+from fmnist_hpo.networks import training
+from fmnist_hpo.networks.config import parse
+from fmnist_hpo.networks.models import build
 from search.sklearn import StudySearchCV
 
 N, HELD_OUT = 800, 400

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fmnist_hpo.data import IMAGES, LABELS
+from fmnist_hpo.data.dataset import IMAGES, LABELS
 from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 

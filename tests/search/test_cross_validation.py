@@ -15,8 +15,8 @@ from toy import toy_spec
 
 import search
 from search import Fold, FoldRun, SpecError, TrialPruned, TrialStopped, cross_validate
-from search.cv_results import cv_results, write_cv_results
 from search.spec import parse_spec
+from search.study.cv_results import cv_results, write_cv_results
 
 SPEC = """
 problem = "test_cross_validation:Digits"

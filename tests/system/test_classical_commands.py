@@ -15,13 +15,13 @@ from sklearn.ensemble import IsolationForest
 
 from fmnist_hpo import data
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.classical_bundle import load
+from fmnist_hpo.bundle.kinds import logits
+from fmnist_hpo.bundle.predictions import Predictions
+from fmnist_hpo.classical.bundle import load
 from fmnist_hpo.classical_problem import ClassicalProblem
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
-from fmnist_hpo.inference import logits
 from fmnist_hpo.metrics import softmax
-from fmnist_hpo.predictions import Predictions
 from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 
@@ -208,7 +208,7 @@ name = "one"
     folds = bundle.metrics["folds"]
     assert np.mean(folds["fold_score"]) == pytest.approx(bundle.provenance["value"])
     # An independent training on the second fold, by the same loop, is that fold.
-    from fmnist_hpo import config, training
+    from fmnist_hpo.networks import config, training
 
     problem = FashionProblem({"dir": str(sliced.directory / "data")}, folds=3)
     network, how = config.parse(bundle.provenance["params"])

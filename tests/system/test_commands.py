@@ -112,7 +112,7 @@ def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_hand_back(command
     out, _ = worker.communicate(timeout=25)
     assert worker.returncode == 0
     assert "trial 0 was handed back" in out
-    assert "search.worker" in out
+    assert "search.worker.worker" in out
     assert "optuna_dashboard" not in out  # takes seconds, and is for the note
 
 

@@ -25,7 +25,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_studies_that_ship_are_found_by_name(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from fmnist_hpo import application, cli; from search.verbs import find_spec; "
+        "import sys; from fmnist_hpo import cli; from fmnist_hpo.cli import application; "
+        "from search.cli.commands import find_spec; "
         "print(cli.__file__); print(*(find_spec(name, application.APPLICATION.studies).name "
         "for name in ('baselines', 'svm', 'classical/hog_svm')))"
     )

@@ -1,0 +1,126 @@
+"""Classical models in bundles: skops instead of pickle, and only types that we write ourselves."""
+
+import time
+import zipfile
+
+import numpy as np
+import skops.io
+from numpy.typing import NDArray
+from sklearn.pipeline import Pipeline
+
+from fmnist_hpo.bundle import REMEDY, Bundle
+from fmnist_hpo.bundle.export import Model
+from fmnist_hpo.bundle.kinds import Logits, Size
+from fmnist_hpo.classical import pipeline as classical
+from fmnist_hpo.classical.config import ClassicalConfig
+from fmnist_hpo.classical.feature_cache import FeatureCache
+from fmnist_hpo.data import Split, TrainingData
+from fmnist_hpo.errors import InputError
+
+__all__ = ["load", "pack", "portable", "reader", "size"]
+
+BATCH = 1000  # images at once; bounds the memory of features
+#: Compiled or foreign types that our models consist of, besides those that skops trusts by itself.
+TRUSTED = frozenset(
+    {
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.tree._tree.Tree",
+        "sklearn.utils._bunch.Bunch",
+        "xgboost.core.Booster",
+        "xgboost.sklearn.XGBClassifier",
+    }
+)
+_PIXELS = "images.reshape(n, -1) / 255 as float32"
+_HOG = "skimage.feature.hog of each image (0 to 255) as float32, with " + ", ".join(
+    f"{name}={value!r}" for name, value in classical.HOG.items()
+)
+_INPUT = {
+    "pixels": _PIXELS,
+    "hog": _HOG,
+    "hog_and_pixels": f"{_HOG}; then {classical.PIXEL_WEIGHT} * sqrt({_PIXELS})",
+}
+
+
+def pack(
+    config: ClassicalConfig, data: TrainingData, split: Split, *, seed: int, cache: FeatureCache
+) -> Model:
+    """Fit a pipeline on a split's training part, for `export`.
+
+    Raises:
+        InputError: see `classical.fit`.
+    """
+    started = time.perf_counter()
+    pipeline = classical.fit(config, data, split, seed=seed, cache=cache)
+    fit_seconds = time.perf_counter() - started
+    # An SVM's decision values put the classes in order; no share of certainty can be read off them.
+    probabilities = hasattr(pipeline, "predict_proba")
+    return Model(
+        files={"model.skops": skops.io.dumps(pipeline, compression=zipfile.ZIP_DEFLATED)},
+        config={
+            "kind": "classical",
+            "pipeline": config.to_json(),
+            "classes": list(data.classes),
+            "image_size": list(data.image_size),
+            "input": _INPUT[config.features],
+            "outputs": "log-probabilities" if probabilities else "decision values",
+        },
+        curves={},
+        fit_seconds=fit_seconds,
+    )
+
+
+def portable(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:  # noqa: ARG001
+    """None: model.skops is what there is."""
+    return {}
+
+
+def load(bundle: Bundle) -> Pipeline:
+    """The fitted pipeline: features (n, d) -> class indices.
+
+    Raises:
+        InputError: model.skops holds a type that no model of ours has, or cannot be read here.
+    """
+    data = bundle.read("model.skops")
+    try:
+        foreign = set(skops.io.get_untrusted_types(data=data)) - TRUSTED
+        if foreign:
+            raise InputError(
+                f"bundle {bundle.path}: need a model of the types that `export` writes, got "
+                f"{', '.join(sorted(foreign))}; do not load it, {REMEDY}"
+            )
+        model: Pipeline = skops.io.loads(data, trusted=sorted(TRUSTED))
+    except (ImportError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"bundle {bundle.path}: model.skops cannot be read here: "
+            f"{(str(error).splitlines() or [type(error).__name__])[0]}; "
+            "install the versions in provenance.json"
+        ) from error
+    return model
+
+
+def size(bundle: Bundle) -> Size:
+    """See `inference.Kind`."""
+    return Size(model_bytes=len(bundle.read("model.skops")))
+
+
+def reader(bundle: Bundle) -> Logits:
+    """See `inference.Kind`: images to `classical.logits`.
+
+    Raises:
+        InputError: see `load`.
+    """
+    model, kind = load(bundle), bundle.config["pipeline"]["features"]
+
+    def logits(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+        return np.concatenate(
+            [
+                classical.logits(
+                    model,
+                    classical.image_features(kind, images[start : start + BATCH]),
+                    len(bundle.classes),
+                )
+                for start in range(0, len(images), BATCH)
+            ]
+        )
+
+    return logits

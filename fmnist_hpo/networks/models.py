@@ -1,0 +1,141 @@
+"""From a network's configuration to a torch module; its parameters and FLOPs counted."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig
+from fmnist_hpo.networks.dropout import Dropout
+
+__all__ = ["build", "count_flops", "count_parameters"]
+
+_ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "elu": nn.ELU,
+    "tanh": nn.Tanh,
+}
+# max(f(a), f(b)) = f(max(a, b)) where f never falls: pooling first then leaves the activation a
+# quarter of the work, and the result is the same.
+_MONOTONE = {"relu", "leaky_relu", "elu", "tanh"}
+
+
+class FlattenChannelsLast(nn.Module):
+    """(n, c, h, w) -> (n, h * w * c), which of channels-last memory is a view.
+
+    `nn.Flatten` would copy, and hand the backward pass a gradient in the other order.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(0, 2, 3, 1).flatten(1)
+
+
+def build(
+    config: NetworkConfig, *, image_size: tuple[int, int] = (28, 28), classes: int = 10
+) -> nn.Module:
+    """Build a network of freshly drawn weights (torch's default initialisation, global generator).
+
+    images: (n, 1, height, width) float -> logits: (n, classes). Layers that a batch norm follows
+    have no bias of their own.
+
+    Raises:
+        InputError: fewer than two classes, or an image without pixels.
+    """
+    if classes < 2:
+        raise InputError(
+            f"need at least 2 classes, got {classes}; check the labels of the data set"
+        )
+    if min(image_size) < 1:
+        raise InputError(f"need images of at least 1x1, got {image_size}; check the data set")
+    if isinstance(config, ANNConfig):
+        layers = list(_ann(config, image_size, classes))
+    else:
+        layers = list(_cnn(config, image_size, classes))
+    return nn.Sequential(*layers)
+
+
+def _ann(config: ANNConfig, image_size: tuple[int, int], classes: int) -> Iterator[nn.Module]:
+    yield nn.Flatten()
+    width = image_size[0] * image_size[1]
+    for units, dropout in zip(config.hidden_units, config.dropout, strict=True):
+        yield nn.Linear(width, units, bias=not config.batch_norm)
+        if config.batch_norm:
+            yield nn.BatchNorm1d(units)
+        yield _ACTIVATIONS[config.activation]()
+        if dropout > 0:
+            yield Dropout(dropout)
+        width = units
+    yield nn.Linear(width, classes)
+
+
+def _cnn(config: CNNConfig, image_size: tuple[int, int], classes: int) -> Iterator[nn.Module]:
+    height, width = image_size
+    channels = 1
+    for block_channels, dropout in zip(config.channels, config.dropout, strict=True):
+        pooled = min(height, width) >= 2
+        yield from _block(config, channels, block_channels, pooled)
+        if dropout > 0:
+            yield Dropout(dropout)
+        channels = block_channels
+        if pooled:
+            height, width = height // 2, width // 2
+    if config.head == "average":
+        yield nn.AdaptiveAvgPool2d(1)
+        height = width = 1
+    yield FlattenChannelsLast()
+    features = channels * height * width
+    for units in config.dense_units:
+        yield nn.Linear(features, units)
+        yield _ACTIVATIONS[config.activation]()
+        if config.dense_dropout > 0:
+            yield Dropout(config.dense_dropout)
+        features = units
+    yield nn.Linear(features, classes)
+
+
+def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Iterator[nn.Module]:
+    """(n, incoming, h, w) -> (n, channels, h // 2, w // 2), or (n, channels, h, w) unpooled."""
+    activation = _ACTIVATIONS[config.activation]
+    for index in range(config.convolutions):
+        yield nn.Conv2d(
+            incoming if index == 0 else channels,
+            channels,
+            config.kernel_size,
+            padding=config.kernel_size // 2,
+            bias=not config.batch_norm,
+        )
+        if config.batch_norm:
+            yield nn.BatchNorm2d(channels)
+        pool_here = pooled and index == config.convolutions - 1
+        if pool_here and config.activation in _MONOTONE:
+            yield nn.MaxPool2d(2)
+            yield activation()
+        else:
+            yield activation()
+            if pool_here:
+                yield nn.MaxPool2d(2)
+
+
+def count_parameters(network: nn.Module) -> int:
+    """The number of trained values (running statistics of batch norm are none)."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def count_flops(network: nn.Module, image_size: tuple[int, int] = (28, 28)) -> int:
+    """FLOPs of one image's prediction: 2 x the multiply-adds of linear and convolution layers.
+
+    Biases, activations, normalisation and pooling are left out, as is the custom.
+    """
+    training = network.training
+    image = torch.zeros(1, 1, *image_size, device=next(network.parameters()).device)
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            network.eval()(image)
+    finally:
+        network.train(training)
+    return int(counter.get_total_flops())

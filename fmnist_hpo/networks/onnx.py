@@ -1,0 +1,86 @@
+"""A network as ONNX, normalisation included, accepted only when its outputs are torch's."""
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from fmnist_hpo.bundle.predict import onnx_logits
+from fmnist_hpo.errors import InputError
+
+__all__ = ["to_onnx"]
+
+TOLERANCE = 1e-4  # of the largest logit: some hundred rounding errors of float32
+BATCH = 256  # images at once in the comparison
+
+
+class _Normalised(nn.Module):
+    """A network that takes grey values, 0 to 255."""
+
+    def __init__(self, network: nn.Module, mean: float, deviation: float) -> None:
+        super().__init__()
+        self.network = network
+        self.scale, self.shift = 1 / (255 * deviation), -mean / deviation
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """images: (n, 1, rows, columns) float32, 0 to 255 -> logits: (n, classes)"""
+        logits: torch.Tensor = self.network(images * self.scale + self.shift)
+        return logits
+
+
+def to_onnx(
+    network: nn.Module, *, mean: float, deviation: float, images: NDArray[np.uint8]
+) -> bytes:
+    """Translate a network and compare ONNX Runtime's outputs with torch's on real images.
+
+    The result takes `images`, (n, 1, rows, columns) float32 of 0 to 255 with any n, normalises
+    them as (images / 255 - mean) / deviation, and gives `logits`, (n, classes).
+
+    Args:
+        network: in float32, on the CPU; it is put into evaluation mode.
+        images: (m, rows, columns), m >= 1, for the comparison.
+
+    Raises:
+        InputError: the outputs differ by more than rounding.
+    """
+    wrapped = _Normalised(network, mean, deviation).eval()
+    wrapped.to(memory_format=torch.contiguous_format)
+    model = _translate(wrapped, images.shape[1:])
+    expected = _torch_logits(wrapped, images)
+    difference = np.abs(onnx_logits(model, images) - expected).max()
+    allowed = TOLERANCE * max(1.0, np.abs(expected).max())
+    if not difference <= allowed:  # also when it is NaN
+        raise InputError(
+            f"need an ONNX model whose logits are torch's within {allowed:.1g}, got a difference "
+            f"of {difference:.3g} on {len(images)} images; install other versions of torch and onnx"
+        )
+    return model
+
+
+def _translate(network: nn.Module, image_size: tuple[int, ...]) -> bytes:
+    example = torch.zeros(2, 1, *image_size)  # a batch of 1 would be taken for a constant
+    program = torch.onnx.export(
+        network,
+        (example,),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes={"images": {0: torch.export.Dim("n")}},
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave no program")
+    model = program.model_proto
+    for node in model.graph.node:
+        del node.metadata_props[:]  # source lines and paths of the machine that exported
+    return bytes(model.SerializeToString())
+
+
+def _torch_logits(network: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    with torch.inference_mode():
+        batches = [
+            network(torch.from_numpy(images[start : start + BATCH, None].astype(np.float32)))
+            for start in range(0, len(images), BATCH)
+        ]
+    logits: NDArray[np.float32] = torch.cat(batches).numpy()
+    return logits

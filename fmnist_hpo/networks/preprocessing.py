@@ -1,0 +1,102 @@
+"""From images to logits: normalisation and precision, the same in training and inference."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fmnist_hpo.data import Examples, Split
+from fmnist_hpo.environment import vendor
+from fmnist_hpo.networks.config import TrainingConfig
+
+__all__ = ["Preprocessing", "bf16_is_fast", "normalization"]
+
+_COUNTED_AT_ONCE = 1000  # images; counting pixels takes 8 bytes for each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How a network sees images: (images / 255 - mean) / deviation, in a precision."""
+
+    mean: float
+    deviation: float
+    dtype: torch.dtype
+
+    @staticmethod
+    def of(config: TrainingConfig, mean: float, deviation: float) -> "Preprocessing":
+        """`config.precision` decided for this machine."""
+        bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast())
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        return Preprocessing(mean=mean, deviation=deviation, dtype=dtype)
+
+    def logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        """images: (n, h, w), uint8 or float32 -> logits: (n, classes) float32."""
+        # Centred before it is scaled: bf16 holds pixel - 127.5 exactly, but not any float.
+        dtype = torch.float32 if images.is_floating_point() else self.dtype
+        inputs = images.to(dtype, copy=True).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
+        with torch.autocast(
+            images.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16
+        ):
+            logits: Tensor = network(inputs.unsqueeze(1))
+        return logits.float()
+
+
+def bf16_is_fast() -> bool:
+    """Whether this processor or GPU multiplies bf16 matrices faster than float32 ones.
+
+    AMX does, and the vector units of AMD's processors with AVX512_BF16. Those of Intel's do it at
+    half the rate of float32: 84 against 168 GFLOP/s on a core of a Xeon whose AMX the virtual
+    machine hid (torch 2.15, matrices of 2,048 x 2,048), where a convolutional network then took
+    1.5 times as long in bf16.
+    """
+    if torch.cuda.is_available():
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    has = torch.cpu.get_capabilities()
+    if has.get("amx_bf16", False):
+        return True
+    return bool(has.get("avx512_bf16", False)) and vendor() != "GenuineIntel"
+
+
+def normalization(how: str, data: Examples, split: Split) -> tuple[float, float]:
+    """Mean and deviation of images / 255 over the training part.
+
+    how: "symmetric" maps to (-1, 1) the grey values 0 to 255, or the range of float images;
+    "standard" takes mean and deviation of all pixels, of grey values in exact integers.
+    """
+    if data.images.dtype != np.uint8:
+        return _of_floats(how, data, split)
+    if how == "symmetric":
+        return 0.5, 0.5
+    counts = np.zeros(256, dtype=np.int64)
+    for images in _parts(data, split):
+        counts += np.bincount(images.ravel(), minlength=256)
+    values = np.arange(256)
+    n, total, squares = (int((counts * values**power).sum()) for power in (0, 1, 2))
+    variance = (n * squares - total**2) / n**2
+    # A data set of one single grey has no deviation; its images become 0.
+    return total / n / 255, math.sqrt(variance) / 255 or 1.0
+
+
+def _of_floats(how: str, data: Examples, split: Split) -> tuple[float, float]:
+    if how == "symmetric":
+        low = min(float(images.min()) for images in _parts(data, split))
+        high = max(float(images.max()) for images in _parts(data, split))
+        middle, deviation = (low + high) / 2, (high - low) / 2
+    else:
+        n = len(split.train) * math.prod(data.image_size)
+        middle = sum(float(part.sum(dtype=np.float64)) for part in _parts(data, split)) / n
+        squares = (
+            float(np.square(part - middle, dtype=np.float64).sum()) for part in _parts(data, split)
+        )
+        deviation = math.sqrt(sum(squares) / n)
+    return middle / 255, deviation / 255 or 1 / 255
+
+
+def _parts(data: Examples, split: Split) -> Iterator[NDArray[Any]]:
+    for start in range(0, len(split.train), _COUNTED_AT_ONCE):
+        yield data.images[split.train[start : start + _COUNTED_AT_ONCE]]

@@ -1,0 +1,59 @@
+"""What optuna-dashboard shows of a study of networks: learning curves, the best one's figures."""
+
+from fmnist_hpo.bundle import Bundle
+from search import attributes
+from search.dashboard import Pictures, open_pictures
+from search.study import Study
+from search.supervisor.run import annotate
+
+__all__ = ["showcase"]
+
+MOST_CURVES = 50  # drawn, those of the best trials; the page has each trial's accuracies anyway
+
+
+def showcase(study: Study, bundle: Bundle) -> None:
+    """Attach pictures to a study's trials and write its note; what is there is left as it is.
+
+    The best complete trials get their learning curves, the bundle's trial the bundle's figures and
+    card. A study does not fail for its pictures: what goes wrong is said, and passed over.
+    """
+    remarks = []
+    try:
+        pictures = Pictures(study.optuna, study.uid, open_pictures(make=True))
+        _attach_curves(study, pictures)
+        remarks.append(_attach_bundle(study, pictures, bundle))
+    except Exception as error:
+        print(f"the dashboard's pictures were not drawn: {type(error).__name__}: {error}")
+    annotate(study, remarks=remarks)
+
+
+def _attach_curves(study: Study, pictures: Pictures) -> None:
+    from fmnist_hpo.bundle.figures import draw_curves
+
+    sign = -1.0 if study.spec.direction == "maximize" else 1.0
+    complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
+    complete.sort(key=lambda trial: sign * (trial.value or 0.0))
+    for trial in complete[:MOST_CURVES]:
+        curves = trial.user_attrs.get(attributes.CURVES, {})
+        if "train_loss" in curves and not pictures.has(trial, "curves.png"):
+            drawn = draw_curves(curves, f"{study.name}, trial {trial.number}")
+            pictures.attach(trial, "curves.png", drawn)
+
+
+def _attach_bundle(study: Study, pictures: Pictures, bundle: Bundle) -> str:
+    """Attach what a bundle shows to its trial; the line of the note on it."""
+    trial = study.trial(bundle.provenance["trial"])
+    for name, data in bundle.files.items():
+        # the curves of a refit are not the trial's; its own are drawn above
+        if name.startswith("figures/") and name != "figures/curves.png":
+            pictures.attach(trial, name.removeprefix("figures/"), data)
+    card = pictures.attach(trial, "model-card.txt", bundle.read("MODEL_CARD.md"))
+    line = f"**Bundle:** `{bundle.path}` of trial {trial.number} ([model card]({card}))"
+    test = bundle.metrics["test"]
+    if test is None:
+        return line + ", test set not measured"
+    low, high = 100 * test["accuracy_low"], 100 * test["accuracy_high"]
+    return (
+        line + f", test accuracy {100 * test['accuracy']:.2f} % (95 % interval {low:.2f} to "
+        f"{high:.2f})"
+    )

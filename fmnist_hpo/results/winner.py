@@ -1,0 +1,261 @@
+"""From a finished study to its bundle and its one test figure."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fmnist_hpo.bundle import Bundle, check_replaceable
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.image_problem import ImageProblem
+from search import attributes
+from search.ledger import measurements as evaluations
+
+from search.study import Study
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from fmnist_hpo.bundle.evaluation import Evaluation
+
+__all__ = [
+    "Measured",
+    "attach_recorded",
+    "bundle_path",
+    "export_trial",
+    "find_bundle",
+    "measure",
+    "measurements",
+    "recorded",
+    "unmeasurable",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """A measurement of the test set, and how many the study has had."""
+
+    evaluation: "Evaluation"
+    count: int  # of the study's measurements, whatever was measured
+
+
+def bundle_path(study: Study) -> Path:
+    """Where a study's bundle lies unless told otherwise."""
+    return Path("runs") / study.name / "bundle"
+
+
+def find_bundle(study: Study) -> Bundle | None:
+    """The bundle where `run` and `export` put it; None when there is none of this very study.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    path = bundle_path(study)
+    if not path.exists():
+        return None
+    bundle = Bundle.open(path)
+    return bundle if bundle.provenance.get("study_uid") == study.uid else None
+
+
+def export_trial(
+    study: Study,
+    number: int | None,
+    directory: Path,
+    *,
+    refit: bool,
+    say: Callable[[str], None] = print,
+) -> Bundle:
+    """Write a trial's bundle from its last checkpoint, or from training it (again).
+
+    A network's training is saved after each epoch: one that is broken off goes on there.
+
+    What was measured of this very model before is in the bundle again.
+
+    Args:
+        number: of the trial; None for the best.
+        refit: train the configuration anew on all training images together. A cross-validated
+            trial is always refitted: none of its folds' models is the trial's.
+        say: is given a line now and then while it trains.
+
+    Raises:
+        SearchError, InputError: no such trial, other data, a full disk, or `directory` holds
+            something else.
+    """
+    from fmnist_hpo.bundle import export
+
+    check_replaceable(directory, study.name, study.uid)  # before it trains
+    trial = study.trial(number)
+    problem = _problem(study)
+    if trial.value is None or trial.state.name != "COMPLETE":
+        raise InputError(
+            f"trial {trial.number} of study {study.name!r} is not complete but "
+            f"{trial.state.name.lower()}; choose one that is, see `trials {study.name}`"
+        )
+    params = study.params(trial)
+    lineage = trial.user_attrs[attributes.LINEAGE]
+    seed = study.spec.trial_seed(lineage)
+    refit = refit or problem.folds is not None
+    split = problem.everything if refit else problem.splits[0]
+    checkpoints = study.checkpoints.apart("refit") if refit else study.checkpoints
+    checkpoint = checkpoints.load(lineage) if problem.keeps_model else None
+    kept = checkpoint is not None and not refit  # the weights are the trial's own
+    if refit:
+        say(f"training trial {trial.number} on all {len(split.train):,} images")
+    elif not kept:
+        lost = f"the weights of trial {trial.number} are no longer kept; "
+        say(
+            f"{lost if problem.keeps_model else ''}training trial {trial.number} on its "
+            f"{len(split.train):,} images"
+        )
+    model = problem.model(
+        params,
+        split,
+        seed=seed,
+        checkpoint=checkpoint,
+        save=partial(checkpoints.save, lineage),
+        say=say,
+    )
+    bundle = export.export(
+        directory,
+        model,
+        data=problem.data,
+        split=split,
+        fold_curves=_fold_curves(trial) if problem.folds is not None else None,
+        provenance=export.Provenance(
+            study=study.name,
+            study_uid=study.uid,
+            trial=trial.number,
+            params=params,
+            seed=seed,
+            value=trial.value,
+            spec_hash=study.spec.hash,
+            git_commit=_git_commit(),
+            environment=trial.user_attrs[attributes.ENVIRONMENT] if kept else problem.environment(),
+            refit=refit,
+            folds=problem.folds,
+            tuned_on=len(problem.tuned_on),
+            trained_on=len(split.train),
+        ),
+    )
+    if refit:
+        checkpoints.delete(lineage)
+    return attach_recorded(study, bundle)
+
+
+def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
+    """Give a bundle what is recorded of its model, where it has no measurement itself.
+
+    So it is after an export, and where the disk was full when the measurement was to be written.
+
+    Raises:
+        InputError: the disk is full or not writable; the bundle is as it was then.
+    """
+    from fmnist_hpo.bundle import evaluation
+
+    measured = recorded(study, bundle)
+    if measured is None or bundle.metrics["test"] is not None:
+        return bundle
+    return evaluation.attach(bundle, measured.evaluation, measured.count)
+
+
+def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:
+    """The curves of a cross-validated trial, without their steps."""
+    return {
+        name: values
+        for name, values in trial.user_attrs[attributes.CURVES].items()
+        if name != "step"
+    }
+
+
+def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
+    """Measure the test set, record that in the study's storage, and only then write it down.
+
+    Raises:
+        Sealed: it was measured before, and `again` was not asked for.
+        InputError: the test files are missing or altered.
+    """
+    from fmnist_hpo.bundle import evaluation
+
+    if bundle.provenance.get("study_uid") != study.uid:
+        raise InputError(
+            f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.url}; "
+            "name its own storage with --storage, or export the study's trial anew"
+        )
+    evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
+    measured = evaluation.evaluate(bundle, _problem(study).directory)
+    payload = {
+        "trial": bundle.provenance["trial"],
+        "refit": bundle.provenance["refit"],
+        "evaluation": measured.to_json(),
+    }
+    count = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
+    evaluation.attach(bundle, measured, count)
+    return Measured(evaluation=measured, count=count)
+
+
+def unmeasurable(study: Study) -> str | None:
+    """Why the test set cannot be measured, and what to do; None when its files are there.
+
+    None of them is opened.
+    """
+    from fmnist_hpo.bundle.evaluation import missing_file
+
+    directory = _problem(study).directory
+    missing = missing_file(directory)
+    if missing is None:
+        return None
+    return f"{directory} has no {missing} to measure on; put it there, and the same command does"
+
+
+def measurements(study: Study) -> int:
+    """How often the study's test set was measured."""
+    return len(evaluations.measurements(study.storage, study.uid))
+
+
+def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
+    """The last measurement of a bundle's model in the study's storage; None when there is none.
+
+    Args:
+        bundle: None for the best trial's, refitted or not.
+    """
+    from fmnist_hpo.bundle.evaluation import Evaluation
+
+    found = evaluations.measurements(study.storage, study.uid)
+    for one in reversed(found):
+        if bundle is None:
+            same = one.payload["trial"] == study.best.number
+        else:
+            same = all(one.payload[key] == bundle.provenance[key] for key in ("trial", "refit"))
+        if same:
+            stored = Evaluation.from_json(one.payload["evaluation"])
+            return Measured(evaluation=stored, count=len(found))
+    return None
+
+
+def _problem(study: Study) -> ImageProblem:
+    problem = study.problem
+    if isinstance(problem, ImageProblem):
+        return problem
+    raise InputError(
+        f"only models of images can be exported and measured, and study {study.name!r} runs "
+        f"{study.spec.problem!r}"
+    )
+
+
+def _git_commit() -> str | None:
+    """The commit of this package's checkout; None where it is installed, also within another's."""
+    here = Path(__file__).resolve()
+
+    def git(*args: str) -> str | None:
+        done = subprocess.run(
+            ["git", "-C", str(here.parent), *args], capture_output=True, text=True, check=False
+        )
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    try:
+        tracked = git("ls-files", "--error-unmatch", here.name)
+        return git("rev-parse", "HEAD") if tracked else None
+    except OSError:
+        return None

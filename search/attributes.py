@@ -1,0 +1,53 @@
+"""Every key that this service writes to a trial or a study, and why trials end.
+
+A key stands here once; every other module names it as `attributes.LINEAGE` and the like. Keys that
+Optuna or optuna-dashboard gave are marked as theirs.
+"""
+
+from enum import Enum
+
+__all__ = ["Reason"]
+
+# User attributes of a trial.
+LINEAGE = "lineage"  # index of the lineage, 0 <= n < budget
+NAME = "name"  # of a named trial, as the study file gave it
+ARM = "arm"  # CONTROL, or absent
+CONTROL = "control"  # value of ARM: drawn at random and not pruned, the baseline of the study
+REASON = "reason"  # a Reason's value
+RETRY_OF = "retry_of"  # number of the trial that this attempt continues
+DUPLICATE_OF = "duplicate_of"  # number of an earlier trial with the same parameters
+AUDIT = "audit"  # {"trial": , "step": , "value": } where the pruner would have ended the trial
+CURVES = "curves"  # name -> one value per recorded step; "step" -> the steps
+WORKER = "worker"  # who ran this attempt
+ENVIRONMENT = "environment"  # processor, versions, threads: what `Problem.environment` returned
+DATA = "fingerprint"  # hashes of the data and the split that the trial was trained on
+ERROR = "error"  # one line: type and message
+TRACEBACK = "traceback"
+FOLD = "fold_"  # prefix, the index follows: what StudySearchCV measured on that fold
+PARAMS = "params"  # a candidate of StudySearchCV, written out for people
+
+# System attributes of a trial.
+LEASE = "search:lease"  # [lineage, attempt]
+FIXED_PARAMS = "fixed_params"  # Optuna's: values that `suggest` returns
+
+# User attributes of a study.
+UID = "search:uid"  # the key of its rows in the ledger
+SPEC = "search:spec"  # the text of its study file; a StudySearchCV's study has none
+FINGERPRINT = "search:fingerprint"  # of the problem's data
+CHECKPOINTS = "search:checkpoints"  # address of its checkpoints
+SKLEARN = "search:sklearn"  # fingerprint of a StudySearchCV
+RANDOM_STATE = "search:random_state"  # of a StudySearchCV: an integer, or a RandomState's state
+
+# System attributes of a study.
+METRIC_NAMES = "study:metric_names"  # Optuna's: labels of its axes
+
+
+class Reason(Enum):
+    """Why a trial ended other than by completing or by being pruned for its curve."""
+
+    DIVERGED = "diverged"  # numbers no longer finite; reported to the sampler as pruned
+    OUT_OF_MEMORY = "out-of-memory"  # the device or the machine had none left; not repeated
+    TIMEOUT = "timeout"  # ran longer than one trial may; not repeated
+    LOST = "lost"  # its worker died; repeated up to max_retries times
+    STOPPED = "stopped"  # somebody asked its worker to stop; repeated, uses up no retry
+    ERROR = "error"  # the problem's code raised; not repeated, unless the study was halted for it

@@ -1,0 +1,156 @@
+"""Progress of a study: live on a terminal, plain lines elsewhere."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from search import attributes
+from search.study.status import Status
+from search.supervisor.run import Progress
+from search.text import clock, labelled, show_params, show_trial, verdict
+
+__all__ = ["Redrawn", "make_progress", "make_status"]
+
+
+def make_progress() -> Progress:
+    """A live display when the output is a terminal, plain lines otherwise."""
+    console = Console()
+    return _LiveProgress(console) if console.is_terminal else _PlainProgress()
+
+
+class _News:
+    """The trials that ended since the last look, a line each."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] | None = None
+
+    def lines(self, status: Status) -> list[str]:
+        ended = {trial.number: trial for trial in status.finished}
+        if self._seen is None:  # what an earlier command did is no news
+            self._seen = set(ended)
+        fresh = sorted(ended.keys() - self._seen)
+        self._seen |= ended.keys()
+        at = clock(status.elapsed_seconds)
+        return [f"[{at}] trial {number} {verdict(ended[number])}" for number in fresh]
+
+
+class _PlainProgress:
+    """One line whenever a trial has ended; nothing is overwritten, so a log file stays readable."""
+
+    def __init__(self) -> None:
+        self._news = _News()
+
+    def __enter__(self) -> "_PlainProgress":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+    def update(self, status: Status) -> None:
+        news = self._news.lines(status)
+        if news:
+            best = f", best {status.best.value:.4f}" if status.best else ""
+            at = clock(status.elapsed_seconds)
+            news.append(f"[{at}] {status.ended}/{status.budget} ended{best}")
+        for line in news:
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        print(line, flush=True)
+
+
+class _LiveProgress:
+    """A bar, the counts, the best so far and the running trials, redrawn below the ended ones."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._news = _News()
+        self._begun = False
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> "_LiveProgress":
+        self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._live.stop()
+
+    def update(self, status: Status) -> None:
+        self._begun = self._begun or bool(status.running) or status.done
+        shown = make_status(status)
+        if not self._begun:
+            shown.renderables.append(Text("the workers are starting", style="dim"))
+        self._live.update(Redrawn(shown))
+        for line in self._news.lines(status):
+            self.say(line)
+
+    def say(self, line: str) -> None:
+        self._console.print(line, highlight=False, markup=False)
+
+
+@dataclass(frozen=True)
+class Redrawn:
+    """What is drawn over and over, with room to the right for the ^C that a terminal writes.
+
+    On a full line that would wrap, and the next drawing start a line too low.
+    """
+
+    shown: RenderableType
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self.shown, options.update_width(options.max_width - 4))
+
+
+def make_status(status: Status) -> Group:
+    """A bar, the counts, the best so far, and who works on what since when."""
+    head = Table.grid(padding=(0, 1))
+    remaining = status.remaining_seconds
+    head.add_row(
+        Text(status.name, style="bold"),
+        ProgressBar(total=status.budget, completed=status.ended, width=30),
+        f"{status.ended}/{status.budget}",
+        f"{clock(status.elapsed_seconds)} elapsed",
+        "" if remaining is None else f"about {clock(remaining)} left",
+    )
+    counts = Text(
+        f"complete {status.complete} · pruned {status.pruned} · failed {status.failed}"
+        f" · running {len(status.running)}"
+    )
+    for reason, count in sorted(status.reasons.items()):
+        counts.append(f" · {reason} {count}", style="yellow")
+    parts: list[Any] = [head, counts]
+    if status.halted is not None:
+        parts.append(Text(f"halted: {status.halted}", style="bold red"))
+    if status.best is not None:
+        best = Text(f"best {status.metric} ", style="green")
+        best.append(f"{status.best.value:.4f}", style="bold green")
+        best.append(f"  trial {status.best.number}  {show_trial(status.best)}")
+        parts.append(best)
+    if status.running:
+        parts.append(_running(status))
+    return Group(*parts)
+
+
+def _running(status: Status) -> Table:
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    for heading in ("worker", "trial", "step", status.metric, "since", "last beat", "lost"):
+        table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
+    table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+    names = {trial.number: trial.user_attrs.get(attributes.NAME) for trial in status.trials}
+    for busy in status.running:
+        table.add_row(
+            busy.worker,
+            str(busy.number),
+            str(busy.step),
+            "-" if busy.value is None else f"{busy.value:.4f}",
+            clock(busy.since_seconds),
+            f"{busy.beat_seconds:.0f} s",
+            str(busy.losses),
+            labelled(names.get(busy.number), show_params(busy.params)),
+        )
+    return table

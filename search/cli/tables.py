@@ -1,0 +1,175 @@
+"""What the command line prints about a study: tables, CSV, JSON, verdicts."""
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TextIO
+
+from optuna.trial import FrozenTrial
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from search import attributes
+from search.cli.progress import Redrawn, make_status
+from search.study import Study
+from search.study.rows import columns, records, seconds
+from search.study.status import Status
+from search.supervisor.run import Epoch, Replay, same
+from search.text import clock, show_trial
+
+__all__ = [
+    "EpochPrinter",
+    "print_best",
+    "print_differences",
+    "print_status",
+    "print_studies",
+    "print_trials",
+    "print_verdict",
+    "watch_status",
+    "write_csv",
+]
+
+WATCH_SECONDS = 2.0
+_WORDS = ("study", "state", "ended", "metric", "parameters")  # columns set to the left
+
+
+def print_status(status: Status) -> None:
+    """How a study stands and who works on what."""
+    _console().print(make_status(status))
+
+
+def print_studies(statuses: Sequence[Status]) -> None:
+    """One row per study."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("study", "state", "ended", "elapsed", "best", "trial", "metric"):
+        table.add_column(heading, justify="left" if heading in _WORDS else "right", no_wrap=True)
+    for status in statuses:
+        best = status.best
+        table.add_row(
+            status.name,
+            status.state,
+            f"{status.ended}/{status.budget}",
+            clock(status.elapsed_seconds),
+            "" if best is None else f"{best.value:.4f}",
+            "" if best is None else str(best.number),
+            status.metric,
+        )
+    _console().print(table)
+
+
+def watch_status(study: Study) -> None:
+    """Redraw the status until the study has ended or the user has seen enough."""
+    console = _console()
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            status = study.status()
+            live.update(Redrawn(make_status(status)), refresh=True)
+            if status.done or status.halted or (status.out_of_time and not status.running):
+                return
+            time.sleep(WATCH_SECONDS)
+
+
+def print_trials(study: Study) -> None:
+    """One row per trial."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
+        table.add_column(heading, justify="left" if heading in _WORDS else "right")
+    for trial in study.trials:
+        table.add_row(
+            str(trial.number),
+            ending(trial),
+            "" if trial.value is None else f"{trial.value:.4f}",
+            str(max(trial.intermediate_values, default=0)),
+            "" if trial.duration is None else clock(seconds(trial)),
+            show_trial(trial),
+        )
+    _console().print(table)
+
+
+def ending(trial: FrozenTrial) -> str:
+    """How a trial ended: its state, or the reason where there is one."""
+    reason = trial.user_attrs.get(attributes.REASON)
+    word = str(reason) if reason else trial.state.name.lower()
+    if attributes.RETRY_OF in trial.user_attrs:
+        word += f", resumed {trial.user_attrs[attributes.RETRY_OF]}"
+    if attributes.AUDIT in trial.user_attrs:
+        word += f", audited from step {trial.user_attrs[attributes.AUDIT]['step']}"
+    if attributes.ARM in trial.user_attrs:
+        word += f", {trial.user_attrs[attributes.ARM]}"
+    if attributes.DUPLICATE_OF in trial.user_attrs:
+        word += f", repeats {trial.user_attrs[attributes.DUPLICATE_OF]}"
+    return word
+
+
+def write_csv(study: Study, out: TextIO) -> None:
+    """Every trial with every parameter, one column each."""
+    trials, fixed = study.trials, study.spec.fixed
+    writer = csv.DictWriter(out, columns(trials, fixed))
+    writer.writeheader()
+    writer.writerows(records(trials, fixed))
+
+
+def print_best(study: Study, *, as_json: bool) -> None:
+    """The best trial, for people or for programs."""
+    best = study.best
+    record = {
+        "study": study.name,
+        "trial": best.number,
+        "name": best.user_attrs.get(attributes.NAME),
+        study.spec.metric: best.value,
+        "params": study.params(best),
+    }
+    if as_json:
+        json.dump(record, sys.stdout, indent=2)
+        print()
+        return
+    named = f" ({record['name']})" if record["name"] else ""
+    print(f"trial {best.number}{named}: {study.spec.metric} {best.value:.4f}")
+    for name, value in study.params(best).items():
+        print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+
+
+class EpochPrinter:
+    """Prints each step of a reproduction: the stored figure, and the new one where it differs."""
+
+    def __call__(self, epoch: Epoch) -> None:
+        parts = []
+        for name, (stored, new) in epoch.figures.items():
+            if same(stored, new):
+                parts.append(f"{name} {_figure(stored)} =")
+            else:
+                parts.append(f"{name} {_figure(stored)} -> {_figure(new)}")
+        print(f"  {epoch.step:>3}  {'  '.join(parts)}", flush=True)
+
+
+def print_verdict(replay: Replay) -> None:
+    """Identical, or where the two differ and what differs around them."""
+    stored, new = replay.value
+    value = "last value" if replay.trial.value is None else "value"
+    if replay.identical:
+        print(f"identical: {len(replay.epochs)} steps and the {value} {_figure(stored)}")
+        return
+    first = next((epoch.step for epoch in replay.epochs if not epoch.identical), None)
+    where = f"from step {first} on" if first is not None else "in the final value"
+    print(f"different {where}: stored {value} {_figure(stored)}, new {_figure(new)}")
+    if not replay.environment:
+        print("the environment is the same as far as it was recorded")
+    print_differences(replay.environment)
+
+
+def print_differences(environment: Mapping[str, tuple[str, str]]) -> None:
+    """One line for each thing that differs: key -> (then, now)."""
+    for key, (was, now) in environment.items():
+        print(f"  {key}: {was} then, {now} now")
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.6f}"
+
+
+def _console() -> Console:
+    # A table that is piped or logged keeps its columns instead of wrapping them at 80.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)

@@ -1,0 +1,72 @@
+"""What the attempts of a lineage begin with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attributes
+from search.attributes import Reason
+
+__all__ = ["Fresh", "first_attempt", "next_attempt"]
+
+_OF_ONE_ATTEMPT = (attributes.REASON, attributes.RETRY_OF, attributes.ERROR, attributes.TRACEBACK)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fresh:
+    """What the first attempt of a lineage begins with.
+
+    Attributes:
+        params: values that the trial's `suggest` calls shall return (a named trial, a grid point).
+        user_attrs: set from the start.
+    """
+
+    params: Mapping[str, Any] = field(default_factory=dict)
+    user_attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+def first_attempt(fresh: Fresh) -> FrozenTrial:
+    """A RUNNING trial without a number."""
+    trial = _running()
+    trial.user_attrs = dict(fresh.user_attrs)
+    if fresh.params:
+        trial.system_attrs = {attributes.FIXED_PARAMS: dict(fresh.params)}
+    return trial
+
+
+def next_attempt(old: FrozenTrial) -> FrozenTrial:
+    """A RUNNING trial without a number that goes on with what an ended one had recorded.
+
+    One that failed by an error of its code starts over, with the same parameters.
+    """
+    trial = _running()
+    trial.params = dict(old.params)
+    trial.distributions = dict(old.distributions)
+    trial.intermediate_values = dict(old.intermediate_values)
+    trial.system_attrs = dict(old.system_attrs)
+    trial.user_attrs = {k: v for k, v in old.user_attrs.items() if k not in _OF_ONE_ATTEMPT}
+    trial.user_attrs[attributes.RETRY_OF] = old.number
+    if old.user_attrs.get(attributes.REASON) == Reason.ERROR.value:
+        # Its code was mended since and its checkpoint is deleted: what it reported is to be redone.
+        trial.intermediate_values = {}
+        trial.user_attrs.pop(attributes.CURVES, None)
+    return trial
+
+
+def _running() -> FrozenTrial:
+    return FrozenTrial(
+        number=-1,
+        trial_id=-1,
+        state=TrialState.RUNNING,
+        value=None,
+        datetime_start=datetime.now(),  # noqa: DTZ005 - Optuna's convention: local, naive
+        datetime_complete=None,
+        params={},
+        distributions={},
+        user_attrs={},
+        system_attrs={},
+        intermediate_values={},
+    )

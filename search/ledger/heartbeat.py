@@ -1,0 +1,110 @@
+"""Proof of life of running trials, from a thread of its own."""
+
+import threading
+from types import TracebackType
+from typing import Self
+
+from search.errors import StorageError
+from search.ledger.ledger import Lease, Ledger
+
+__all__ = ["Beat", "Beats"]
+
+
+class Beat:
+    """While it is entered, the lease is prolonged every `beat_seconds`, whatever the database does.
+
+    The thread ends only with the context or with the lease: an error is waited out, never raised.
+
+    Attributes:
+        lost: set once the lease is no longer ours.
+    """
+
+    def __init__(self, ledger: Ledger, lease: Lease) -> None:
+        self.lost = threading.Event()
+        self._ledger = ledger
+        self._lease = lease
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._over.set()
+        # A beat that waits for a database that is away notices `_over`; one that is held up in the
+        # driver is left behind, as whoever leaves this context has to end the trial.
+        self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._ledger.timing.beat_seconds):
+            if not _beat(self._ledger, self._lease, self._over):
+                self.lost.set()
+                return
+
+
+class Beats:
+    """Like `Beat`, for a process that holds several leases at a time, each maybe for a moment."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._lock = threading.Lock()
+        self._lost: dict[Lease, bool] = {}  # of each lease that is held
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def hold(self, lease: Lease) -> None:
+        """Prolong a lease from now on."""
+        with self._lock:
+            self._lost[lease] = False
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
+            self._thread.start()
+
+    def drop(self, lease: Lease) -> None:
+        """No longer prolong a lease."""
+        with self._lock:
+            del self._lost[lease]
+
+    def is_lost(self, lease: Lease) -> bool:
+        """Whether a lease that is held is no longer ours."""
+        with self._lock:
+            return self._lost[lease]
+
+    def close(self) -> None:
+        """Prolong nothing any more."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join(timeout=1.0)
+
+    def _run(self) -> None:
+        while not self._over.wait(self._ledger.timing.beat_seconds):
+            with self._lock:
+                leases = [lease for lease, lost in self._lost.items() if not lost]
+            for lease in leases:
+                held = _beat(self._ledger, lease, self._over)
+                with self._lock:
+                    if not held and lease in self._lost:
+                        self._lost[lease] = True
+
+
+def _beat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
+    """One beat; False when the lease is no longer ours."""
+    timing = ledger.timing
+    try:
+        return ledger.beat(
+            lease,
+            # After an outage every live worker must be back within the grace.
+            longest_pause_s=min(timing.beat_seconds, timing.grace_seconds / 4),
+            give_up=over,
+        )
+    except StorageError:  # told to give up
+        pass
+    except Exception as error:
+        ledger.storage.retry.report(f"a beat failed and will be repeated: {error!r}")
+    return True

@@ -1,0 +1,12 @@
+"""A study in a storage: its frozen spec, its ledger, its trials."""
+
+from search.study.study import (
+    Study,
+    create_study,
+    load_problem,
+    open_study,
+    study_names,
+    validate,
+)
+
+__all__ = ["Study", "create_study", "load_problem", "open_study", "study_names", "validate"]

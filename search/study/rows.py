@@ -1,0 +1,65 @@
+"""Trials as rows of one table, for CSV files and data frames."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search import attributes
+
+__all__ = ["columns", "records", "seconds"]
+
+_BEFORE = ("number", "lineage", "arm", "state", "reason", "name", "value", "steps", "seconds",
+           "worker", "retry_of", "duplicate_of", "audit_step", "error")  # fmt: skip
+
+
+def columns(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[str]:
+    """The names of all columns; those of parameters begin with `param_`."""
+    params = sorted(fixed.keys() | {name for trial in trials for name in trial.params})
+    return [*_BEFORE, *(f"param_{name}" for name in params)]
+
+
+def records(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """One row per trial; a parameter that the trial does not have is left out.
+
+    Args:
+        fixed: parameters that every trial has.
+    """
+    return [_record(trial) | _params(trial, fixed) for trial in trials]
+
+
+def _record(trial: FrozenTrial) -> dict[str, Any]:
+    attrs = trial.user_attrs
+    return {
+        "number": trial.number,
+        "lineage": attrs.get(attributes.LINEAGE),
+        "arm": attrs.get(attributes.ARM),
+        "state": trial.state.name.lower(),
+        "reason": attrs.get(attributes.REASON),
+        "name": attrs.get(attributes.NAME),
+        "value": trial.value,
+        "steps": max(trial.intermediate_values, default=0),
+        "seconds": seconds(trial),
+        "worker": attrs.get(attributes.WORKER),
+        "retry_of": attrs.get(attributes.RETRY_OF),
+        "duplicate_of": attrs.get(attributes.DUPLICATE_OF),
+        "audit_step": attrs.get(attributes.AUDIT, {}).get("step"),
+        "error": attrs.get(attributes.ERROR),
+    }
+
+
+def _params(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"param_{name}": value for name, value in {**fixed, **trial.params}.items()}
+
+
+def seconds(trial: FrozenTrial) -> float | None:
+    """How long this attempt took; None while it runs.
+
+    Optuna's `duration` subtracts local times: an hour is missing, or one too many, where the clocks
+    were put forward or back meanwhile.
+    """
+    if trial.datetime_start is None or trial.datetime_complete is None:
+        return None
+    began, ended = trial.datetime_start.astimezone(UTC), trial.datetime_complete.astimezone(UTC)
+    return (ended - began).total_seconds()

@@ -1,0 +1,377 @@
+"""A study in a storage: created once, opened by anyone, with its frozen spec, ledger and trials."""
+
+import importlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+
+from search import attributes
+from search.errors import (
+    NoResult,
+    ProblemError,
+    SearchError,
+    SpecError,
+    StorageError,
+    StudyChanged,
+    StudyNotFound,
+)
+from search.ledger import Ledger, Row, Timing
+from search.problem import Problem
+from search.sampling.make import make_pruner, make_sampler
+from search.spec import StudySpec, parse_spec
+from search.storage import Storage
+from search.storage.checkpoint import CheckpointStore
+from search.storage.optuna_cache import OptunaStorage
+from search.storage.sampler_view import SearchedStorage
+from search.study.rows import columns, records
+from search.study.status import Busy, Status, best_of
+
+if TYPE_CHECKING:
+    import pandas
+
+    from search.study.plots import Plots
+
+__all__ = ["Study", "create_study", "load_problem", "open_study", "study_names", "validate"]
+
+# Attributes of Optuna's study.
+
+
+class Study:
+    """An open study. Made by `create_study` and `open_study`."""
+
+    def __init__(
+        self, storage: Storage, name: str, *, checkpoints: str | None, say: Callable[[str], None]
+    ) -> None:
+        self.storage = storage
+        self.name = name
+        self.ledger = Ledger.open(storage, name)
+        self.uid = self.ledger.uid
+        attrs = storage.optuna.get_study_user_attrs(self.ledger.study_id)
+        if attributes.SPEC not in attrs:
+            raise StorageError(
+                f"study {name!r} in {storage.url} was made by StudySearchCV and has no study file; "
+                "go on with it by calling fit, browse it with `dashboard`, or name another study"
+            )
+        self.spec: StudySpec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
+        self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
+        self.ledger.timing = Timing.of_beat(self.spec.workers.beat_seconds)
+        self.ledger.max_retries = self.spec.workers.max_retries
+        self.checkpoints = CheckpointStore(
+            checkpoints or attrs[attributes.CHECKPOINTS], self.uid, warn=say
+        )
+        self.ledger.on_lost = self.checkpoints.delete
+        self.optuna = self._optuna_study(storage.optuna)
+        self.searched = self.optuna  # what the study's sampler and pruner are given
+        if self.spec.control or self.spec.audit:
+            self.searched = self._optuna_study(SearchedStorage(storage.optuna))
+
+    def _optuna_study(self, storage: OptunaStorage) -> optuna.Study:
+        return optuna.load_study(
+            study_name=self.name,
+            storage=storage,
+            sampler=optuna.samplers.RandomSampler(),
+            pruner=make_pruner(self.spec.pruner.name, self.spec.pruner.options),
+        )
+
+    @cached_property
+    def problem(self) -> Problem:
+        """The problem, built from the frozen spec.
+
+        Raises:
+            ProblemError: it cannot be imported or built, or its data are not the study's.
+        """
+        problem = load_problem(self.spec)
+        ours = problem.fingerprint()
+        if ours != self.fingerprint:
+            names = sorted(ours.keys() | self.fingerprint.keys())
+            changed = [
+                f"{name}: {self.fingerprint.get(name, 'none')[:12]} in the study, "
+                f"{ours.get(name, 'none')[:12]} here"
+                for name in names
+                if ours.get(name) != self.fingerprint.get(name)
+            ]
+            raise ProblemError(
+                f"study {self.name!r} was created on other data ({'; '.join(changed)}); "
+                "give it the data it was created on, or give the study a new name"
+            )
+        return problem
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """Every trial as it stands in the storage; not to be changed.
+
+        Raises:
+            StudyNotFound: the study was deleted since it was opened.
+        """
+        try:
+            return self.storage.optuna.get_all_trials(self.ledger.study_id, deepcopy=False)
+        except KeyError:
+            names = study_names(self.storage)
+            raise StudyNotFound(self.name, self.storage.url, names) from None
+
+    @property
+    def best(self) -> FrozenTrial:
+        """The COMPLETE trial with the best value.
+
+        Raises:
+            NoResult: no trial is COMPLETE.
+        """
+        best = best_of(self.trials, self.spec.direction)
+        if best is None:
+            raise NoResult(
+                f"study {self.name!r} has no complete trial to choose from; "
+                "let it run on, or see `trials` for how its trials ended"
+            )
+        return best
+
+    def trial(self, number: int | None) -> FrozenTrial:
+        """The trial of that number; the best one for None.
+
+        Raises:
+            SearchError: there is none of that number.
+            NoResult: none was named and none is COMPLETE.
+        """
+        if number is None:
+            return self.best
+        trials = self.trials
+        for trial in trials:
+            if trial.number == number:
+                return trial
+        raise SearchError(
+            f"study {self.name!r} has no trial {number}; it has {len(trials)}, numbered from 0"
+        )
+
+    def params(self, trial: FrozenTrial) -> dict[str, Any]:
+        """Every parameter of a trial: `[fixed]` and its own."""
+        return {**self.spec.fixed, **trial.params}
+
+    def trials_frame(self) -> "pandas.DataFrame":
+        """Every trial as a row, with the columns of `trials --csv`."""
+        import pandas
+
+        trials, fixed = self.trials, self.spec.fixed
+        return pandas.DataFrame(records(trials, fixed), columns=columns(trials, fixed))
+
+    @property
+    def plot(self) -> "Plots":
+        """Interactive figures: `study.plot.history()` and so on."""
+        from search.study.plots import Plots
+
+        return Plots(self.optuna, self.spec.metric)
+
+    def status(self) -> Status:
+        """What the study looks like now."""
+        counts = self.ledger.counts()
+        trials = self.trials
+        by_number = {trial.number: trial for trial in trials}
+        return Status(
+            name=self.name,
+            metric=self.spec.metric,
+            direction=self.spec.direction,
+            budget=counts.total,
+            ended=counts.done,
+            elapsed_seconds=self.ledger.elapsed(),
+            hours=self.spec.hours,
+            halted=self.ledger.halted(),
+            running=[
+                _busy(row, by_number[row.trial])
+                for row in self.ledger.rows()
+                if row.worker is not None and row.trial in by_number
+            ],
+            trials=trials,
+        )
+
+
+def _busy(row: Row, trial: FrozenTrial) -> Busy:
+    steps = trial.intermediate_values
+    return Busy(
+        worker=row.worker or "",
+        lineage=row.lineage,
+        number=trial.number,
+        attempt=row.attempt,
+        step=max(steps, default=0),
+        value=steps[max(steps)] if steps else None,
+        since_seconds=row.running_seconds or 0.0,
+        beat_seconds=row.beat_age_seconds or 0.0,
+        losses=row.losses,
+        params=trial.params,
+    )
+
+
+def create_study(
+    spec: StudySpec,
+    storage: Storage,
+    *,
+    checkpoints: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Study:
+    """Create a study, or open the one that was created from the same content.
+
+    Several processes may do so at once. The problem is asked first whether it accepts every named
+    trial and both ends of every range.
+
+    Args:
+        checkpoints: a directory, or an address such as s3://bucket/prefix; default
+            runs/NAME/checkpoints, or where the study that exists says.
+
+    Raises:
+        StudyChanged: the study in the storage was created from other content.
+        SpecError: the sampler or the pruner refuses an option's value.
+        ProblemError: the problem refuses its data or a parameter.
+        StorageError: `checkpoints` is no address of a kind that is known.
+    """
+    problem = validate(spec)
+    with _own_code(spec.problem, "asked for its fingerprint"):
+        fingerprint = dict(problem.fingerprint())
+    place = checkpoints or default_checkpoints(spec.name)
+    CheckpointStore(place, "")  # refuses an address before the study bears it
+    try:
+        Ledger.create(
+            storage,
+            spec.name,
+            directions=[StudyDirection[spec.direction.upper()]],
+            lineages=spec.trials,
+            user_attrs={
+                attributes.SPEC: spec.text,
+                attributes.FINGERPRINT: fingerprint,
+                attributes.CHECKPOINTS: place,
+            },
+            system_attrs={attributes.METRIC_NAMES: [spec.metric]},
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        stored = open_study(spec.name, storage, say=say).spec.text
+        if differences := spec.differences(stored):
+            raise StudyChanged(spec.name, differences) from None
+    return Study(storage, spec.name, checkpoints=checkpoints, say=say)
+
+
+def open_study(
+    name: str,
+    storage: Storage,
+    *,
+    checkpoints: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Study:
+    """Open a study that exists.
+
+    Args:
+        checkpoints: where this process finds them, when not where the study says.
+
+    Raises:
+        StudyNotFound: there is none of that name.
+        StorageError: it was made by StudySearchCV or by another program.
+    """
+    return Study(storage, name, checkpoints=checkpoints, say=say)
+
+
+def validate(spec: StudySpec) -> Problem:
+    """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
+
+    Raises:
+        SpecError: the sampler or the pruner refuses an option's value, or the problem returns
+            another metric.
+        ProblemError: the problem refuses its settings or a parameter.
+    """
+    make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
+    make_pruner(spec.pruner.name, spec.pruner.options)
+    problem = load_problem(spec)
+    returned = getattr(problem, "returns", None)
+    if returned not in (None, (spec.metric, spec.direction)):
+        metric, direction = returned
+        raise SpecError(
+            f"the problem {spec.problem!r} returns {metric!r}, to {direction}, got metric "
+            f'{spec.metric!r} and direction {spec.direction!r}; write metric = "{metric}" and '
+            f'direction = "{direction}"'
+        )
+    _check_params(problem, spec)
+    return problem
+
+
+def study_names(storage: Storage) -> list[str]:
+    """The studies in a storage that `open_study` opens, sorted."""
+    studies = storage.optuna.get_all_studies()
+    return sorted(study.study_name for study in studies if attributes.SPEC in study.user_attrs)
+
+
+def load_problem(spec: StudySpec) -> Problem:
+    """Import the problem and build it from the `[data]` table and the number of folds, if any.
+
+    Modules are looked for in the current directory too.
+
+    Raises:
+        ProblemError: it cannot be imported, does not cross-validate, or refuses its settings.
+    """
+    module_name, _, class_name = spec.problem.partition(":")
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ProblemError(
+            f"cannot import the problem {spec.problem!r}: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else ''}; is {module_name} installed, or "
+            "in the current directory?"
+        ) from error
+    kind = getattr(module, class_name, None)
+    if kind is None:
+        raise ProblemError(f"the problem {spec.problem!r}: {module_name} has no {class_name!r}")
+    if spec.folds is None:
+        with _own_code(spec.problem, "built"):
+            held_out: Problem = kind(spec.data)
+        return held_out
+    try:
+        inspect.signature(kind).bind(spec.data, folds=spec.folds)
+    except TypeError as error:
+        raise ProblemError(
+            f"the problem {spec.problem!r} does not cross-validate: it takes no argument folds; "
+            'leave mode = "cross-validation" out, or give it one (see search.problem.Problem)'
+        ) from error
+    with _own_code(spec.problem, "built"):
+        problem: Problem = kind(spec.data, folds=spec.folds)
+    return problem
+
+
+@contextmanager
+def _own_code(problem: str, asked: str) -> Iterator[None]:
+    """Turn an exception that a problem should not raise into one line; its traceback is a note."""
+    try:
+        yield
+    except SearchError:
+        raise
+    except Exception as error:
+        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        told = ProblemError(
+            f"the problem {problem!r} failed when it was {asked}: {said}; mend its code, the "
+            "traceback stands above"
+        )
+        told.add_note("".join(traceback.format_exception(error)).rstrip())
+        raise told from error
+
+
+def _check_params(problem: Problem, spec: StudySpec) -> None:
+    with _own_code(spec.problem, "asked to check parameters"):
+        for named in spec.named:
+            try:
+                problem.check({**spec.fixed, **named.params})
+            except SearchError as error:
+                raise ProblemError(f"trial {named.name!r}: {error}") from error
+        if spec.space.parameters:
+            for point in spec.space.probes(spec.fixed):
+                try:
+                    problem.check({**spec.fixed, **point})
+                except SearchError as error:
+                    raise ProblemError(f"the space allows what cannot be run: {error}") from error
+
+
+def default_checkpoints(name: str) -> str:
+    """Where a study's checkpoints lie unless told otherwise."""
+    return str(Path("runs") / name / "checkpoints")

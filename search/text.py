@@ -1,0 +1,54 @@
+"""Trials, parameters, counts and durations as text."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attributes
+
+__all__ = ["clock", "counted", "labelled", "show_params", "show_trial", "verdict"]
+
+
+def verdict(trial: FrozenTrial) -> str:
+    """How a trial ended, in a few words."""
+    reason = trial.user_attrs.get(attributes.REASON)
+    if trial.state is TrialState.COMPLETE:
+        return f"complete {trial.value:.4f}"
+    if reason is not None:
+        return str(reason)
+    if trial.state is TrialState.PRUNED and trial.intermediate_values:
+        last = max(trial.intermediate_values)
+        return f"pruned at step {last} with {trial.intermediate_values[last]:.4f}"
+    return trial.state.name.lower()
+
+
+def show_trial(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> str:
+    """A trial's name, where the study file gave it one, and its parameters, or those given."""
+    return labelled(trial.user_attrs.get(attributes.NAME), show_params(params or trial.params))
+
+
+def labelled(name: str | None, text: str) -> str:
+    """A text with the name of its trial in front, where the trial has one."""
+    return text if name is None else f"{name} {text}"
+
+
+def show_params(params: Mapping[str, Any]) -> str:
+    """Parameters on one line, floats to four significant digits."""
+    return " ".join(
+        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        for name, value in params.items()
+    )
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 trial", "1,000 trials"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def clock(seconds: float | None) -> str:
+    """Seconds as m:ss or h:mm:ss."""
+    whole = round(seconds or 0)
+    hours, rest = divmod(whole, 3600)
+    minutes, left = divmod(rest, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"

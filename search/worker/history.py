@@ -1,0 +1,86 @@
+"""What a worker keeps in mind of a study's finished trials; it looks at each of them once."""
+
+import heapq
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attributes
+from search.sampling.unsettled import Unsettled
+
+__all__ = ["History"]
+
+
+class History:
+    """The best complete trials, and which parameters were tried.
+
+    A finished trial never changes, so with thousands of them one more costs next to nothing.
+
+    Args:
+        direction: "maximize" or "minimize".
+        kept: how many of the best are told apart.
+    """
+
+    def __init__(self, direction: str, kept: int) -> None:
+        self._sign = -1.0 if direction == "maximize" else 1.0
+        self._kept = kept
+        self._unsettled = Unsettled()
+        self._seen: set[int] = set()
+        self._best: list[tuple[float, int, int]] = []  # signed value, number, lineage
+        self._fallen: list[int] = []
+        self._tried: dict[Hashable, list[tuple[int, int | None]]] = {}  # number, lineage
+
+    def add(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Take in those of all trials that have finished since; give back the unfinished ones."""
+        unfinished = []
+        complete = []
+        for trial in self._unsettled.of(trials):
+            if trial.number in self._seen:
+                continue
+            if not trial.state.is_finished():
+                unfinished.append(trial)
+                continue
+            self._seen.add(trial.number)
+            lineage = trial.user_attrs.get(
+                attributes.LINEAGE
+            )  # another program may add trials without
+            self._tried.setdefault(_key(trial.params), []).append((trial.number, lineage))
+            if trial.state is TrialState.COMPLETE and lineage is not None:
+                complete.append((self._sign * trial.values[0], trial.number, lineage))
+        if complete:
+            before = self.best
+            self._best = heapq.nsmallest(self._kept, [*self._best, *complete])
+            now = self.best
+            self._fallen += [lineage for lineage in before if lineage not in now]
+        return unfinished
+
+    @property
+    def best(self) -> list[int]:
+        """The lineages of the best complete trials, the best first."""
+        return [lineage for _, _, lineage in self._best]
+
+    def take_fallen(self) -> list[int]:
+        """The lineages that were among the best and are no longer, each told once."""
+        fallen, self._fallen = self._fallen, []
+        return fallen
+
+    def is_among_best(self, value: float) -> bool:
+        """Whether a value equals or beats one of the `kept` best known, or these are fewer."""
+        return len(self._best) < self._kept or self._sign * value <= self._best[-1][0]
+
+    def twin(
+        self, trials: Sequence[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int
+    ) -> int | None:
+        """The first of `trials` before `number` of the same parameters and another lineage."""
+        unfinished = self.add(trials)
+        found = [
+            (other.number, other.user_attrs.get(attributes.LINEAGE))
+            for other in unfinished
+            if other.params == params
+        ] + self._tried.get(_key(params), [])
+        return min((n for n, of in found if n < number and of != lineage), default=None)
+
+
+def _key(params: Mapping[str, Any]) -> Hashable:
+    return tuple(sorted(params.items()))

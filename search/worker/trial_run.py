@@ -1,0 +1,112 @@
+"""What a problem is handed for one trial: `TrialRun`, the worker's `Run`."""
+
+import math
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import optuna
+
+from search import attributes
+from search.problem import TrialPruned, TrialStopped
+from search.storage.checkpoint import CheckpointStore
+
+__all__ = ["TrialRun"]
+
+
+class TrialRun:
+    """One attempt at a trial, in front of the storage.
+
+    Args:
+        trial: Optuna's trial, RUNNING, with its parameters sampled.
+        lineage: the index under which the checkpoint is kept.
+        stop: set when the worker was asked to stop.
+        lost: set when the lease of this attempt is no longer ours.
+        timeout_seconds: of this attempt; None for no limit.
+        last_value: the metric at the last step of the attempt before; None without any.
+        batch: makes one transaction of the writes inside it.
+        prunable: whether the pruner is asked.
+        audited: whether the trial is marked and runs on when the pruner would end it.
+    """
+
+    def __init__(
+        self,
+        trial: optuna.Trial,
+        *,
+        params: Mapping[str, Any],
+        seed: int,
+        lineage: int,
+        checkpoints: CheckpointStore,
+        stop: threading.Event,
+        lost: threading.Event,
+        timeout_seconds: float | None,
+        last_value: float | None,
+        batch: Callable[[], AbstractContextManager[None]],
+        prunable: bool,
+        audited: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.params = params
+        self.seed = seed
+        self._trial = trial
+        self._lineage = lineage
+        self._checkpoints = checkpoints
+        self._stop = stop
+        self._lost = lost
+        self._clock = clock
+        self._batch = batch
+        self._prunable = prunable
+        self._audited = audited
+        self._deadline = math.inf if timeout_seconds is None else clock() + timeout_seconds
+        self.last_value = last_value
+        curves = trial.user_attrs.get(attributes.CURVES, {})
+        self._curves: dict[str, list[float | None]] = {k: list(v) for k, v in curves.items()}
+
+    @property
+    def timed_out(self) -> bool:
+        """Whether this attempt has used up its time."""
+        return self._clock() > self._deadline
+
+    @property
+    def should_stop(self) -> bool:
+        """See `search.problem.Run.should_stop`."""
+        return self._stop.is_set() or self._lost.is_set() or self.timed_out
+
+    def load_checkpoint(self) -> bytes | None:
+        """See `search.problem.Run.load_checkpoint`."""
+        expected = bool(self._curves.get("step"))
+        return self._checkpoints.load(self._lineage, expected=expected)
+
+    def save_checkpoint(self, data: bytes) -> None:
+        """See `search.problem.Run.save_checkpoint`."""
+        if not self._lost.is_set():
+            self._checkpoints.save(self._lineage, data)
+
+    def report(self, step: int, value: float, **curves: float) -> None:
+        """See `search.problem.Run.report`."""
+        steps = self._curves.setdefault("step", [])
+        if step not in steps:
+            self._append(step, curves)
+            with self._batch():
+                self._trial.set_user_attr(attributes.CURVES, self._curves)
+                self._trial.report(value, step)
+            self.last_value = value
+            if self._prunable and self._trial.should_prune():
+                if not self._audited or math.isnan(value):  # of NaN the pruner cannot be wrong
+                    raise TrialPruned
+                self._prunable = False
+                mark = {"trial": self._trial.number, "step": step, "value": value}
+                self._trial.set_user_attr(attributes.AUDIT, mark)
+        if self.should_stop:
+            raise TrialStopped
+
+    def _append(self, step: int, curves: Mapping[str, float]) -> None:
+        """Add one step; JSON has no NaN, so a value that is none becomes null."""
+        steps = self._curves["step"]
+        for name in (self._curves.keys() | curves.keys()) - {"step"}:
+            column = self._curves.setdefault(name, [None] * len(steps))
+            number = curves.get(name, math.nan)
+            column.append(number if math.isfinite(number) else None)
+        steps.append(step)

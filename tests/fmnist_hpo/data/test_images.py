@@ -1,0 +1,225 @@
+"""Image files in: real clothes, saved in every kind of file, come back as the data set has them."""
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image
+
+from fmnist_hpo.data import load_training
+from fmnist_hpo.data.images import read_images
+from fmnist_hpo.errors import InputError
+
+SIZE = (28, 28)
+
+
+@pytest.fixture(scope="module")
+def clothes(fashion_dir: Path) -> NDArray[np.uint8]:
+    """(50, 28, 28): the first of the real training images."""
+    return np.array(load_training(fashion_dir).images[:50])
+
+
+def idx(images: NDArray[np.uint8]) -> bytes:
+    return struct.pack(f">4B{images.ndim}I", 0, 0, 8, images.ndim, *images.shape) + images.tobytes()
+
+
+def test_a_png_of_28x28_is_taken_as_it_is(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    paths = [tmp_path / f"{index}.png" for index in range(len(clothes))]
+    for path, image in zip(paths, clothes, strict=True):
+        Image.fromarray(image).save(path)
+    images = read_images(paths, SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes)
+    assert images.names == tuple(map(str, paths))
+    assert images.preprocessing == "Preprocessing: none needed."
+
+
+def test_a_light_background_is_inverted(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    Image.fromarray(255 - clothes[0]).save(tmp_path / "shop.png")
+    images = read_images([tmp_path / "shop.png"], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes[:1])
+    assert "inverted where the background was light" in images.preprocessing
+
+
+def test_few_of_the_real_images_would_be_taken_for_light(fashion_dir: Path) -> None:
+    """The rule that decides on inversion, against the data set, whose background is black."""
+    images = load_training(fashion_dir).images
+    edges = np.concatenate([images[:, 0], images[:, -1], images[:, :, 0], images[:, :, -1]], axis=1)
+    assert np.mean(np.median(edges, axis=1) > 127) < 0.01
+
+
+def test_colours_become_grey(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    colours = np.stack([clothes[0], clothes[1], clothes[2]], axis=-1)
+    Image.fromarray(colours).save(tmp_path / "colour.png")
+    images = read_images([tmp_path / "colour.png"], SIZE)
+    luma = colours @ np.array([0.299, 0.587, 0.114])
+    assert np.abs(images.pixels[0] - luma).max() <= 1
+    assert "colours made grey (ITU-R 601 luma)" in images.preprocessing
+
+
+def test_what_is_transparent_is_background(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    """A dark thing cut out, as shops have it, comes out light on black."""
+    alpha = np.where(clothes[0] > 0, 255, 0).astype(np.uint8)
+    dark = 255 - clothes[0]
+    Image.fromarray(np.stack([dark, dark, dark, alpha], axis=-1)).save(tmp_path / "cut-out.png")
+    images = read_images([tmp_path / "cut-out.png"], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes[:1])
+
+
+def test_16_bits_become_8(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    Image.fromarray(clothes[0].astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    images = read_images([tmp_path / "deep.png"], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes[:1])
+    assert "16 bits made 8" in images.preprocessing
+
+
+def test_a_large_jpeg_is_scaled(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    large = Image.fromarray(clothes[0]).resize((280, 280), Image.Resampling.NEAREST)
+    large.save(tmp_path / "large.jpg", quality=95)
+    images = read_images([tmp_path / "large.jpg"], SIZE)
+    assert np.abs(images.pixels[0].astype(int) - clothes[0]).mean() < 4
+    assert "scaled to fit 28x28 (Lanczos, aspect kept, centred on black)" in images.preprocessing
+
+
+def test_a_tall_picture_keeps_its_aspect(tmp_path: Path) -> None:
+    tall = np.zeros((560, 140), np.uint8)
+    tall[:, 20:120] = 200
+    Image.fromarray(tall).save(tmp_path / "tall.png")
+    pixels = read_images([tmp_path / "tall.png"], SIZE).pixels[0]
+    columns = np.flatnonzero(pixels.any(axis=0))
+    assert pixels.any(axis=1).all()
+    assert columns[0] >= 10
+    assert columns[-1] <= 17  # 140 x 28 / 560 = 7 columns in the middle
+
+
+def test_a_turned_photograph_is_put_upright(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3  # orientation: upside down
+    Image.fromarray(clothes[0]).save(tmp_path / "turned.png", exif=exif)
+    pixels = read_images([tmp_path / "turned.png"], SIZE).pixels[0]
+    np.testing.assert_array_equal(pixels, clothes[0, ::-1, ::-1])
+
+
+def test_a_photograph_with_a_damaged_exif_is_one_line(
+    clothes: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E], exif[0x829A] = 6, "hello", 1.5  # orientation, title, exposure
+    path = tmp_path / "turned.jpg"
+    Image.fromarray(clothes[0]).save(path, exif=exif)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"Exif") + 17] = 0  # the title has another tag, whose values are numbers
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="a damaged picture.*; name another file"):
+        read_images([path], SIZE)
+
+
+@pytest.mark.parametrize("name", ["images-idx3-ubyte", "images-idx3-ubyte.gz"])
+def test_idx_files(clothes: NDArray[np.uint8], tmp_path: Path, name: str) -> None:
+    data = idx(clothes)
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    images = read_images([tmp_path / name], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes)
+    assert images.names[7] == f"{tmp_path / name}[7]"
+    assert images.preprocessing == "Preprocessing: none needed."
+
+
+def test_arrays_of_every_shape_and_type(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    for array in (
+        clothes,
+        clothes[:, None],
+        clothes[..., None],
+        clothes.astype(np.int64),
+        clothes.astype(np.float64),
+        clothes / np.float32(255),
+    ):
+        np.save(path, array)
+        np.testing.assert_array_equal(read_images([path], SIZE).pixels, clothes)
+    np.save(path, clothes[0])
+    assert read_images([path], SIZE).names == (str(path),)
+
+
+def test_a_last_axis_of_one_is_the_channel(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, clothes[0][..., None])
+    images = read_images([path], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes[:1])
+    assert images.names == (str(path),)
+    np.save(path, clothes[0][..., None])
+    assert read_images([path], (28, 1)).pixels.shape == (28, 28, 1)  # 28 images of the right size
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_in_an_array_are_refused(tmp_path: Path, channels: int) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.zeros((28, 28, channels), np.uint8))
+    with pytest.raises(InputError, match="colours it seems.*; save it as PNG"):
+        read_images([path], SIZE)
+    assert read_images([path], (28, channels)).pixels.shape == (28, 28, channels)
+
+
+def test_files_of_several_kinds_together(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", 255 - clothes[:2])
+    Image.fromarray(clothes[2]).save(tmp_path / "b.png")
+    images = read_images([tmp_path / "a.npy", tmp_path / "b.png"], SIZE)
+    np.testing.assert_array_equal(images.pixels, clothes[:3])
+
+
+def png(width: int, height: int) -> bytes:
+    """A PNG that claims a size and holds no pixels."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        crc = zlib.crc32(kind + body)
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", crc)
+
+    header = chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("height", [1_000, 100_000])
+def test_a_decompression_bomb_is_not_decoded(tmp_path: Path, height: int) -> None:
+    (tmp_path / "bomb.png").write_bytes(png(100_000, height))
+    with pytest.raises(InputError, match="more than 89,478,485 pixels"):
+        read_images([tmp_path / "bomb.png"], SIZE)
+
+
+def test_what_is_no_image_is_one_line(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
+    Image.fromarray(clothes[0]).save(tmp_path / "good.png")
+    good = (tmp_path / "good.png").read_bytes()
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.save(tmp_path / "flat.npy", np.zeros(784))
+    np.save(tmp_path / "words.npy", np.array([["a", "b"]]))
+    np.save(tmp_path / "nan.npy", np.full((28, 28), np.nan))
+    np.save(tmp_path / "normal.npy", np.full((28, 28), -1.0))
+    np.save(tmp_path / "none.npy", np.zeros((0, 28, 28)))
+    broken = {
+        "text.png": b"not an image",
+        "empty.png": b"",
+        "cut.png": good[: len(good) // 2],
+        "cut.npy": b"\x93NUMPY\x01",
+        "cut.gz": gzip.compress(idx(clothes))[:-20],
+        "short-idx3-ubyte": idx(clothes)[:-1],
+        "labels-idx1-ubyte": idx(np.zeros(5, np.uint8)),
+        "hollow.png": png(28, 28),
+        "gif.png": b"GIF89a" + bytes(30),
+    }
+    for name, data in broken.items():
+        (tmp_path / name).write_bytes(data)
+    for index, shape in enumerate(["(2,", "(10**9,)", f"({10**14}, 10)", f"({10**22}, 10)"]):
+        header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}\n".encode()
+        start = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little")
+        (tmp_path / f"header-{index}.npy").write_bytes(start + header)
+    bad = [path for path in tmp_path.iterdir() if path.name != "good.png"]
+    for path in [*bad, tmp_path / "absent.png", tmp_path]:
+        with pytest.raises(InputError) as caught:
+            read_images([tmp_path / "good.png", path], SIZE)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert str(path) in message
+        assert ";" in message  # and a remedy
+    with pytest.raises(InputError, match="need at least one image, got none"):
+        read_images([], SIZE)

@@ -1,0 +1,79 @@
+"""Whole-batch augmentation against one image at a time in numpy, on real images."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fmnist_hpo.data import load_training
+from fmnist_hpo.networks.augmentation import ERASED_SHARE, augment, erase, flip, shift
+from fmnist_hpo.networks.config import TrainingConfig
+
+
+@pytest.fixture(scope="module")
+def images(fashion_dir: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(load_training(fashion_dir).images[:2000]))
+
+
+def test_flip(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    flipped = 0
+    for before, after in zip(images.numpy(), flip(images).numpy(), strict=True):
+        mirrored = np.array_equal(after, before[:, ::-1])
+        assert mirrored or np.array_equal(after, before)
+        flipped += mirrored
+    assert 850 < flipped < 1150  # six standard deviations around a half
+
+
+def moved(image: np.ndarray, down: int, right: int) -> np.ndarray:  # type: ignore[type-arg]
+    result = np.zeros_like(image)
+    for row in range(28):
+        for column in range(28):
+            if 0 <= row - down < 28 and 0 <= column - right < 28:
+                result[row, column] = image[row - down, column - right]
+    return result
+
+
+def test_shift(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    offsets = [(down, right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
+    seen = set()
+    for before, after in zip(images[:300].numpy(), shift(images[:300], 1).numpy(), strict=True):
+        matching = [o for o in offsets if np.array_equal(after, moved(before, *o))]
+        assert matching
+        seen.update(matching[:1])
+    assert seen == set(offsets)
+
+
+def test_erase(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    lit = images.clamp(min=1)
+    erased = erase(lit, 0.3)
+    changed = 0
+    for before, after in zip(lit.numpy(), erased.numpy(), strict=True):
+        rows, columns = np.nonzero(after == 0)
+        if not len(rows):
+            assert np.array_equal(after, before)
+            continue
+        changed += 1
+        box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        expected = before.copy()
+        expected[box] = 0
+        assert np.array_equal(after, expected)  # one rectangle and nothing else
+        height, width = after[box].shape
+        assert abs(height - width) <= 1  # a square, on the grid of pixels
+        low, high = (int(np.sqrt(share * 784)) for share in ERASED_SHARE)
+        assert low <= height <= high + 1
+    assert 480 < changed < 720  # six standard deviations around 600
+
+
+def test_augment_does_what_is_configured(images: torch.Tensor) -> None:
+    assert augment(images, TrainingConfig()) is images
+    torch.manual_seed(0)
+    config = TrainingConfig(flip=True, shift=2, erase=0.5)
+    result = augment(images, config)
+    assert result.shape == images.shape
+    assert result.dtype is torch.uint8
+    torch.manual_seed(0)
+    assert torch.equal(result, erase(shift(flip(images), 2), 0.5))

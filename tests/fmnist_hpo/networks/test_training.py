@@ -1,0 +1,340 @@
+"""The loop against a plain one, and itself: the same numbers however often it is interrupted."""
+
+import dataclasses
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from torch.nn import functional as F
+
+from fmnist_hpo.data import Split, TrainingData, load_training, split
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.networks import training
+from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig, parse
+from fmnist_hpo.networks.models import build
+
+ANN: dict[str, Any] = {
+    "family": "ann",
+    "hidden_units": 32,
+    "batch_norm": True,
+    "dropout": 0.3,
+    "epochs": 3,
+    "schedule": "one-cycle",
+}
+CNN: dict[str, Any] = {
+    "family": "cnn",
+    "channels": 8,
+    "dropout": 0.2,
+    "dense_units": 16,
+    "epochs": 3,
+    "flip": True,
+    "shift": 2,
+    "erase": 0.5,
+    "optimizer": "sgd",
+    "label_smoothing": 0.1,
+    "normalization": "standard",
+}
+CNN_ADAM = CNN | {"optimizer": "adamw", "weight_decay": 0.01, "batch_norm": True}
+BATCHES = 12  # an epoch: 800 images to train on, 64 a batch
+
+
+def part_of(data: TrainingData, n: int) -> tuple[TrainingData, Split]:
+    small = dataclasses.replace(data, images=data.images[:n], labels=data.labels[:n])
+    return small, split(small)
+
+
+@pytest.fixture(scope="module")
+def small(fashion_dir: Path) -> tuple[TrainingData, Split]:
+    """1,000 real images."""
+    return part_of(load_training(fashion_dir), 1000)
+
+
+def curve(history: tuple[training.EpochMetrics, ...]) -> list[tuple[float | None, ...]]:
+    return [(m.train_loss, m.train_accuracy, m.val_loss, m.val_accuracy) for m in history]
+
+
+class StopAfter:
+    """Asks to stop after so many batches."""
+
+    def __init__(self, batches: int) -> None:
+        self.left = batches
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left == 0
+
+
+def interrupted(params: dict[str, Any], small: tuple[TrainingData, Split], batches: int) -> bytes:
+    with pytest.raises(training.Interrupted) as caught:
+        training.train(*parse(params), *small, seed=5, should_stop=StopAfter(batches))
+    return caught.value.checkpoint
+
+
+def assert_same(one: training.TrainResult, other: training.TrainResult) -> None:
+    assert curve(one.history) == curve(other.history)
+    assert one.weights.keys() == other.weights.keys()
+    for name, tensor in one.weights.items():
+        assert torch.equal(tensor, other.weights[name]), name
+
+
+@pytest.mark.parametrize("params", [ANN, CNN, CNN_ADAM], ids=["ann", "cnn-sgd", "cnn-adamw"])
+@pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
+def test_resumed_after_any_batch(
+    params: dict[str, Any], small: tuple[TrainingData, Split], batches: int
+) -> None:
+    whole = training.train(*parse(params), *small, seed=5)
+    checkpoint = interrupted(params, small, batches)
+    assert curve(training.history(checkpoint)) == curve(whole.history)[: (batches - 1) // BATCHES]
+    epochs: list[int] = []
+    resumed = training.train(
+        *parse(params),
+        *small,
+        seed=5,
+        resume=checkpoint,
+        on_epoch=lambda epoch, metrics, save: epochs.append(epoch),
+    )
+    assert_same(whole, resumed)
+    assert epochs == list(range((batches - 1) // BATCHES + 1, 4))
+
+
+def test_resumed_in_another_process(
+    small: tuple[TrainingData, Split], fashion_dir: Path, tmp_path: Path
+) -> None:
+    whole = training.train(*parse(CNN_ADAM), *small, seed=5)
+    (tmp_path / "in").write_bytes(interrupted(CNN_ADAM, small, BATCHES + 5))
+    code = f"""
+import dataclasses, pathlib, torch
+from fmnist_hpo import training
+from fmnist_hpo.networks.config import parse
+from fmnist_hpo.data import load_training, split
+torch.set_num_threads({torch.get_num_threads()})
+data = load_training(pathlib.Path({str(fashion_dir)!r}))
+data = dataclasses.replace(data, images=data.images[:1000], labels=data.labels[:1000])
+resume = pathlib.Path("in").read_bytes()
+result = training.train(*parse({CNN_ADAM!r}), data, split(data), seed=5, resume=resume)
+pathlib.Path("out").write_bytes(result.checkpoint)
+"""
+    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
+    out = (tmp_path / "out").read_bytes()
+    assert curve(training.history(out)) == curve(whole.history)
+    for name, tensor in training.weights(out).items():
+        assert torch.equal(tensor, whole.weights[name]), name
+
+
+def test_checkpoints_of_epochs_resume_and_are_no_pickle(small: tuple[TrainingData, Split]) -> None:
+    checkpoints: list[bytes] = []
+    whole = training.train(
+        *parse(ANN),
+        *small,
+        seed=5,
+        on_epoch=lambda epoch, metrics, save: checkpoints.append(save()),
+    )
+    for epoch, checkpoint in enumerate(checkpoints, start=1):
+        assert curve(training.history(checkpoint)) == curve(whole.history)[:epoch]
+        assert_same(whole, training.train(*parse(ANN), *small, seed=5, resume=checkpoint))
+        assert safetensors.torch.load(checkpoint)  # reads nothing else
+    assert all(
+        torch.equal(tensor, whole.weights[name])
+        for name, tensor in training.weights(checkpoints[-1]).items()
+    )
+
+
+def test_the_seed_decides_and_the_callers_generator_is_left_alone(
+    small: tuple[TrainingData, Split],
+) -> None:
+    params = CNN | {"epochs": 1}
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    first = training.train(*parse(params), *small, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(2)
+    assert_same(first, training.train(*parse(params), *small, seed=1))
+    other = training.train(*parse(params), *small, seed=2)
+    assert curve(first.history) != curve(other.history)
+
+
+def plain_loop(
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    data: TrainingData,
+    part: Split,
+    seed: int,
+) -> list[tuple[float, float, float, float]]:
+    """Case 4's loop: float32, contiguous tensors, unfused optimiser, a sync after every batch."""
+    torch.manual_seed(seed)
+    network = build(network_config)
+    rate, parameters = config.learning_rate, network.parameters()
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=rate, foreach=False)
+    if config.optimizer == "sgd":
+        optimizer = torch.optim.SGD(network.parameters(), lr=rate, momentum=0.9, foreach=False)
+    images = torch.from_numpy(data.images / np.float32(127.5) - np.float32(1)).unsqueeze(1)
+    labels = torch.from_numpy(data.labels)
+    rows = []
+    for epoch in range(config.epochs):
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = part.train[torch.randperm(len(part.train), generator=generator).numpy()]
+        losses, hits = [], 0
+        network.train()
+        for start in range(0, len(order) - config.batch_size + 1, config.batch_size):
+            batch = torch.from_numpy(order[start : start + config.batch_size])
+            logits = network(images[batch])
+            loss = F.cross_entropy(logits, labels[batch])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            losses.append(loss.item())
+            hits += int((logits.argmax(1) == labels[batch]).sum())
+        network.eval()
+        with torch.no_grad():
+            logits = network(images[part.validation])
+            held_out = labels[part.validation]
+            val_loss = F.cross_entropy(logits.double(), held_out).item()
+            val_accuracy = float((logits.argmax(1) == held_out).double().mean())
+        train_accuracy = hits / (len(losses) * config.batch_size)
+        rows.append((sum(losses) / len(losses), train_accuracy, val_loss, val_accuracy))
+    return rows
+
+
+# Adam's first steps have the size of the rate whatever the gradient's, so that it turns a rounding
+# error in a small gradient into a step; SGD does not, and can be compared closely.
+@pytest.mark.parametrize(
+    ("params", "tolerance"),
+    [
+        ({"family": "ann", "hidden_units": 64, "batch_norm": True}, 1e-2),
+        ({"family": "ann", "hidden_units": 64, "batch_norm": True, "optimizer": "sgd"}, 1e-3),
+        ({"family": "cnn", "channels": 8, "dense_units": 16}, 1e-2),
+        ({"family": "cnn", "channels": 8, "batch_norm": True, "optimizer": "sgd"}, 1e-3),
+    ],
+    ids=["ann-adam", "ann-sgd", "cnn-adam", "cnn-sgd"],
+)
+def test_equal_to_a_plain_float32_loop(
+    fashion_dir: Path, params: dict[str, Any], tolerance: float
+) -> None:
+    data, part = part_of(load_training(fashion_dir), 3000)
+    network, config = parse(params | {"epochs": 2, "precision": "fp32"})
+    ours = curve(training.train(network, config, data, part, seed=3).history)
+    expected = plain_loop(network, config, data, part, 3)
+    for row, (train_loss, train_accuracy, val_loss, val_accuracy) in zip(
+        ours, expected, strict=True
+    ):
+        assert row[0] == pytest.approx(train_loss, rel=tolerance)
+        assert row[1] == pytest.approx(train_accuracy, abs=1e-2)
+        assert row[2] == pytest.approx(val_loss, rel=tolerance)
+        assert row[3] == pytest.approx(val_accuracy, abs=1e-2)
+
+
+def test_bf16_learns_like_fp32(fashion_dir: Path) -> None:
+    data, part = part_of(load_training(fashion_dir), 5000)
+    params = {"family": "cnn", "channels": 16, "epochs": 2}
+    losses = [
+        training.train(*parse(params | {"precision": precision}), data, part, seed=0).history[-1]
+        for precision in ("fp32", "bf16")
+    ]
+    assert losses[0] != losses[1]
+    assert losses[1].train_loss == pytest.approx(losses[0].train_loss, rel=0.03)
+
+
+def test_memorises_a_few_images(fashion_dir: Path) -> None:
+    data, _ = part_of(load_training(fashion_dir), 100)
+    everything = split(data, validation_fraction=0.0)
+    params = {"family": "ann", "epochs": 60, "batch_size": 20, "normalization": "standard"}
+    result = training.train(*parse(params), data, everything, seed=0)
+    last = result.history[-1]
+    assert last.train_accuracy == 1.0
+    assert last.train_loss < 0.05
+    assert last.val_loss is None
+    assert last.val_accuracy is None
+    assert math.isnan(result.val_accuracy)
+
+
+@pytest.mark.parametrize("family", ["ann", "cnn"])
+def test_an_absurd_rate_diverges(small: tuple[TrainingData, Split], family: str) -> None:
+    params = {"family": family, "optimizer": "sgd", "learning_rate": 1000.0}
+    with pytest.raises(training.Diverged, match="loss of epoch 1 is (nan|inf)"):
+        training.train(*parse(params), *small, seed=0)
+
+
+def test_exceptions_of_the_caller_pass(small: tuple[TrainingData, Split]) -> None:
+    class Pruned(Exception):
+        pass
+
+    def prune(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:
+        raise Pruned(epoch)
+
+    with pytest.raises(Pruned, match="1"):
+        training.train(*parse(ANN), *small, seed=0, on_epoch=prune)
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_units": 33}, {"learning_rate": 0.01}, {"epochs": 4}, {"seed": 6}]
+)
+def test_a_checkpoint_of_another_run(
+    small: tuple[TrainingData, Split], change: dict[str, Any]
+) -> None:
+    checkpoint = interrupted(ANN, small, 1)
+    seed = change.pop("seed", 5)
+    with pytest.raises(InputError, match="its own run only"):
+        training.train(*parse(ANN | change), *small, seed=seed, resume=checkpoint)
+
+
+def test_nothing_to_train_on(small: tuple[TrainingData, Split]) -> None:
+    one = dataclasses.replace(small[1], train=small[1].train[:1])
+    with pytest.raises(InputError, match="at least 2 images"):
+        training.train(*parse(ANN), small[0], one, seed=0)
+
+
+def test_a_batch_larger_than_the_data(small: tuple[TrainingData, Split]) -> None:
+    result = training.train(*parse(ANN | {"batch_size": 4096, "epochs": 1}), *small, seed=0)
+    assert math.isfinite(result.history[0].train_loss)
+
+
+def test_out_of_memory_is_one_line(fashion_dir: Path) -> None:
+    """In a process whose address space ends soon after torch's import."""
+    code = f"""
+import dataclasses, pathlib, resource, torch
+from fmnist_hpo import training
+from fmnist_hpo.networks.config import parse
+from fmnist_hpo.data import load_training, split
+data = load_training(pathlib.Path({str(fashion_dir)!r}))
+part = split(data)
+pages = int(pathlib.Path("/proc/self/statm").read_text().split()[0])
+limit = pages * resource.getpagesize() + 600 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+params = dict(family="ann", layers=3, hidden_units=16384, epochs=1, precision="fp32")
+try:
+    training.train(*parse(params), data, part, seed=0)
+except MemoryError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.count("\n") == 1, done.stdout
+    assert "smaller batch_size or a smaller network" in done.stdout
+
+
+def test_memory_of_a_worker(fashion_dir: Path) -> None:
+    """Peak above torch's import: at most 350 MB."""
+    code = f"""
+import dataclasses, pathlib, resource, torch
+imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+from fmnist_hpo import training
+from fmnist_hpo.networks.config import parse
+from fmnist_hpo.data import load_training, split
+torch.set_num_threads(1)
+data = load_training(pathlib.Path({str(fashion_dir)!r}))
+part = split(data)
+params = dict(family="cnn", dense_dropout=0.5, batch_size=256, normalization="standard", epochs=1)
+network, config = parse(params)
+part = dataclasses.replace(part, train=part.train[:256 * 20])
+training.train(network, config, data, part, seed=0)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - imported) / 1000)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 350

@@ -1,0 +1,68 @@
+"""Where an exported model says that it comes from, and what `data verify` leaves undone."""
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import sqlalchemy as sa
+from toy import toy_spec
+
+import search
+from fmnist_hpo import cli, data
+from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.results import winner
+
+
+def test_the_commit_of_a_checkout_that_merely_lies_around_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def git(*args: str) -> str:
+        who = ("-c", "user.name=t", "-c", "user.email=t@t.invalid")
+        done = subprocess.run(
+            ["git", "-C", str(tmp_path), *who, *args], check=True, capture_output=True, text=True
+        )
+        return done.stdout.strip()
+
+    git("init", "-q")
+    installed, file = tmp_path / "site-packages", tmp_path / "winner.py"
+    installed.mkdir()
+    for place in (file, installed / "winner.py"):
+        place.touch()
+    git("add", "winner.py")
+    git("commit", "-qm", "theirs")
+    monkeypatch.setattr(winner, "__file__", str(installed / "winner.py"))
+    assert winner._git_commit() is None
+    monkeypatch.setattr(winner, "__file__", str(file))
+    assert winner._git_commit() == git("rev-parse", "HEAD")
+
+
+def test_a_bundle_of_another_study_is_refused_without_the_password_of_the_storage(
+    postgres_url: str,
+) -> None:
+    url = sa.make_url(postgres_url).set(password="hushhush")
+    study = search.create(toy_spec(), storage=url.render_as_string(hide_password=False))
+    bundle = Bundle(path=Path("elsewhere"), files={"provenance.json": b"{}"})
+    with pytest.raises(InputError, match="is not of the study 'toy' in") as caught:
+        winner.measure(study, bundle, again=False)
+    study.storage.close()
+    assert "hushhush" not in str(caught.value)
+
+
+def test_verify_fetches_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(data, "look", lambda: None)
+    monkeypatch.setattr(data, "find", lambda: pytest.fail("it would have downloaded"))
+    assert cli.main(["data", "verify"]) == 2
+    assert "fetch it with `data fetch`" in capsys.readouterr().err
+
+
+def test_a_refused_bundle_is_told_without_the_storages_password(exported: Bundle) -> None:
+    shown = SimpleNamespace(url="postgresql://u:***@h/d", address="postgresql://u:secret@h/d")
+    study = SimpleNamespace(name="small", uid="another", storage=shown)
+    with pytest.raises(InputError) as caught:
+        winner.measure(study, exported, again=False)  # type: ignore[arg-type]
+    assert "u:***@h" in str(caught.value)
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,105 @@
+"""What a terminal shows of a study."""
+
+import contextlib
+import io
+import threading
+
+from optuna.trial import TrialState
+from rich.console import Console
+from toy import Toy
+
+from search.cli.progress import Redrawn, _LiveProgress, make_status
+from search.cli.tables import print_best, print_trials
+from search.worker.worker import work
+
+NAMED = """
+[[trials]]
+name = "the first"
+params = { x = 0.25 }
+"""
+
+
+def shown(what, width=80):
+    """The lines of something drawn, as a terminal of that width gets them."""
+    console = Console(width=width, height=40, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(what)
+    return capture.get().splitlines()
+
+
+class Looking(Toy):
+    """Looks at its own study while a trial of it runs."""
+
+    look = staticmethod(lambda: None)
+
+    def run(self, run):
+        value = super().run(run)
+        self.look()
+        return value
+
+
+def test_names_of_trials_are_shown_beside_their_parameters(make_study, capsys):
+    study = make_study("test_display:Looking", trials=1, space="", extra=NAMED)
+    seen = []
+
+    def look():
+        seen.append(study.status())
+        print_trials(study)
+
+    study.problem.look = look
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    (running,) = seen
+    assert "the first x=0.25" in shown(make_status(running))[-1]
+    assert running.state == "1 running"
+    row = capsys.readouterr().out.splitlines()[1].split()
+    assert row == ["0", "running", "4", "the", "first", "x=0.25"]  # no time, as it has not ended
+    ended = study.status()
+    assert ended.state == "finished"
+    assert any("trial 0  the first x=0.25" in line for line in shown(make_status(ended)))
+    print_best(study, as_json=False)
+    assert capsys.readouterr().out.startswith("trial 0 (the first): value 0.")
+
+
+def test_what_is_redrawn_leaves_room_for_what_ctrl_c_writes(make_study):
+    long = NAMED.replace("the first", "a long name " * 6)
+    study = make_study("test_display:Looking", trials=1, space="", extra=long)
+    seen = []
+    study.problem.look = lambda: seen.append(study.status())
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    assert max(map(len, shown(make_status(seen[0])))) == 80
+    assert max(map(len, shown(Redrawn(make_status(seen[0]))))) == 76
+
+
+def test_the_live_table_says_that_workers_start(make_study):
+    study = make_study(trials=1)
+    before = study.status()
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    for status, said in ((before, True), (study.status(), False)):
+        terminal = io.StringIO()
+        with _LiveProgress(Console(file=terminal, force_terminal=True)) as progress:
+            progress.update(status)
+        assert ("the workers are starting" in terminal.getvalue()) is said
+
+
+def test_what_ended_stays_above_the_live_table(make_study):
+    study = make_study(trials=2)
+    before = study.status()
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    terminal = io.StringIO()
+    with _LiveProgress(Console(file=terminal, force_terminal=True)) as progress:
+        progress.update(before)
+        progress.update(study.status())
+        progress.update(study.status())
+    for trial in study.trials:
+        assert terminal.getvalue().count(f"trial {trial.number} complete {trial.value:.4f}") == 1
+
+
+def test_the_state_of_a_study_in_a_word(make_study):
+    study = make_study(
+        "toy:Failing", trials=20, space='how = { choice = ["error"] }\nx = { float = [0, 1] }'
+    )
+    assert study.status().state == "nobody at work"
+    with contextlib.suppress(Exception):
+        work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    assert study.status().state == "halted"
+    assert {trial.state for trial in study.trials} == {TrialState.FAIL}

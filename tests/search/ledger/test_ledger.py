@@ -1,0 +1,360 @@
+from collections.abc import Iterator
+
+import optuna
+import pytest
+from ledger_clock import MAXIMIZE, TIMING, HandClock, pass_time, states
+from optuna.trial import TrialState
+
+from search import attributes
+from search.attributes import Reason
+from search.errors import StorageError, StudyNotFound
+from search.ledger import Claim, Counts, Fenced, Ledger, Timing
+from search.ledger.attempt import Fresh
+from search.storage import Storage, open_storage
+
+COMPLETE, PRUNED, FAIL, RUNNING = (
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAIL,
+    TrialState.RUNNING,
+)
+
+
+@pytest.fixture
+def storage(storage_url: str) -> Iterator[Storage]:
+    opened = open_storage(storage_url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+def ledger(storage: Storage, clock: HandClock) -> Ledger:
+    return Ledger.create(
+        storage,
+        "s",
+        directions=MAXIMIZE,
+        lineages=3,
+        user_attrs={"spec": "text"},
+        system_attrs={"a": 1},
+        timing=TIMING,
+        clock=clock,
+        max_retries=2,
+    )
+
+
+def must(claim: Claim | None) -> Claim:
+    assert claim is not None
+    return claim
+
+
+def trial_of(storage: Storage, ledger: Ledger, claim: Claim) -> optuna.Trial:
+    study = optuna.load_study(
+        study_name="s", storage=storage.optuna, sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+    assert study._study_id == ledger.study_id
+    return optuna.Trial(study, claim.trial._trial_id)
+
+
+def test_create_and_open(storage: Storage, ledger: Ledger) -> None:
+    again = Ledger.open(storage, "s")
+    assert (again.uid, again.study_id) == (ledger.uid, ledger.study_id)
+    study = optuna.load_study(study_name="s", storage=storage.optuna)
+    assert study.user_attrs == {"spec": "text", "search:uid": ledger.uid}
+    assert storage.optuna.get_study_system_attrs(study._study_id) == {"a": 1}
+    assert study.directions == MAXIMIZE
+    assert ledger.counts() == Counts(total=3, done=0, running=0, free=3, losses=0)
+    with pytest.raises(optuna.exceptions.DuplicatedStudyError):
+        Ledger.create(storage, "s", directions=MAXIMIZE, lineages=3)
+    assert ledger.counts().total == 3
+
+
+def test_open_refuses(storage: Storage, ledger: Ledger) -> None:
+    optuna.create_study(storage=storage.optuna, study_name="foreign")
+    with pytest.raises(StudyNotFound, match="no study named 't'"):
+        Ledger.open(storage, "t")
+    with pytest.raises(StorageError, match="made by another program"):
+        Ledger.open(storage, "foreign")
+
+
+def test_exactly_n_lineages(storage: Storage, ledger: Ledger) -> None:
+    ends = [(COMPLETE, 1.0, None), (PRUNED, 0.5, Reason.DIVERGED), (FAIL, None, Reason.ERROR)]
+    for lineage, (state, value, reason) in enumerate(ends):
+        claim = must(ledger.claim("w"))
+        assert claim.lease.lineage == claim.trial.number == lineage
+        assert claim.previous is None
+        assert ledger.counts() == Counts(
+            total=3, done=lineage, running=1, free=2 - lineage, losses=0
+        )
+        ledger.end(claim, state, value, reason=reason, attrs={"error": "x"} if reason else {})
+    assert ledger.claim("w") is None
+    assert ledger.counts() == Counts(total=3, done=3, running=0, free=0, losses=0)
+    assert states(storage, ledger) == [
+        (COMPLETE, 0, None, None),
+        (PRUNED, 1, "diverged", None),
+        (FAIL, 2, "error", None),
+    ]
+    trials = storage.optuna.get_all_trials(ledger.study_id)
+    assert [t.value for t in trials] == [1.0, 0.5, None]
+    assert all(t.datetime_start and t.datetime_complete for t in trials)
+    assert [t.system_attrs[attributes.LEASE] for t in trials] == [[0, 1], [1, 1], [2, 1]]
+
+
+def test_fresh_parameters_are_what_suggest_returns(storage: Storage, ledger: Ledger) -> None:
+    given = [Fresh(params={"x": 0.25, "kind": "a"}, user_attrs={"name": "first"}), Fresh()]
+    first = must(ledger.claim("v", given.__getitem__))
+    second = must(ledger.claim("w", given.__getitem__))
+    trial = trial_of(storage, ledger, first)
+    assert trial.suggest_float("x", 0, 1) == 0.25
+    assert trial.suggest_categorical("kind", ["b", "a"]) == "a"
+    assert trial.user_attrs["name"] == "first"
+    assert trial_of(storage, ledger, second).suggest_float("x", 0, 1) != 0.25
+
+
+def test_a_lost_trial_has_one_successor_that_goes_on(
+    storage: Storage, ledger: Ledger, clock: HandClock
+) -> None:
+    dead = must(ledger.claim("dead", lambda n: Fresh(user_attrs={"name": f"n{n}"})))
+    trial = trial_of(storage, ledger, dead)
+    x = trial.suggest_float("x", 0, 1)
+    trial.report(0.1, 1)
+    trial.report(float("nan"), 2)
+    pass_time(ledger, clock, 60)
+    assert states(storage, ledger) == [(FAIL, 0, "lost", None)]
+    claim = must(ledger.claim("w"))
+    assert (claim.lease.lineage, claim.lease.attempt, claim.previous) == (0, 2, 0)
+    again = trial_of(storage, ledger, claim)
+    assert again.suggest_float("x", 0, 1) == x
+    assert again.user_attrs == {"lineage": 0, "retry_of": 0, "name": "n0"}
+    carried = storage.optuna.get_trial(claim.trial._trial_id).intermediate_values
+    assert list(carried) == [1, 2]
+    assert carried[1] == 0.1
+    assert must(ledger.claim("w2")).lease.lineage == 1  # the lost one was taken once
+    assert ledger.counts().losses == 1
+
+
+def test_stopped_ones_go_on_first_and_count_no_loss(storage: Storage, ledger: Ledger) -> None:
+    first, second = must(ledger.claim("a")), must(ledger.claim("b"))
+    for _ in range(5):  # more often than max_retries
+        ledger.hand_back(second)
+        second = must(ledger.claim("b"))
+        assert second.lease.lineage == 1
+    assert ledger.counts().losses == 0
+    ledger.end(first, COMPLETE, 1.0)
+    ledger.end(second, COMPLETE, 1.0)
+    chain = [number for state, lineage, _, number in states(storage, ledger) if lineage == 1]
+    assert chain == [None, 1, 2, 3, 4, 5]
+
+
+def test_after_max_retries_the_lineage_ends_as_lost(storage: Storage, ledger: Ledger) -> None:
+    for attempt in range(3):
+        claim = must(ledger.claim(f"w{attempt}"))
+        assert claim.lease.lineage == 0
+        assert ledger.release_worker(f"w{attempt}") == 1
+    assert must(ledger.claim("w")).lease.lineage == 1
+    assert ledger.counts() == Counts(total=3, done=1, running=1, free=1, losses=3)
+    assert states(storage, ledger)[:3] == [
+        (FAIL, 0, "lost", None),
+        (FAIL, 0, "lost", 0),
+        (FAIL, 0, "lost", 1),
+    ]
+
+
+@pytest.mark.parametrize("successor", [False, True])
+def test_a_worker_that_returns_changes_nothing(
+    storage: Storage, ledger: Ledger, successor: bool
+) -> None:
+    late = must(ledger.claim("late"))
+    trial = trial_of(storage, ledger, late)
+    trial.report(0.1, 1)
+    assert ledger.beat(late.lease)
+    ledger.release_worker("late")
+    if successor:
+        ledger.claim("next")
+    before = [repr(t) for t in storage.optuna.get_all_trials(ledger.study_id)], ledger.rows()
+    assert not ledger.beat(late.lease)
+    with pytest.raises(Fenced):
+        ledger.end(late, COMPLETE, 1.0, attrs={"a": 1})
+    with pytest.raises(Fenced):
+        ledger.hand_back(late)
+    for write in (
+        lambda: trial.report(0.2, 2),
+        lambda: trial.set_user_attr("a", 1),
+        lambda: trial.suggest_float("y", 0, 1),
+    ):
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            write()
+    trials = [repr(t) for t in storage.optuna.get_all_trials(ledger.study_id)]
+    assert (trials, [r.worker for r in ledger.rows()]) == (before[0], [r.worker for r in before[1]])
+
+
+def test_the_same_worker_name_does_not_revive_an_old_lease(ledger: Ledger) -> None:
+    old = must(ledger.claim("w"))
+    ledger.release_worker("w")
+    new = must(ledger.claim("w"))
+    assert new.lease.lineage == old.lease.lineage
+    assert not ledger.beat(old.lease)
+    assert ledger.beat(new.lease)
+
+
+def test_beats_keep_a_lease(ledger: Ledger, clock: HandClock) -> None:
+    claim = must(ledger.claim("w"))
+    for _ in range(100):
+        clock.seconds += 5
+        assert ledger.beat(claim.lease)
+        assert ledger.reap() == 0
+
+
+def test_a_lease_does_not_run_out_while_the_database_is_away(
+    ledger: Ledger, clock: HandClock
+) -> None:
+    claim = must(ledger.claim("w"))
+    for _ in range(5):
+        clock.seconds += 3600  # nobody reached the database
+        assert ledger.reap() == 0
+        clock.seconds += 10
+        assert ledger.reap() == 0  # back for 10 s, the grace is 15
+    assert ledger.beat(claim.lease)
+    pass_time(ledger, clock, 25)
+    assert ledger.beat(claim.lease)
+
+
+def test_the_dead_are_reaped_once_the_database_has_been_back_for_the_grace(
+    ledger: Ledger, clock: HandClock
+) -> None:
+    ledger.claim("dead")
+    clock.seconds += 3600
+    reaped = []
+    for _ in range(4):
+        reaped.append(ledger.reap())
+        clock.seconds += 5
+    assert reaped == [0, 0, 0, 1]
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -20.0, -1.0, 3600.0])
+def test_the_dead_are_reaped_and_the_living_are_not_when_the_clock_is_set(
+    ledger: Ledger, clock: HandClock, jump: float
+) -> None:
+    alive, dead = must(ledger.claim("alive")), must(ledger.claim("dead"))
+    for step in range(30):
+        clock.seconds += TIMING.beat_seconds + (jump if step == 15 else 0)
+        assert ledger.beat(alive.lease)
+        if step < 14:
+            assert ledger.beat(dead.lease)
+        ledger.reap()
+        if step < 17:
+            assert ledger.counts().losses == 0
+    assert not ledger.beat(dead.lease)
+    assert ledger.counts().losses == 1
+    assert ledger.elapsed() == pytest.approx(30 * TIMING.beat_seconds, abs=15)
+
+
+def test_halt_and_resume_repeat_the_trials_that_failed_for_it(
+    storage: Storage, ledger: Ledger
+) -> None:
+    other, *same = (must(ledger.claim(w)) for w in "abc")
+    ledger.end(other, FAIL, reason=Reason.ERROR, attrs={"error": "OSError: disk"})
+    for claim in same:
+        ledger.end(claim, FAIL, reason=Reason.ERROR, attrs={"error": "TypeError: x"})
+    assert ledger.recent_errors(2) == ["TypeError: x"] * 2
+    assert ledger.recent_errors(3) == ["TypeError: x"] * 2 + ["OSError: disk"]
+    ledger.halt("TypeError: x")
+    ledger.halt("another")
+    assert ledger.halted() == "TypeError: x"
+    assert ledger.claim("w") is None
+    assert ledger.resume() == 2
+    assert ledger.halted() is None
+    assert ledger.resume() == 0
+    claims = [must(ledger.claim("w")) for _ in range(2)]
+    assert [c.lease.lineage for c in claims] == [1, 2]
+    assert ledger.claim("w") is None
+    for claim in claims:
+        assert "error" not in claim.trial.user_attrs
+        ledger.end(claim, COMPLETE, 1.0)
+    assert ledger.counts().done == 3
+    assert ledger.recent_errors(2) == [None, None]
+    assert len(storage.optuna.get_all_trials(ledger.study_id)) == 5
+
+
+def test_a_halted_study_starts_nothing(ledger: Ledger) -> None:
+    running = must(ledger.claim("w"))
+    ledger.halt("cause")
+    assert ledger.claim("v") is None
+    ledger.end(running, COMPLETE, 1.0)  # what runs may end
+    assert ledger.counts().done == 1
+
+
+def test_a_trial_that_another_program_ended_is_done(storage: Storage, ledger: Ledger) -> None:
+    claim = must(ledger.claim("w"))
+    storage.optuna.set_trial_state_values(claim.trial._trial_id, FAIL)
+    with pytest.raises(Fenced):
+        ledger.end(claim, COMPLETE, 1.0)
+    assert ledger.counts().done == 1
+    second = must(ledger.claim("w"))
+    storage.optuna.set_trial_state_values(second.trial._trial_id, COMPLETE, [1.0])
+    ledger.release_worker("w")
+    assert ledger.counts().done == 2
+    assert len(storage.optuna.get_all_trials(ledger.study_id)) == 2
+
+
+def test_active_time_counts_overlapping_work_once_and_pauses_never(
+    ledger: Ledger, clock: HandClock
+) -> None:
+    claims = [must(ledger.claim(w)) for w in "ab"]
+    assert ledger.elapsed() == 0
+    for _ in range(10):
+        clock.seconds += 5
+        for claim in claims:
+            ledger.beat(claim.lease)
+    assert ledger.elapsed() == pytest.approx(50)
+    clock.seconds += 10_000
+    ledger.beat(claims[0].lease)
+    assert ledger.elapsed() == pytest.approx(60)
+
+
+def test_rows_show_who_works_on_what(ledger: Ledger, clock: HandClock) -> None:
+    claim = must(ledger.claim("w"))
+    clock.seconds += 7
+    ledger.beat(claim.lease)
+    clock.seconds += 2
+    first, second, _ = ledger.rows()
+    assert (first.lineage, first.trial, first.worker, first.attempt) == (0, 0, "w", 1)
+    assert (first.running_seconds, first.beat_age_seconds) == (9.0, 2.0)
+    assert (second.worker, second.trial, second.running_seconds) == (None, None, None)
+
+
+def test_database_clock_moves_forward(storage: Storage) -> None:
+    import time
+
+    ledger = Ledger.create(
+        storage, "real", directions=MAXIMIZE, lineages=1, timing=Timing.of_beat(0.1)
+    )
+    before = time.time()
+    claim = must(ledger.claim("w"))
+    time.sleep(0.3)
+    (row,) = ledger.rows()
+    assert row.running_seconds is not None
+    assert 0.25 < row.running_seconds < time.time() - before + 0.1
+    assert ledger.beat(claim.lease)
+
+
+def test_renaming_in_the_dashboard_keeps_the_ledger(storage: Storage, ledger: Ledger) -> None:
+    """optuna-dashboard copies the trials into a new study and deletes the old one."""
+    must(ledger.claim("w"))
+    second = must(ledger.claim("v"))
+    ledger.end(second, COMPLETE, 1.0)
+    ledger.release_worker("w")
+    old = optuna.load_study(study_name="s", storage=storage.optuna)
+    new = optuna.create_study(study_name="t", storage=storage.optuna, directions=old.directions)
+    new.add_trials(old.get_trials(deepcopy=False))
+    for key, value in old.user_attrs.items():
+        new.set_user_attr(key, value)
+    optuna.delete_study(study_name="s", storage=storage.optuna)
+    renamed = Ledger.open(storage, "t")
+    claim = must(renamed.claim("w"))
+    assert (claim.lease.lineage, claim.previous, claim.trial.number) == (0, 0, 2)
+    assert renamed.counts() == Counts(total=3, done=1, running=1, free=1, losses=1)

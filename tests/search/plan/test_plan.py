@@ -1,0 +1,138 @@
+"""Plans of toy studies, probed in real processes."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+import toy
+from toy import toy_spec
+
+import search
+from search.cli.plan_text import print_plan
+from search.plan.plan import Plan, first_points, make_plan
+from search.spec import StudySpec, parse_spec
+from search.study import validate
+from search.supervisor.fleet import default_workers
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(toy.__file__).parent))
+
+
+def plan(problem: str = "toy:Probed", workers: int = 1, **options: object) -> Plan:
+    spec = parse_spec(toy_spec(problem, **options), where="here")  # type: ignore[arg-type]
+    return make_plan(spec, validate(spec), workers=workers, threads=1, gpus=())
+
+
+def test_times_follow_from_the_probes_and_the_study_is_rehearsed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    planned = plan(space="x = { choice = [0.0, 1.0] }", trials=6)
+    forecast = planned.forecast
+    assert forecast is not None
+    assert (forecast.trial_seconds.low, forecast.trial_seconds.high) == (4.5, 8.5)
+    own = [0.5 + 4 * (1 + point["x"]) for point in first_points(planned.spec, range(6)).values()]
+    # all six are known, so every rehearsal is the same
+    total = forecast.probes.start_seconds + sum(own)
+    assert forecast.study_seconds.low == forecast.study_seconds.high == pytest.approx(total)
+    assert forecast.probes.peak_bytes > 50e6
+    assert (planned.count.points, forecast.trials, forecast.saved) == (2, 6, 0.0)
+    print_plan(planned)
+    said = capsys.readouterr().out
+    assert "2 points: 1 parameter\n" in said
+    assert "0:04 to 0:08" in said
+    assert "x is 1; such as x=1" in said
+
+
+@pytest.mark.parametrize(
+    ("how", "failure"),
+    [("memory", "tried to allocate 1 TB"), ("killed", "the process ended by SIGKILL")],
+)
+def test_what_does_not_fit_is_said(
+    how: str, failure: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    planned = plan(trials=3, extra=f'[data]\ntoo_large = "{how}"')
+    print_plan(planned)
+    assert f"does not fit ({failure}): x=1\n" in capsys.readouterr().out
+    assert planned.forecast is not None
+    assert planned.forecast.trial_seconds.high < 8.5
+
+
+def test_without_a_probe_the_times_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = plan("toy:Toy")
+    print_plan(planned)
+    assert "unknown: toy:Toy has no probe" in capsys.readouterr().out
+    assert planned.to_json()["forecast"] is None
+
+
+def test_what_a_pruner_saves_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan(trials=30, extra='[pruner]\nname = "successive-halving"\nmin_resource = 1'))
+    assert "successive-halving: saves about " in capsys.readouterr().out
+    print_plan(plan(extra='[pruner]\nname = "threshold"\nlower = 0.1'))
+    assert "what it saves is not known" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("sampler", "control"),
+    [("random", ""), ("tpe", ""), ("grid", ""), ("tpe", "[control]\ntrials = 2\n")],
+)
+def test_the_first_points_are_those_that_the_study_runs(
+    sampler: str, control: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    numbers = "y = { float = [1e-3, 1.0], log = true, when = { kind = 1 } }\n"
+    if sampler == "grid":
+        numbers = "y = { choice = [1, 2, 3], when = { kind = 1 } }\n"
+    text = toy_spec(
+        trials=4,
+        space="kind = { choice = [0, 1] }\nn = { int = [2, 2] }\nx = { choice = [0.5, 0.25] }\n"
+        + numbers,
+        extra=f'{control}[sampler]\nname = "{sampler}"\n[[trials]]\nname = "own"\n'
+        "params = { kind = 0, n = 2, x = 0.5 }",
+    )
+    spec: StudySpec = parse_spec(text, where="here")
+    study = search.create(text, storage=sqlite_url, checkpoints=str(tmp_path / "checkpoints"))
+    search.work(study)
+    assert [trial.params for trial in study.trials] == list(first_points(spec, range(4)).values())
+    study.storage.close()
+
+
+def test_many_named_trials_do_not_stand_for_those_that_are_drawn() -> None:
+    """Ten cheap ones have names, thirty are drawn, and these take longer."""
+    named = "".join(f'[[trials]]\nname = "t{i}"\nparams = {{ x = 0.0 }}\n' for i in range(10))
+    sampler = '[sampler]\nname = "random"\n'
+    planned = plan(trials=40, space="x = { float = [0.0, 10.0] }", extra=sampler + named)
+    forecast = planned.forecast
+    assert forecast is not None
+    drawn = first_points(planned.spec, range(10, 14)).values()
+    mean = statistics.mean(0.5 + 4 * (1 + point["x"]) for point in drawn)
+    expected = forecast.probes.start_seconds + 10 * 4.5 + 30 * mean
+    assert forecast.study_seconds.middle == pytest.approx(expected, rel=0.1)
+
+
+def test_a_study_of_seconds_can_be_planned(capsys: pytest.CaptureFixture[str]) -> None:
+    spec = parse_spec(
+        toy_spec("toy:Probed").replace("trials = 6", "trials = 6\nhours = 1e-6"), where="here"
+    )
+    planned = make_plan(spec, validate(spec), workers=2, threads=1, gpus=())
+    assert planned.forecast is not None
+    assert planned.forecast.trials == 2  # each worker starts one
+    print_plan(planned)
+    assert "2 of 6 trials by then" in capsys.readouterr().out
+
+
+def test_what_is_assumed_of_a_sampler_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    print_plan(plan(extra='[sampler]\nname = "random"'))
+    assert "better of two" not in capsys.readouterr().out
+    print_plan(plan(extra='[sampler]\nname = "gp"'))
+    assert "if gp proposes the better of two random trials" in capsys.readouterr().out
+
+
+def test_more_workers_than_processors_take_longer() -> None:
+    processors = default_workers(1, 0)
+    planned = plan(workers=3 * processors, trials=3 * processors)
+    assert planned.forecast is not None
+    probes = planned.forecast.probes.probes
+    assert [one.cost.step_seconds for one in probes if one.cost] == [
+        pytest.approx(3 * (1 + one.params["x"])) for one in probes
+    ]

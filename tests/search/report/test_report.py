@@ -1,0 +1,354 @@
+"""A report's data against figures worked out by hand, its drawings by the data in them."""
+
+import dataclasses
+import re
+import threading
+from datetime import timedelta
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from made_trials import START, lines, trial
+from optuna.trial import TrialState
+
+from search.report import facts
+from search.report.axes import Metric, log_ticks
+from search.report.control import compare
+from search.report.draw_curves import draw_curves, draw_named
+from search.report.draw_parameters import draw_parallel, draw_slices
+from search.report.draw_search import draw_audit, draw_history, draw_timeline
+from search.report.facts import Point
+from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
+from search.report.sections import StudyReport
+from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
+from search.worker.worker import work
+
+ACCURACY = Metric(name="val_accuracy", direction="maximize")
+
+TRIALS = [
+    trial(0, TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.8], minutes=(0, 4)),
+    trial(1, TrialState.PRUNED, [0.4], minutes=(0, 1)),
+    trial(2, TrialState.FAIL, [0.5, 0.6], lineage=2, minutes=(1, 3), reason="lost"),
+    trial(3, TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.9], lineage=2, minutes=(3, 6), retry_of=2),
+    trial(4, TrialState.PRUNED, [0.1, 0.1], lineage=3, minutes=(6, 7), reason="diverged"),
+    trial(5, TrialState.COMPLETE, [0.3, 0.4, 0.5, 0.75], lineage=4, minutes=(7, 9), arm="control"),
+    trial(6, TrialState.COMPLETE, [0.2, 0.5, 0.8, 0.95], lineage=5, minutes=(9, 11),
+          audit={"trial": 6, "step": 2, "value": 0.5}),
+]  # fmt: skip
+
+
+def test_lineages_are_counted_once_by_how_they_ended():
+    found = facts.endings(TRIALS)
+    assert found.by_word == {"complete": 4, "pruned": 1, "diverged": 1}
+    assert found.total == 6
+    assert (found.lost_attempts, found.stopped_attempts) == (1, 0)
+    assert (found.control, found.audited) == (1, 1)
+
+
+def test_a_lost_attempt_whose_lineage_waits_for_the_next_has_not_ended():
+    lost = trial(7, TrialState.FAIL, [0.5], lineage=6, minutes=(11, 12), reason="lost")
+    trials = [*TRIALS, lost]
+    assert facts.endings(trials, {6}).by_word == facts.endings(TRIALS).by_word
+    assert facts.endings(trials, {6}).lost_attempts == 2
+    assert facts.endings(trials).by_word["lost"] == 1  # not once more than `max_retries`
+    assert facts.endings(TRIALS, {0}).total == 6  # has ended since the ledger was read
+    assert facts.compute(trials, {}, lambda params: None, {6}).steps == 19
+
+
+def test_a_report_asks_the_ledger_which_lineages_wait(make_study):
+    study = make_study(trials=2, extra="[workers]\nmax_retries = 1")
+    for ended in (0, 1):
+        study.ledger.claim("dead")
+        study.ledger.release_worker("dead")
+        report = StudyReport.of(study, lambda params: None)
+        assert facts.endings(report.trials, report.waiting).total == ended
+        assert f"{ended} of 2 trials ended" in report.summary()[0]
+
+
+def test_pruning_spared_the_steps_that_were_planned():
+    told = facts.compute(TRIALS, {"epochs": 4}, lambda params: params["epochs"])
+    assert (told.steps, told.seconds) == (4 + 1 + 4 + 2 + 4 + 4, 190.0)
+    assert (told.saved_steps, told.saved_seconds) == (3, 30.0)  # not of the diverged one
+    assert told.saved_share == pytest.approx(30 / 220)
+    assert not told.estimated
+    guessed = facts.compute(TRIALS, {}, lambda params: None)
+    assert (guessed.saved_steps, guessed.estimated) == (3, True)
+
+
+def test_the_seconds_of_a_fold_are_those_of_its_fit_and_its_score():
+    folds = {"step": [1, 2, 3], "fit_seconds": [2.0, 3.0, 9.0], "score_seconds": [0.5, 0.25, 9.0]}
+    broken_off = trial(0, TrialState.PRUNED, [0.5, 0.6], curves=folds)  # the third never reported
+    assert facts.training_seconds(broken_off) == 5.75
+
+
+def test_the_audit_tells_what_became_of_a_pruned_trial():
+    (one,) = facts.audited(TRIALS)
+    assert (one.number, one.step, one.value, one.final) == (6, 2, 0.5, 0.95)
+
+
+def test_the_history_is_in_the_order_in_which_trials_ended():
+    points = facts.history(TRIALS)
+    assert [point.number for point in points] == [1, 0, 3, 4, 5, 6]
+    assert [point.hours for point in points] == [m / 60 for m in (1, 4, 6, 7, 9, 11)]
+    best = facts.running_best(points, "maximize")
+    assert [(p.number, value) for p, value in best] == [(0, 0.8), (3, 0.9), (5, 0.9), (6, 0.95)]
+    assert [v for _, v in facts.running_best(points, "minimize")] == [0.8, 0.8, 0.75, 0.75]
+    pruned = facts.history(TRIALS, as_pruned=True)[-1]
+    assert (pruned.value, pruned.complete, pruned.training_seconds) == (0.5, False, 20.0)
+
+
+def test_a_retry_of_an_audited_trial_is_shown_as_the_pruned_one_it_would_have_been():
+    mark = {"trial": 0, "step": 2, "value": 0.5}
+    first = trial(0, TrialState.FAIL, [0.2, 0.5, 0.8], reason="lost", audit=mark)
+    again = trial(1, TrialState.COMPLETE, [0.2, 0.5, 0.8, 0.95], lineage=0, audit=mark, retry_of=0)
+    (point,) = facts.history([first, again], as_pruned=True)
+    assert (point.value, point.complete, point.training_seconds) == (0.5, False, 20.0)
+    (point,) = facts.history([first, again])
+    assert (point.value, point.complete, point.training_seconds) == (0.95, True, 40.0)
+    assert again.user_attrs["audit"] == mark
+
+
+def points(values, *, control, seconds=10.0):
+    return [
+        Point(number=n, hours=float(n), value=value, complete=True, control=control,
+              training_seconds=seconds)
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def test_the_control_is_compared_by_the_training_each_needed():
+    control = points([0.5, 0.6, 0.55, 0.8], control=True)
+    search = points([0.5, 0.85, 0.9], control=False)
+    found = compare([*control, *search], "maximize")
+    assert (found.value, found.control_seconds, found.search_seconds) == (0.8, 40.0, 20.0)
+    assert found.ratio == 2.0
+    # A resample's best is 0.5 .. 0.8; random search needs 10 to 40 s, the study 10 or 20 s.
+    assert 0.5 <= found.low <= found.ratio <= found.high <= 4.0
+    control = points([3.0, 2.0, 4.0], control=True)
+    lower = compare([*control, *points([1.0], control=False)], "minimize")
+    assert (lower.value, lower.ratio) == (2.0, 2.0)
+
+
+def test_a_study_that_never_reached_its_control_says_so():
+    both = [*points([0.9, 0.5, 0.4], control=True), *points([0.6, 0.7], control=False)]
+    found = compare(both, "maximize")
+    assert (found.value, found.ratio, found.low) == (0.9, None, 0.0)
+    assert compare(points([0.5], control=False), "maximize") is None
+    assert compare([], "maximize") is None
+
+
+def test_the_interval_is_that_of_all_resamples():
+    control = points([0.2, 0.2, 0.8], control=True)
+    search = points([0.5, 0.9], control=False)
+    # Of the 27 resamples 8 are all 0.2, which the study has after 10 s, as random search has;
+    # 9, 6 and 4 have 0.8 after 10, 20 and 30 s, for which the study needs 20 s.
+    found = compare([*control, *search], "maximize")
+    assert (found.low, found.high) == (0.5, 1.5)
+    pruned = dataclasses.replace(search[0], value=0.99, complete=False)  # a last report, no result
+    assert compare([*control, pruned, search[1]], "maximize").search_seconds == 20.0
+
+
+def axes_of(drawn):
+    return drawn.get_axes()
+
+
+def test_the_history_figure_holds_every_trial():
+    drawn = draw_history(facts.history(TRIALS), ACCURACY, "t")
+    left, right = axes_of(drawn)
+    assert lines(left)["complete"].get_xydata().tolist() == [[0, 80], [3, 90], [6, 95]]
+    assert lines(left)["control (random)"].get_xydata().tolist() == [[5, 75]]
+    assert lines(left)["pruned, last value"].get_ydata().tolist() == [40, 10]
+    assert lines(right)["best so far"].get_xdata() == pytest.approx([4, 6, 11])
+    assert lines(right)["best so far"].get_ydata().tolist() == [80, 90, 95]
+
+
+def test_the_best_so_far_stays_so_while_trials_are_pruned():
+    first, *later = points([0.8, 0.7, 0.6], control=False)
+    history = [first, *(dataclasses.replace(one, complete=False) for one in later)]
+    left, right = axes_of(draw_history(history, ACCURACY, "t"))
+    assert lines(left)["best so far"].get_xydata().tolist() == [[0, 80], [2, 80]]
+    assert lines(right)["best so far"].get_xdata()[-1] == 120
+
+
+def test_the_curves_figure_draws_training_and_validation_of_the_best():
+    drawn = draw_curves([TRIALS[3], TRIALS[0]], [TRIALS[1]], ACCURACY, "t", step="fold")
+    (axes,) = axes_of(drawn)
+    found = lines(axes)
+    assert found["trial 3, validation"].get_ydata() == pytest.approx([50, 60, 70, 90])
+    assert found["trial 3, training"].get_ydata() == pytest.approx([55, 65, 75, 95])
+    assert found["next best"].get_ydata() == pytest.approx([50, 60, 70, 80])
+    assert found["pruned"].get_ydata() == pytest.approx([40])
+    assert axes.get_xlabel() == "fold"
+
+
+def test_named_trials_are_drawn_side_by_side():
+    named = [trial(n, TrialState.COMPLETE, [0.5, 0.6 + n / 10], name=f"t{n}") for n in range(4)]
+    (axes,) = axes_of(draw_named(named, ACCURACY, "t", step="step"))
+    assert len(axes.lines) == 8
+    assert lines(axes)["t3, validation"].get_ydata() == pytest.approx([50, 90])
+    nine = [trial(0, TrialState.COMPLETE, [0.5], name="t")] * 9
+    assert draw_named(nine, ACCURACY, "t", step="step") is None
+
+
+def test_slices_and_parallel_coordinates_place_every_trial():
+    ended = [one for one in facts.last_attempts(TRIALS) if one.value is not None]
+    rate, kind = axes_of(draw_slices(ended, ["rate", "kind"], ACCURACY, "t"))
+    assert rate.get_xscale() == "log"
+    assert [label.get_text() for label in rate.get_xticklabels()] == ["0.1", "0.2", "0.5"]
+    assert lines(rate)["complete"].get_xdata() == pytest.approx([0.1, 0.4, 0.7])
+    assert lines(kind)["complete"].get_xdata().tolist() == [0, 1, 0]
+    assert [label.get_text() for label in kind.get_xticklabels()] == ["a", "b"]
+    complete = [one for one in ended if one.state is TrialState.COMPLETE]
+    (axes,) = axes_of(draw_parallel(complete, ["rate", "kind"], ACCURACY, "t"))
+    best = next(line for line in axes.lines if line.get_linewidth() == 2.0)
+    assert best.get_ydata().tolist() == [pytest.approx(np.log(0.7 / 0.01) / np.log(1000)), 0, 1]
+    gap = trial(9, TrialState.COMPLETE, [0.1], params={"kind": "b"})
+    (axes,) = axes_of(draw_parallel([*complete, gap], ["kind", "rate"], ACCURACY, "t"))
+    assert sum(np.isnan(line.get_ydata()).any() for line in axes.lines) == 1
+    (bridge,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert bridge.get_xdata().tolist() == [0, 2]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1e-5, 1.0, [1e-5, 1e-3, 1e-1]),
+        (1e-4, 1e-2, [1e-4, 1e-3, 1e-2]),
+        (4e-4, 1.2e-2, [1e-3, 3e-3, 1e-2]),
+        (16, 70, [20, 30, 50, 70]),
+    ],
+)
+def test_ticks_of_a_log_axis_are_few_and_round(low, high, ticks):
+    assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_the_timeline_marks_losses_and_resumes():
+    running = trial(7, TrialState.RUNNING, [0.1], minutes=(11, 0), worker="v")
+    spans = facts.spans([*TRIALS, running], now=START + timedelta(minutes=20))
+    assert [span.ending for span in spans].count("lost") == 1
+    (axes,) = axes_of(draw_timeline(spans, "t"))
+    assert lines(axes)["its worker died"].get_xydata().tolist() == [[3, 0]]
+    assert lines(axes)["goes on with an earlier trial"].get_xydata().tolist() == [[3, 0]]
+    bars = {(round(bar.get_x(), 6), round(bar.get_width(), 6)) for bar in axes.patches}
+    assert bars == {(0, 4), (0, 1), (1, 2), (3, 3), (6, 1), (7, 2), (9, 2), (11, 9)}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["w", "v"]
+
+
+def test_the_audit_figure_goes_from_the_cut_to_the_end():
+    (axes,) = axes_of(draw_audit(facts.audited(TRIALS), 0.9, ACCURACY, "t"))
+    assert lines(axes)["when it would have been pruned"].get_xydata().tolist() == [[50, 0]]
+    assert lines(axes)["at its end"].get_xydata().tolist() == [[95, 0]]
+
+
+def test_far_outliers_do_not_flatten_the_rest():
+    values = [0.90, 0.91, 0.92, 0.93, 0.94, 0.95, 0.96, 0.97, 0.1]
+    history = points(values, control=False)
+    left, _ = axes_of(draw_history(history, ACCURACY, "t"))
+    low, high = left.get_ylim()
+    assert 85 < low < 90 < 97 < high < 100
+    assert "1 worse, outside" in {text.get_text() for text in left.texts}
+
+
+def test_an_inlined_figure_follows_the_colours_of_the_page():
+    @themed
+    def make():
+        drawn = figure(3, 2, "a <title>")
+        drawn.subplots().plot([1, 2], color=BLUE)
+        return drawn
+
+    drawn = make()
+    text = inline_svg(drawn, "one", "what it shows")
+    root = ElementTree.fromstring(text.replace("xlink:href", "href"))
+    assert root.attrib["aria-label"] == "what it shows"
+    assert INK not in text
+    assert BLUE not in text
+    assert GREY not in text
+    assert "currentColor" in text
+    assert "var(--blue)" in text
+    assert "a &lt;title&gt;" in text
+    other = inline_svg(drawn, "two", "x")
+    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (text, other)]
+    assert ids[0]
+    assert not ids[0] & ids[1]
+
+
+def test_a_page_escapes_what_it_is_given():
+    drawn = figure(3, 2, "t")
+    drawn.subplots()
+    page = Page(
+        title="<b>",
+        subtitle="&",
+        sections=[
+            Section(title="<i>", parts=[
+                Paragraph(text="<script>alert(1)</script>"),
+                Bullets(lines=["a < b"]),
+                Table(head=("name", "<n>"), rows=[("<x>", "12"), ("y", "3")]),
+                Drawing(name="f", figure=drawn, caption='"quoted" <caption>'),
+            ]),
+            Section(title="empty", parts=[]),
+        ],
+    )  # fmt: skip
+    text = page.to_html()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+    assert '<td>&lt;x&gt;</td><td class="n">12</td>' in text
+    assert "empty" not in text
+    files = page.files()
+    assert set(files) == {"report.html", "figures/f.png", "figures/f.svg"}
+    assert files["figures/f.png"].startswith(b"\x89PNG")
+
+
+def test_the_report_of_a_study_says_what_happened(make_study):
+    study = make_study(
+        "toy:Improving",
+        space="x = { float = [0.0, 1.0] }\nn = { int = [1, 4] }",
+        trials=20,
+        extra='[pruner]\nname = "median"\nn_startup_trials = 2\n[control]\ntrials = 5\n'
+        "[audit]\nfraction = 0.5",
+    )
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    report = StudyReport.of(study, lambda params: 5)
+    lines = report.summary()
+    assert len(lines) <= 10
+    assert lines[0].startswith("Searched: 2 parameters, 20 of 20 trials ended, proposed by tpe")
+    assert f"trial {study.best.number} with value {study.best.value:.4g}" in lines[1]
+    pruned = sum(t.state is TrialState.PRUNED for t in study.trials)
+    assert f"{pruned} pruned" in lines[2]
+    audited = sum("audit" in t.user_attrs for t in study.trials)
+    assert audited > 0
+    assert f"of {audited} pruned trials that ran on for the audit, 0 ended better" in lines[5]
+    assert "random search (5 trials" in lines[4]
+    names = {
+        part.name.removeprefix("toy-")
+        for section in report.sections()
+        for part in section.parts
+        if isinstance(part, Drawing)
+    }
+    assert names == {"history", "curves", "audit", "timeline", "importances", "slices", "parallel"}
+
+
+def test_the_report_of_named_configurations_speaks_of_no_search(make_study):
+    study = make_study(
+        trials=1,
+        space="",
+        extra='[[trials]]\nname = "one"\nparams = { x = 0.5 }',
+    )
+    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    report = StudyReport.of(study, lambda params: 5)
+    searched, best, _, compute, *_ = report.summary()
+    assert searched == "Searched: 1 named configuration, 1 of 1 trials ended, not pruned."
+    assert best.startswith("Best: trial 0 (one) with value ")
+    assert compute.endswith(" of wall-clock time.")
+    assert "toy: parameters" not in [section.title for section in report.sections()]
+    assert not [line for line in report.summary() if line.startswith(("Control", "Pruner"))]
+
+
+def test_the_report_of_a_study_without_trials(make_study):
+    study = make_study(extra='[pruner]\nname = "median"')
+    report = StudyReport.of(study, lambda params: None)
+    text = " ".join(report.summary())
+    assert "no trial is complete yet" in text
+    assert "Control: the study has none" in text
+    assert "Pruner: not audited" in text
+    drawings = [p for s in report.sections() for p in s.parts if isinstance(p, Drawing)]
+    assert drawings == []

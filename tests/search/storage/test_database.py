@@ -1,0 +1,394 @@
+import contextlib
+import multiprocessing
+import pickle
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.study import StudyDirection
+from optuna.testing.pytest_storages import StorageTestCase
+from optuna.trial import TrialState
+
+import search.storage
+from search.errors import StorageError
+from search.storage import Retry, Storage, open_storage, schema
+from search.storage import optuna_rdb as rdb
+
+MAXIMIZE = [StudyDirection.MAXIMIZE]
+
+
+@pytest.fixture
+def opened(storage_url: str) -> Iterator[Storage]:
+    storage = open_storage(storage_url)
+    yield storage
+    storage.close()
+
+
+class TestOptunaContract(StorageTestCase):
+    """Optuna's own contract, on the storages that we hand out."""
+
+    @pytest.fixture
+    def storage(self, opened: Storage) -> optuna.storages.BaseStorage:
+        return opened.optuna
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("grpc://localhost:13000", "PgBouncer"),
+        ("mysql://root@localhost/x", "mysql"),
+        ("journal.log", "no URL"),
+        ("sqlite://", "without a file"),
+        ("sqlite:///:memory:", "without a file"),
+        ("postgresql://u:secret@127.0.0.1:1/x", "cannot open"),
+    ],
+)
+def test_refuses_with_one_line(url: str, words: str) -> None:
+    with pytest.raises(StorageError) as caught:
+        open_storage(url)
+    line = str(caught.value)
+    assert words in line
+    assert "\n" not in line
+    assert "secret" not in line
+
+
+def test_refuses_a_file_that_is_no_database(tmp_path: Path) -> None:
+    file = tmp_path / "notes.txt"
+    file.write_text("these are notes, " * 100)
+    with pytest.raises(StorageError, match="not an SQLite database"):
+        open_storage(f"sqlite:///{file}")
+    assert file.read_text() == "these are notes, " * 100
+
+
+def test_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot create the directory"):
+        open_storage(f"sqlite:///{tmp_path / 'file' / 'study.db'}")
+
+
+def test_a_server_that_goes_away_while_a_storage_is_opened_is_waited_for(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def connect(engine: sa.Engine) -> optuna.storages.RDBStorage:
+        calls.append(engine)
+        if len(calls) == 1:
+            with engine.connect() as connection:
+                connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
+        return rdb.connect(engine)
+
+    monkeypatch.setattr(search.storage, "connect", connect)
+    opened = open_storage(postgres_url)
+    assert opened.optuna.get_all_studies() == []
+    assert len(calls) == 2
+    opened.close()
+
+
+def test_creates_the_parent_directory(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "study.db"
+    open_storage(f"sqlite:///{file}").close()
+    assert file.exists()
+
+
+def test_hides_the_password(storage_url: str) -> None:
+    url = sa.make_url(storage_url)
+    if url.get_backend_name() == "postgresql":
+        url = url.set(password="secret")
+    storage = open_storage(url.render_as_string(hide_password=False))
+    assert "secret" not in storage.url + repr(storage)
+    assert ("secret" in storage.address) == (url.password is not None)
+    storage.close()
+
+
+def test_old_postgres_scheme(postgres_url: str) -> None:
+    storage = open_storage(postgres_url.replace("postgresql://", "postgres://"))
+    assert storage.dialect == "postgresql"
+    storage.close()
+
+
+def test_a_postgres_database_without_an_encoding_is_refused(postgres: Any) -> None:
+    name = f"ascii_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+    url = sa.make_url(postgres.url).set(database=name).render_as_string(hide_password=False)
+    try:
+        with pytest.raises(StorageError, match=f"got '{name}' in SQL_ASCII; create one with.*UTF8"):
+            open_storage(url)
+    finally:
+        postgres.drop_database(url)
+
+
+def test_sqlite_settings(sqlite_url: str) -> None:
+    storage = open_storage(sqlite_url)
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
+        assert int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar() or 0) >= 10_000
+    storage.close()
+
+
+def test_survives_pickling(opened: Storage) -> None:
+    study_id = opened.optuna.create_new_study(MAXIMIZE, "x")
+    again = pickle.loads(pickle.dumps(opened.optuna))
+    assert again.get_study_id_from_name("x") == study_id
+    again.rdb.engine.dispose()
+
+
+def _open_and_create(url: str, start: float) -> str:
+    while time.time() < start:
+        time.sleep(0.001)
+    storage = open_storage(url)
+    try:
+        storage.optuna.create_new_study(MAXIMIZE, "x")
+        return "created"
+    except optuna.exceptions.DuplicatedStudyError:
+        return "found"
+    finally:
+        storage.close()
+
+
+def test_many_processes_create_the_schema_at_once(storage_url: str) -> None:
+    with multiprocessing.get_context("spawn").Pool(6) as processes:
+        processes.map(time.sleep, [0.01] * 12)  # all are up
+        start = time.time() + 0.3
+        answers = processes.starmap(_open_and_create, [(storage_url, start)] * 6, chunksize=1)
+    assert sorted(answers) == ["created"] + ["found"] * 5
+
+
+def _finish(url: str, trial_ids: list[int], state: TrialState, together: Any, won: Any) -> None:
+    storage = open_storage(url)
+    for trial_id in trial_ids:
+        together.wait(60)
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            storage.optuna.set_trial_state_values(trial_id, state, [1.0])
+            won.put(trial_id)
+    storage.close()
+
+
+def test_two_processes_cannot_both_finish_a_trial(storage_url: str) -> None:
+    storage = open_storage(storage_url)
+    study_id = storage.optuna.create_new_study(MAXIMIZE, "x")
+    trial_ids = [storage.optuna.create_new_trial(study_id) for _ in range(30)]
+    context = multiprocessing.get_context("spawn")
+    together, won = context.Barrier(2), context.Queue()
+    processes = [
+        context.Process(target=_finish, args=(storage_url, trial_ids, state, together, won))
+        for state in (TrialState.COMPLETE, TrialState.PRUNED)
+    ]
+    for process in processes:
+        process.start()
+    winners = [won.get(timeout=60) for _ in trial_ids]
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    assert sorted(winners) == trial_ids
+    assert won.empty()
+    storage.close()
+
+
+def test_batch_is_one_transaction(opened: Storage) -> None:
+    study = optuna.create_study(storage=opened.optuna)
+    trial = study.ask()
+    commits: list[object] = []
+    sa.event.listen(opened.engine, "commit", commits.append)
+    with opened.optuna.batch():
+        x = trial.suggest_float("x", 0.0, 1.0)
+        trial.set_user_attr("a", [1, 2])
+        trial.report(0.5, 1)
+        trial.set_user_attr("a", [1, 2, 3])
+        before = len(commits)
+        assert opened.optuna.rdb.get_trial(trial._trial_id).params == {}
+        commits.clear()
+    assert before <= 3  # reads of the sampler
+    assert len(commits) == 1
+    frozen = opened.optuna.rdb.get_trial(trial._trial_id)
+    assert frozen.params == {"x": x}
+    assert frozen.user_attrs == {"a": [1, 2, 3]}
+    assert frozen.intermediate_values == {1: 0.5}
+
+
+def test_batch_on_a_finished_trial_writes_nothing(opened: Storage) -> None:
+    study = optuna.create_study(storage=opened.optuna)
+    first, second = study.ask(), study.ask()
+    study.tell(second, 1.0)
+    with (
+        pytest.raises(optuna.exceptions.UpdateFinishedTrialError),
+        opened.optuna.batch(),
+    ):
+        first.set_user_attr("a", 1)
+        second.set_user_attr("a", 1)
+    assert all(not trial.user_attrs for trial in study.trials)
+
+
+def test_batch_that_raises_writes_nothing(opened: Storage) -> None:
+    study = optuna.create_study(storage=opened.optuna)
+    trial = study.ask()
+    with pytest.raises(ZeroDivisionError), opened.optuna.batch():
+        trial.set_user_attr("a", 1)
+        raise ZeroDivisionError
+    trial.set_user_attr("b", 2)
+    assert study.trials[0].user_attrs == {"b": 2}
+
+
+def test_two_connections_at_most(postgres_url: str) -> None:
+    storage = open_storage(postgres_url)
+    study_id = storage.optuna.create_new_study(MAXIMIZE, "x")
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for _ in range(10):
+                storage.optuna.create_new_trial(study_id)
+                storage.optuna.get_all_trials(study_id)
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert storage.engine.pool.checkedin() <= 2  # type: ignore[attr-defined]
+    assert [t.number for t in storage.optuna.get_all_trials(study_id)] == list(range(40))
+    storage.close()
+
+
+def test_sqlite_reader_does_not_wait_for_a_writer(sqlite_url: str) -> None:
+    writer, reader = open_storage(sqlite_url), open_storage(sqlite_url)
+    study_id = writer.optuna.create_new_study(MAXIMIZE, "x")
+    seen = writer.write(lambda session: reader.optuna.get_all_trials(study_id))
+    assert seen == []
+    writer.close()
+    reader.close()
+
+
+class _Says:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.gone = threading.Event()
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        self.gone.set()
+
+
+def test_waits_for_the_database_and_says_so_once(postgres: object, postgres_url: str) -> None:
+    says = _Says()
+    storage = open_storage(postgres_url, retry=Retry(says))
+    study_id = storage.optuna.create_new_study(MAXIMIZE, "x")
+    trial_id = storage.optuna.create_new_trial(study_id)
+    postgres.stop()  # type: ignore[attr-defined]
+    writer = threading.Thread(
+        target=lambda: storage.optuna.set_trial_user_attr(trial_id, "a", 1), daemon=True
+    )
+    reader = threading.Thread(target=lambda: storage.optuna.get_all_studies(), daemon=True)
+    writer.start()
+    reader.start()
+    assert says.gone.wait(20)
+    time.sleep(1)
+    postgres.start()  # type: ignore[attr-defined]
+    writer.join(30)
+    reader.join(30)
+    assert storage.optuna.get_trial(trial_id).user_attrs == {"a": 1}
+    assert len(says.lines) == 2, says.lines
+    assert "is away" in says.lines[0]
+    assert "is back" in says.lines[1]
+    storage.close()
+
+
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_whoever_may_only_read_is_told_so(
+    request: pytest.FixtureRequest, engine: str, tmp_path: Path
+) -> None:
+    url: str = request.getfixturevalue(f"{engine}_url")
+    mine = open_storage(url)
+    optuna.create_study(study_name="s", storage=mine.optuna)
+    reader = f"reader_{uuid.uuid4().hex[:8]}"
+    if engine == "sqlite":
+        url = f"sqlite:///file:{tmp_path / 'study.db'}?mode=ro&uri=true"
+    else:
+        with mine.engine.begin() as connection:
+            connection.exec_driver_sql(f"CREATE ROLE {reader} LOGIN")
+            connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {reader}")
+        url = sa.make_url(url).set(username=reader).render_as_string(hide_password=False)
+    storage = open_storage(url)
+    assert [study.study_name for study in storage.optuna.get_all_studies()] == ["s"]
+    for write in (
+        lambda: storage.optuna.set_study_user_attr(1, "a", 1),
+        lambda: storage.write(lambda session: session.execute(schema.study.delete())),
+    ):
+        with pytest.raises(StorageError, match="the database refuses what we ask") as caught:
+            write()
+        assert "\n" not in str(caught.value)
+    storage.close()
+    if engine == "postgres":
+        with mine.engine.begin() as connection:
+            connection.exec_driver_sql(f"DROP OWNED BY {reader}; DROP ROLE {reader}")
+    mine.close()
+
+
+def test_gives_up_when_told(postgres: object, postgres_url: str) -> None:
+    give_up = threading.Event()
+    storage = open_storage(postgres_url, retry=Retry(lambda line: give_up.set(), give_up))
+    postgres.stop()  # type: ignore[attr-defined]
+    try:
+        with pytest.raises(StorageError, match="told to stop"):
+            storage.optuna.get_all_studies()
+    finally:
+        postgres.start()  # type: ignore[attr-defined]
+    storage.close()
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL])
+def test_a_lost_answer_is_recognised(opened: Storage, state: TrialState) -> None:
+    """The commit goes through, its answer does not: the repetition must not look like a fence."""
+    study_id = opened.optuna.create_new_study(MAXIMIZE, "x")
+    trial_id = opened.optuna.create_new_trial(study_id)
+    values = [0.5] if state is TrialState.COMPLETE else None
+    _lose_one_answer(opened)
+    assert opened.optuna.set_trial_state_values(trial_id, state, values)
+    trial = opened.optuna.get_trial(trial_id)
+    assert (trial.state, trial.values) == (state, values)
+
+
+def test_a_foreign_finish_is_no_lost_answer(opened: Storage) -> None:
+    study_id = opened.optuna.create_new_study(MAXIMIZE, "x")
+    trial_id = opened.optuna.create_new_trial(study_id)
+    opened.optuna.set_trial_state_values(trial_id, TrialState.FAIL)
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        opened.optuna.set_trial_state_values(trial_id, TrialState.COMPLETE, [0.5])
+
+
+def _lose_one_answer(storage: Storage) -> None:
+    """Make the next commit look failed although it went through."""
+    import psycopg
+
+    done = threading.Event()
+
+    def after_commit(connection: sa.Connection) -> None:
+        if done.is_set():
+            return
+        done.set()
+        connection.connection.commit()
+        raise sa.exc.OperationalError("COMMIT", None, psycopg.OperationalError("connection lost"))
+
+    sa.event.listen(storage.engine, "commit", after_commit)
+
+
+def test_code_errors_are_not_repeated(opened: Storage) -> None:
+    calls = []
+
+    def work(session: sa.orm.Session) -> None:
+        calls.append(1)
+        session.execute(sa.text("SELECT nothing FROM nowhere"))
+
+    with pytest.raises(sa.exc.DBAPIError):
+        opened.write(work)
+    assert len(calls) == 1

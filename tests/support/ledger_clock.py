@@ -1,0 +1,39 @@
+"""A clock that the test owns, and a worker's short life, for the tests of the ledger."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from search.ledger import Ledger, Timing
+from search.storage import Storage
+from search.storage.schema import Clock
+
+MAXIMIZE = [StudyDirection.MAXIMIZE]
+TIMING = Timing(beat_seconds=5.0, lease_seconds=30.0, grace_seconds=15.0)
+
+
+class HandClock(Clock):
+    """Stands still unless moved."""
+
+    def __init__(self, seconds: float = 1_000_000.0) -> None:
+        self.seconds = seconds
+
+    def now(self, dialect: str) -> sa.ColumnElement[Any]:
+        return sa.bindparam("clock", callable_=lambda: self.seconds, type_=sa.Double)
+
+
+def pass_time(ledger: Ledger, clock: HandClock, seconds: float) -> None:
+    """Let time pass while somebody looks at the database once a beat."""
+    for _ in range(int(seconds / TIMING.beat_seconds)):
+        clock.seconds += TIMING.beat_seconds
+        ledger.reap()
+
+
+def states(storage: Storage, ledger: Ledger) -> list[tuple[TrialState, Any, Any, Any]]:
+    """State, lineage, reason and retry_of of every trial, by number."""
+    return [
+        (t.state, t.user_attrs["lineage"], t.user_attrs.get("reason"), t.user_attrs.get("retry_of"))
+        for t in storage.optuna.get_all_trials(ledger.study_id)
+    ]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+from fmnist_hpo.atomic import write_folder
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.folder import write_folder
 
 __all__ = ["REMEDY", "Bundle", "check_replaceable", "has_probabilities", "to_json"]
 

@@ -17,7 +17,7 @@ from fmnist_hpo.bundle.card import write_card
 from fmnist_hpo.bundle.figures import Sample, choose_samples, draw_confusion, draw_samples
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data import FILES
-from fmnist_hpo.data.dataset import IMAGES, LABELS
+from fmnist_hpo.data.files import IMAGES, LABELS
 from fmnist_hpo.data.idx import content_hash, locate, open_idx, present
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import Metrics, measure, softmax

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.whole_file import write_whole
 
 __all__ = ["FeatureCache"]
 

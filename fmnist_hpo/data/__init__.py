@@ -1,19 +1,8 @@
 """Fashion-MNIST: its files, its splits, and images that users bring."""
 
-from fmnist_hpo.data.dataset import (
-    CLASSES,
-    FILES,
-    Examples,
-    Split,
-    TrainingData,
-    find,
-    folds,
-    load_training,
-    look,
-    part,
-    split,
-    verify,
-)
+from fmnist_hpo.data.dataset import CLASSES, Examples, TrainingData, find, load_training, look
+from fmnist_hpo.data.files import FILES, verify
+from fmnist_hpo.data.splits import Split, folds, part, split
 
 __all__ = [
     "CLASSES",

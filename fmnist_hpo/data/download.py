@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from fmnist_hpo.data.dataset import FILES, verify
+from fmnist_hpo.data.files import FILES, verify
 from fmnist_hpo.errors import InputError
 
 __all__ = ["download"]

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.whole_file import write_whole
 
 __all__ = ["cache_directory", "content_hash", "locate", "open_idx", "present"]
 

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
 from fmnist_hpo.results.comparison import Comparison, compare
-from fmnist_hpo.whole_file import write_whole
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
 from search.report.sections import StudyReport
 from search.study import Study

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 
+from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.comparison import BATCH, Comparison, Row
-from fmnist_hpo.whole_file import write_whole
 
 __all__ = ["lines", "write_csv"]
 

@@ -12,7 +12,6 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
 from search.ledger import measurements as evaluations
-
 from search.study import Study
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
@@ -20,15 +19,16 @@ from search.errors import StorageError
 from search.ledger.attempt import Fresh, first_attempt, next_attempt
 from search.ledger.records import Claim, Lease, Timing
 from search.storage import schema
+from search.storage.optuna_tables import study_user_attrs, trial_user_attrs, trials
 from search.storage.trial_rows import add_trial, finish_trial, read_trials
 
 __all__ = ["Lineages"]
 
 _L = schema.lineage.c
 _S = schema.study.c
-_A = models.StudyUserAttributeModel.__table__.c
-_T = models.TrialModel.__table__.c
-_U = models.TrialUserAttributeModel.__table__.c
+_A = study_user_attrs.c
+_T = trials.c
+_U = trial_user_attrs.c
 
 
 class Lineages:
@@ -227,8 +227,8 @@ class Lineages:
     def _trial(self, session: orm.Session, number: int | None) -> FrozenTrial | None:
         if number is None:
             return None
-        trials = read_trials(session.connection(), self.study_id, number=number)
-        return trials[0] if trials else None
+        found = read_trials(session.connection(), self.study_id, number=number)
+        return found[0] if found else None
 
     def _lock_running(self, session: orm.Session, number: int) -> int | None:
         """Keep a RUNNING trial from changing until the commit; its id, None when it has ended."""
@@ -247,7 +247,7 @@ class Lineages:
         """The user attribute "error" of a trial."""
         stored = session.scalar(
             sa.select(_U.value_json)
-            .join(models.TrialModel, _T.trial_id == _U.trial_id)
+            .join(trials, _T.trial_id == _U.trial_id)
             .where(_T.study_id == self.study_id, _T.number == number, _U.key == attributes.ERROR)
         )
         return None if stored is None else json.loads(stored)

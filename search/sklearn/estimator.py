@@ -12,7 +12,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 
 from search.errors import SpecError
-from search.sampling.make import PRUNERS, SAMPLERS, Options, check_options, make_pruner
+from search.sampling.make import make_pruner
 from search.sklearn.candidates import Candidates, MemoryCandidates
 from search.sklearn.distributions import Distributions, Point
 from search.sklearn.fingerprint import describe_random_state, fingerprint
@@ -20,6 +20,7 @@ from search.sklearn.proposals import Proposals
 from search.sklearn.results import CANDIDATE, format_incomplete
 from search.sklearn.scheduling import Evaluate, Fits, Scheduler, run_in_rounds
 from search.sklearn.storage_url import StorageUrl
+from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
 
 __all__ = ["StudySearchCV"]
 

@@ -13,9 +13,9 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.errors import SpecError
-from search.sampling.make import PRUNERS, SAMPLERS, Options, check_options
 from search.spec.size import count
 from search.spec.space import Space, parse_space
+from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
 from search.spec.values import leaves, number_of, only, text_of
 
 __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read_spec"]

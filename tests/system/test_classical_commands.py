@@ -160,7 +160,7 @@ def test_foreign_types_in_a_model_are_not_loaded(sliced, monkeypatch) -> None:
 
 
 def test_xgboost_is_asked_for_in_one_line(sliced, monkeypatch) -> None:
-    monkeypatch.setattr("fmnist_hpo.classical_config.find_spec", lambda name: None)
+    monkeypatch.setattr("fmnist_hpo.classical.config.find_spec", lambda name: None)
     with pytest.raises(ProblemError) as caught:
         problem_on(ClassicalProblem, sliced).check({"model": "xgboost"})
     assert "pip install 'fmnist-hpo[xgboost]'" in str(caught.value)

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from fmnist_hpo.atomic import _put_in_place, write_folder
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.bundle.bundle import FORMAT
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.folder import _put_in_place, write_folder
 
 FILES = {
     "model.safetensors": bytes(range(256)) * 8,
@@ -149,7 +149,7 @@ def test_replacing_is_right_where_folders_cannot_change_places(
     bundle: Bundle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # an NFS mount is what this stands for; none is at hand
-    monkeypatch.setattr("fmnist_hpo.folder._exchange", lambda _first, _second: False)
+    monkeypatch.setattr("fmnist_hpo.atomic._exchange", lambda _first, _second: False)
     write_folder(bundle.path, {"a": b"1"})
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
     assert [path.name for path in bundle.path.iterdir()] == ["a"]

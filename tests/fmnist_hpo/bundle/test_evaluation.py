@@ -230,7 +230,7 @@ def test_test_files_that_do_not_fit_are_refused(own: tuple[Path, Bundle]) -> Non
 
 
 def test_no_other_module_names_the_test_images() -> None:
-    """dataset.py has their names and hashes, for `verify`, which hashes the files; nobody else."""
+    """files.py has their names and hashes, for `verify`, which hashes the files; nobody else."""
     package = Path(fmnist_hpo.__file__).parent
     naming = {
         path.name
@@ -238,4 +238,4 @@ def test_no_other_module_names_the_test_images() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and "t10k" in str(node.value)
     }
-    assert naming == {"dataset.py", "evaluation.py"}
+    assert naming == {"files.py", "evaluation.py"}

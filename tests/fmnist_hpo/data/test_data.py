@@ -191,7 +191,7 @@ def test_where_it_is_looked_for(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("FMNIST_HPO_DATA", raising=False)
-    monkeypatch.setattr("fmnist_hpo.data.SYSTEM_DIRECTORY", tmp_path / "system")
+    monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", tmp_path / "system")
     assert look() is None
     (cache / "fashion-mnist").mkdir(parents=True)
     assert find() == cache / "fashion-mnist"

@@ -5,7 +5,8 @@ import pytest
 from optuna.distributions import FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from search.sampling.make import _READ, SAMPLERS, hand_over, make_sampler
+from search.sampling.make import _READ, hand_over, make_sampler
+from search.spec.strategies import SAMPLERS
 
 SPACE = {"x": FloatDistribution(0.0, 1.0), "n": IntDistribution(1, 9)}
 OPTIONAL = FloatDistribution(0.0, 1.0)

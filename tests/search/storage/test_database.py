@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
 
-import search.storage
+import search.storage.database
 from search.errors import StorageError
 from search.storage import Retry, Storage, open_storage, schema
 from search.storage import optuna_rdb as rdb
@@ -84,7 +84,7 @@ def test_a_server_that_goes_away_while_a_storage_is_opened_is_waited_for(
                 connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
         return rdb.connect(engine)
 
-    monkeypatch.setattr(search.storage, "connect", connect)
+    monkeypatch.setattr(search.storage.database, "connect", connect)
     opened = open_storage(postgres_url)
     assert opened.optuna.get_all_studies() == []
     assert len(calls) == 2

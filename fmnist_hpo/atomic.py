@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all."""
+"""Files and folders that appear whole or not at all."""
 
 import contextlib
 import ctypes
@@ -10,13 +10,40 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import BinaryIO
 
-__all__ = ["write_folder"]
+__all__ = ["write_folder", "write_whole"]
 
 AT_FDCWD = -100  # Linux <fcntl.h>: paths are relative to the working directory
 RENAME_EXCHANGE = 2  # Linux <linux/fs.h>: both paths exist and change places in one step
 RENAME_SWAP = 2  # macOS <sys/stdio.h>: the same
 NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # file systems without it, such as NFS
+PRIVATE, PUBLIC = 0o600, 0o644
+
+
+@contextlib.contextmanager
+def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
+    """A file to write, which takes the place of `target` in one step at the block's end.
+
+    It lies beside `target` meanwhile, as .NAME.RANDOM, and is removed when the block fails.
+
+    Args:
+        public: whether others than its owner may read it.
+
+    Raises:
+        OSError: the disk is full, the place is not writable, ...; `target` is as it was.
+    """
+    descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).chmod(PUBLIC if public else PRIVATE)
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
 
 
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:

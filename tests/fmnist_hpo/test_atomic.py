@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fmnist_hpo.whole_file import write_whole
+from fmnist_hpo.atomic import write_whole
 
 
 @pytest.mark.parametrize(("public", "mode"), [(True, 0o644), (False, 0o600)])

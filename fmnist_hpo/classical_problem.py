@@ -8,9 +8,9 @@ from fmnist_hpo.classical import config as classical_config
 from fmnist_hpo.classical.feature_cache import FeatureCache
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
-from search.cross_validation import Fold, FoldRun, cross_validate
+from search.cross_validation import Fold, FoldContext, cross_validate
 from search.errors import ProblemError
-from search.problem import Run, TrialStopped
+from search.problem import TrialContext, TrialStopped
 
 if TYPE_CHECKING:
     from fmnist_hpo.bundle.export import Model
@@ -40,11 +40,11 @@ class ClassicalProblem(ImageProblem):
 
         return describe(_PACKAGES, device="cpu", threads=threads())
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         """Fit one model for each fold; the value is the mean accuracy on what was held out."""
         return cross_validate(run, len(self.splits), self._fold)
 
-    def _fold(self, run: FoldRun) -> Fold:
+    def _fold(self, run: FoldContext) -> Fold:
         from fmnist_hpo.classical.pipeline import fit_and_score
 
         if run.should_stop:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
 from search.errors import ProblemError
-from search.problem import Run
+from search.problem import TrialContext
 
 if TYPE_CHECKING:
     import numpy as np
@@ -185,7 +185,7 @@ class ImageProblem(ABC):
         """See `search.problem.Problem.environment`."""
 
     @abstractmethod
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         """See `search.problem.Problem.run`."""
 
     @abstractmethod

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.networks import config
-from search.cross_validation import Fold, FoldRun, cross_validate
+from search.cross_validation import Fold, FoldContext, cross_validate
 from search.errors import ProblemError
-from search.problem import Cost, Diverged, Outline, Run, TrialStopped
+from search.problem import Cost, Diverged, Outline, TrialContext, TrialStopped
 
 if TYPE_CHECKING:
     from fmnist_hpo.bundle.export import Model
@@ -62,7 +62,7 @@ class FashionProblem(ImageProblem):
             steps=steps, step_seconds=step_seconds, start_seconds=start_seconds, share=cost.share
         )
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         """Train one network, or one for each fold.
 
         The value is the last epoch's validation accuracy, or its mean over the folds.
@@ -79,7 +79,7 @@ class FashionProblem(ImageProblem):
         (split,) = self.splits
         return _train(self, run, split, report).val_accuracy
 
-    def _fold(self, run: FoldRun) -> Fold:
+    def _fold(self, run: FoldContext) -> Fold:
         """One fold; the score on its training part is the running one of the last epoch."""
         result = _train(self, run, self.splits[run.index], lambda epoch, metrics: None)
         return Fold(
@@ -139,7 +139,7 @@ class FashionProblem(ImageProblem):
 
 def _train(
     problem: FashionProblem,
-    run: Run | FoldRun,
+    run: TrialContext | FoldContext,
     split: "Split",
     report: "Callable[[int, EpochMetrics], None]",
 ) -> "TrainResult":

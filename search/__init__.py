@@ -5,7 +5,7 @@ It knows Optuna, and nothing of images or networks: a problem is named in the st
 
 from typing import TYPE_CHECKING
 
-from search.cross_validation import Fold, FoldRun, cross_validate
+from search.cross_validation import Fold, FoldContext, cross_validate
 from search.errors import (
     NoResult,
     ProblemError,
@@ -16,7 +16,7 @@ from search.errors import (
     StudyHalted,
     StudyNotFound,
 )
-from search.problem import Diverged, Problem, Run, TrialPruned, TrialStopped
+from search.problem import Diverged, Problem, TrialContext, TrialPruned, TrialStopped
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 __all__ = [
     "Diverged",
     "Fold",
-    "FoldRun",
+    "FoldContext",
     "NoResult",
     "Problem",
     "ProblemError",
-    "Run",
     "SearchError",
     "SpecError",
     "StorageError",
     "StudyChanged",
     "StudyHalted",
     "StudyNotFound",
+    "TrialContext",
     "TrialPruned",
     "TrialStopped",
     "create",

@@ -6,9 +6,9 @@ from dataclasses import asdict, dataclass
 from statistics import fmean
 from typing import Any
 
-from search.problem import Run
+from search.problem import TrialContext
 
-__all__ = ["FOLD_SCORE", "FOLD_TRAIN_SCORE", "Fold", "FoldRun", "cross_validate"]
+__all__ = ["FOLD_SCORE", "FOLD_TRAIN_SCORE", "Fold", "FoldContext", "cross_validate"]
 
 # Names of the curves; their steps are folds, from 1.
 FOLD_SCORE = "fold_score"
@@ -25,10 +25,12 @@ class Fold:
     score_seconds: float  # for both scores
 
 
-class FoldRun:
+class FoldContext:
     """One fold of a trial, as `fit` sees it. Its checkpoint is the fold's own."""
 
-    def __init__(self, run: Run, index: int, finished: list[Fold], checkpoint: bytes) -> None:
+    def __init__(
+        self, run: TrialContext, index: int, finished: list[Fold], checkpoint: bytes
+    ) -> None:
         self.index = index  # from 0
         self.params: Mapping[str, Any] = run.params
         self.seed = run.seed  # the same in every fold
@@ -38,7 +40,7 @@ class FoldRun:
 
     @property
     def should_stop(self) -> bool:
-        """See `search.problem.Run.should_stop`."""
+        """See `search.problem.TrialContext.should_stop`."""
         return self._run.should_stop
 
     def load_checkpoint(self) -> bytes | None:
@@ -50,7 +52,7 @@ class FoldRun:
         self._run.save_checkpoint(_pack(self._finished, data))
 
 
-def cross_validate(run: Run, folds: int, fit: Callable[[FoldRun], Fold]) -> float:
+def cross_validate(run: TrialContext, folds: int, fit: Callable[[FoldContext], Fold]) -> float:
     """Run a trial fold by fold; the value is the mean of the folds' scores.
 
     After each fold the mean of the folds so far is reported, so a pruner acts between folds. A
@@ -68,14 +70,14 @@ def cross_validate(run: Run, folds: int, fit: Callable[[FoldRun], Fold]) -> floa
     for step in range(1, len(finished) + 1):
         _report(run, finished[:step])
     for index in range(len(finished), folds):
-        finished.append(fit(FoldRun(run, index, list(finished), checkpoint)))
+        finished.append(fit(FoldContext(run, index, list(finished), checkpoint)))
         checkpoint = b""
         run.save_checkpoint(_pack(finished, checkpoint))
         _report(run, finished)
     return _mean(finished)
 
 
-def _report(run: Run, finished: list[Fold]) -> None:
+def _report(run: TrialContext, finished: list[Fold]) -> None:
     run.report(len(finished), _mean(finished), **asdict(finished[-1]))
 
 

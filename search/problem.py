@@ -1,4 +1,4 @@
-"""What an application implements (`Problem`) and what it is handed for one trial (`Run`)."""
+"""What an application implements (`Problem`), and what it gets for one trial (`TrialContext`)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ __all__ = [
     "Outline",
     "Probing",
     "Problem",
-    "Run",
+    "TrialContext",
     "TrialPruned",
     "TrialStopped",
 ]
@@ -21,14 +21,14 @@ class Diverged(Exception):
 
 
 class TrialPruned(Exception):
-    """Raised by `Run.report` when the pruner ends the trial; let it pass."""
+    """Raised by `TrialContext.report` when the pruner ends the trial; let it pass."""
 
 
 class TrialStopped(Exception):
-    """Raised by a problem, or by `Run.report`, when `Run.should_stop` is true; let it pass."""
+    """Raised by a problem or by `TrialContext.report` when `should_stop` is true; let it pass."""
 
 
-class Run(Protocol):
+class TrialContext(Protocol):
     """One trial, as its problem sees it.
 
     Steps count from 1 (an epoch, a fold). A retried trial is handed the reports and the checkpoint
@@ -106,13 +106,13 @@ class Problem(Protocol):
         """Where it runs: versions, processor, device, threads. Stored with every trial."""
         ...
 
-    def run(self, run: Run) -> float:
+    def run(self, trial: TrialContext, /) -> float:
         """Carry one trial through and return the final value of the study's metric.
 
         Raises:
             Diverged: the numbers are no longer finite.
             MemoryError: the device or the machine has no memory left.
-            TrialPruned, TrialStopped: passed through from `run`.
+            TrialPruned, TrialStopped: passed through from `trial`.
         """
         ...
 

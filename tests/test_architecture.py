@@ -123,9 +123,9 @@ def test_only_the_evaluation_opens_the_test_images() -> None:
 
 def test_the_public_names_of_search() -> None:
     assert set(search.__all__) == {
-        "Diverged", "Fold", "FoldRun", "NoResult", "Problem", "ProblemError", "Run", "SearchError",
+        "Diverged", "Fold", "FoldContext", "NoResult", "Problem", "ProblemError", "SearchError",
         "SpecError", "StorageError", "StudyChanged", "StudyHalted", "StudyNotFound", "TrialPruned",
-        "TrialStopped", "create", "cross_validate", "open", "work",
+        "TrialContext", "TrialStopped", "create", "cross_validate", "open", "work",
     }  # fmt: skip
     for name in search.__all__:
         assert getattr(search, name) is not None

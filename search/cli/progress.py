@@ -138,7 +138,7 @@ def make_status(status: Status) -> Group:
 
 def _running(status: Status) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
-    for heading in ("worker", "trial", "step", status.metric, "since", "last beat", "lost"):
+    for heading in ("worker", "trial", "step", status.metric, "since", "last heartbeat", "lost"):
         table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
     table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
     names = {trial.number: trial.user_attrs.get(attributes.NAME) for trial in status.trials}
@@ -149,7 +149,7 @@ def _running(status: Status) -> Table:
             str(busy.step),
             "-" if busy.value is None else f"{busy.value:.4f}",
             clock(busy.since_seconds),
-            f"{busy.beat_seconds:.0f} s",
+            f"{busy.heartbeat_seconds:.0f} s",
             str(busy.losses),
             labelled(names.get(busy.number), show_params(busy.params)),
         )

@@ -7,11 +7,11 @@ from typing import Self
 from search.errors import StorageError
 from search.ledger.ledger import Lease, Ledger
 
-__all__ = ["Beat", "Beats"]
+__all__ = ["Heartbeat", "Heartbeats"]
 
 
-class Beat:
-    """While it is entered, the lease is prolonged every `beat_seconds`, whatever the database does.
+class Heartbeat:
+    """Prolongs a lease every `heartbeat_seconds` while it is entered, whatever the database does.
 
     The thread ends only with the context or with the lease: an error is waited out, never raised.
 
@@ -42,14 +42,14 @@ class Beat:
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        while not self._over.wait(self._ledger.timing.beat_seconds):
+        while not self._over.wait(self._ledger.timing.heartbeat_seconds):
             if not _beat(self._ledger, self._lease, self._over):
                 self.lost.set()
                 return
 
 
-class Beats:
-    """Like `Beat`, for a process that holds several leases at a time, each maybe for a moment."""
+class Heartbeats:
+    """Like `Heartbeat`, for a process that holds several leases at a time."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -83,7 +83,7 @@ class Beats:
             self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        while not self._over.wait(self._ledger.timing.beat_seconds):
+        while not self._over.wait(self._ledger.timing.heartbeat_seconds):
             with self._lock:
                 leases = [lease for lease, lost in self._lost.items() if not lost]
             for lease in leases:
@@ -97,10 +97,10 @@ def _beat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
     """One beat; False when the lease is no longer ours."""
     timing = ledger.timing
     try:
-        return ledger.beat(
+        return ledger.heartbeat(
             lease,
             # After an outage every live worker must be back within the grace.
-            longest_pause_s=min(timing.beat_seconds, timing.grace_seconds / 4),
+            longest_pause_s=min(timing.heartbeat_seconds, timing.grace_seconds / 4),
             give_up=over,
         )
     except StorageError:  # told to give up

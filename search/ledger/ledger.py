@@ -5,7 +5,7 @@ row and of its trial is one transaction, so after any crash the two agree:
 
     free --claim--> leased --end--> done
       ^               |
-      +--hand_back, reap, release_worker (lost, not more often than max_retries)
+      +--release, reap, release_worker (lost, not more often than max_retries)
 
 `attempt` is the lease number. Each claim raises it, and every later statement compares it: a
 worker that was declared dead and returns changes nothing.
@@ -152,7 +152,7 @@ class Ledger(Lineages):
             self.storage.optuna.learn(self.study_id, claim.trial)
         return claim
 
-    def beat(self, lease: Lease, *, longest_pause_s: float = 5.0, give_up: Any = None) -> bool:
+    def heartbeat(self, lease: Lease, *, longest_pause_s: float = 5.0, give_up: Any = None) -> bool:
         """Prolong the lease; False when it is no longer ours."""
 
         def work(session: orm.Session) -> bool:
@@ -189,7 +189,7 @@ class Ledger(Lineages):
         """
         self._end(claim, state, value, reason, dict(attrs or {}), steps or {}, done=True)
 
-    def hand_back(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         """End the trial as stopped and free its lineage at once; counts as no loss.
 
         Raises:
@@ -310,7 +310,7 @@ class Ledger(Lineages):
                     trial=row.trial,
                     worker=row.worker,
                     running_seconds=row.running,
-                    beat_age_seconds=row.age,
+                    heartbeat_age_seconds=row.age,
                 )
                 for row in session.execute(
                     sa.select(schema.lineage, running.label("running"), age.label("age"))

@@ -16,21 +16,21 @@ class Timing:
     """When a worker counts as dead.
 
     Attributes:
-        beat_seconds: between two proofs of life.
+        heartbeat_seconds: between two proofs of life.
         lease_seconds: without proof of life before a worker is suspected.
         grace_seconds: for which the database must have been reachable before the suspicion holds.
     """
 
-    beat_seconds: float = 5.0
+    heartbeat_seconds: float = 5.0
     lease_seconds: float = 30.0
     grace_seconds: float = 15.0
 
     @classmethod
-    def of_beat(cls, beat_seconds: float) -> "Timing":
+    def of_heartbeat(cls, heartbeat_seconds: float) -> "Timing":
         return cls(
-            beat_seconds=beat_seconds,
-            lease_seconds=6 * beat_seconds,
-            grace_seconds=3 * beat_seconds,
+            heartbeat_seconds=heartbeat_seconds,
+            lease_seconds=6 * heartbeat_seconds,
+            grace_seconds=3 * heartbeat_seconds,
         )
 
 
@@ -80,4 +80,4 @@ class Row:
     trial: int | None
     worker: str | None
     running_seconds: float | None
-    beat_age_seconds: float | None
+    heartbeat_age_seconds: float | None

@@ -72,7 +72,7 @@ class Lineages:
                 "the study was deleted or renamed while it was worked on; "
                 "start it anew, or go on with it under its new name"
             )
-        grace = {"grace": self.timing.grace_seconds, "recently": 2 * self.timing.beat_seconds}
+        grace = {"grace": self.timing.grace_seconds, "recently": 2 * self.timing.heartbeat_seconds}
         return self._lose_all(session, self._overdue, grace)
 
     # Building a statement takes as long as executing it, so those of every claim are kept.
@@ -209,7 +209,7 @@ class Lineages:
 
     def _touch(self, session: orm.Session) -> None:
         """Leave a contact: add to the active time, and notice when there was none for long."""
-        session.execute(self._contact, {"longest": 2 * self.timing.beat_seconds})
+        session.execute(self._contact, {"longest": 2 * self.timing.heartbeat_seconds})
 
     def _held(self, lease: Lease) -> list[sa.ColumnElement[bool]]:
         return [*self._attempt(lease), _L.worker == lease.worker]

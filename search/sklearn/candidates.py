@@ -55,7 +55,7 @@ class Candidates(Protocol):
         """End the candidate without its missing folds."""
         ...
 
-    def hand_back(self, candidate: Candidate) -> None:
+    def release(self, candidate: Candidate) -> None:
         """No further fold is run here."""
         ...
 
@@ -144,7 +144,7 @@ class MemoryCandidates:
     def prune(self, candidate: Candidate) -> None:
         self._study.tell(self._trials[candidate.index], state=TrialState.PRUNED)
 
-    def hand_back(self, candidate: Candidate) -> None:
+    def release(self, candidate: Candidate) -> None:
         self._study.tell(self._trials[candidate.index], state=TrialState.FAIL)
 
     def pending(self) -> bool:

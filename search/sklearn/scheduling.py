@@ -121,7 +121,7 @@ class Scheduler:
             return self._collect(candidates)
         finally:
             for candidate in live:
-                candidates.hand_back(candidate)
+                candidates.release(candidate)
             candidates.close()
 
     def _search(
@@ -156,7 +156,7 @@ class Scheduler:
                     candidates.prune(candidate)
                 elif ended and self._expired():
                     candidate.stopped_by = "timeout"
-                    candidates.hand_back(candidate)
+                    candidates.release(candidate)
                 else:
                     continue
                 live.remove(candidate)

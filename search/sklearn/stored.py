@@ -21,7 +21,7 @@ from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError
 from search.ledger import Claim, Fenced, Ledger
-from search.ledger.heartbeat import Beats
+from search.ledger.heartbeat import Heartbeats
 from search.sklearn.candidates import Candidate, Fold, mean_score
 from search.sklearn.distributions import Distributions, Point
 from search.sklearn.fingerprint import check_same
@@ -118,7 +118,7 @@ class StoredCandidates:
         )
         self._worker = f"{_process_space()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: dict[int, Claim] = {}
-        self._beats = Beats(self._ledger)
+        self._beats = Heartbeats(self._ledger)
         self._release_dead()
 
     def claim(self) -> Candidate | None:
@@ -135,7 +135,7 @@ class StoredCandidates:
             else:
                 point = self._points[index]
         except BaseException:
-            self.hand_back(candidate)
+            self.release(candidate)
             raise
         candidate.params = self._distributions.params(point)
         return candidate
@@ -216,10 +216,10 @@ class StoredCandidates:
         with contextlib.suppress(Fenced):  # somebody else goes on with it
             self._ledger.end(claim, TrialState.PRUNED, None if math.isnan(score) else score)
 
-    def hand_back(self, candidate: Candidate) -> None:
+    def release(self, candidate: Candidate) -> None:
         claim = self._let_go(candidate)
         with contextlib.suppress(Fenced):
-            self._ledger.hand_back(claim)
+            self._ledger.release(claim)
 
     def pending(self) -> bool:
         counts = self._ledger.counts()

@@ -44,7 +44,7 @@ class Strategy:
 class Workers:
     """How the workers of a study behave."""
 
-    beat_seconds: float = 5.0  # between two proofs of life
+    heartbeat_seconds: float = 5.0  # between two proofs of life
     max_retries: int = 3  # losses of a lineage that are made good
     trial_timeout_seconds: float | None = None  # of one attempt
 
@@ -354,9 +354,9 @@ def _strategy(table: Mapping[str, Any], kind: str, known: Options, where: str) -
 
 def _workers(table: Mapping[str, Any], where: str) -> Workers:
     here = f"{where}: workers"
-    only(table, ("beat_seconds", "max_retries", "trial_timeout_seconds"), here, "key")
+    only(table, ("heartbeat_seconds", "max_retries", "trial_timeout_seconds"), here, "key")
     return Workers(
-        beat_seconds=number_of(table, "beat_seconds", here, default=5.0, above=0.0),
+        heartbeat_seconds=number_of(table, "heartbeat_seconds", here, default=5.0, above=0.0),
         max_retries=number_of(table, "max_retries", here, default=3, whole=True, low=0),
         trial_timeout_seconds=number_of(table, "trial_timeout_seconds", here, above=0.0),
     )

@@ -24,7 +24,7 @@ class Busy:
     step: int  # the last one reported; 0 before the first
     value: float | None  # reported at that step
     since_seconds: float
-    beat_seconds: float  # since the last proof of life
+    heartbeat_seconds: float  # since the last proof of life
     losses: int  # workers that died over this lineage
     params: Mapping[str, Any]
 

@@ -63,7 +63,7 @@ class Study:
             )
         self.spec: StudySpec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
         self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
-        self.ledger.timing = Timing.of_beat(self.spec.workers.beat_seconds)
+        self.ledger.timing = Timing.of_heartbeat(self.spec.workers.heartbeat_seconds)
         self.ledger.max_retries = self.spec.workers.max_retries
         self.checkpoints = CheckpointStore(
             checkpoints or attrs[attributes.CHECKPOINTS], self.uid, warn=say
@@ -201,7 +201,7 @@ def _busy(row: Row, trial: FrozenTrial) -> Busy:
         step=max(steps, default=0),
         value=steps[max(steps)] if steps else None,
         since_seconds=row.running_seconds or 0.0,
-        beat_seconds=row.beat_age_seconds or 0.0,
+        heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
         losses=row.losses,
         params=trial.params,
     )

@@ -282,7 +282,7 @@ def differences(
 
 
 class _ReplayRun:
-    """A `Run` that compares instead of recording, and ends where the stored trial ended."""
+    """A `TrialContext` that compares with the stored trial and ends where that ended."""
 
     should_stop = False
 

@@ -1,4 +1,4 @@
-"""What a problem is handed for one trial: `TrialRun`, the worker's `Run`."""
+"""What a problem is handed for one trial: `TrialRun`, the worker's `TrialContext`."""
 
 import math
 import threading
@@ -71,21 +71,21 @@ class TrialRun:
 
     @property
     def should_stop(self) -> bool:
-        """See `search.problem.Run.should_stop`."""
+        """See `search.problem.TrialContext.should_stop`."""
         return self._stop.is_set() or self._lost.is_set() or self.timed_out
 
     def load_checkpoint(self) -> bytes | None:
-        """See `search.problem.Run.load_checkpoint`."""
+        """See `search.problem.TrialContext.load_checkpoint`."""
         expected = bool(self._curves.get("step"))
         return self._checkpoints.load(self._lineage, expected=expected)
 
     def save_checkpoint(self, data: bytes) -> None:
-        """See `search.problem.Run.save_checkpoint`."""
+        """See `search.problem.TrialContext.save_checkpoint`."""
         if not self._lost.is_set():
             self._checkpoints.save(self._lineage, data)
 
     def report(self, step: int, value: float, **curves: float) -> None:
-        """See `search.problem.Run.report`."""
+        """See `search.problem.TrialContext.report`."""
         steps = self._curves.setdefault("step", [])
         if step not in steps:
             self._append(step, curves)

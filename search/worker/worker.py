@@ -25,7 +25,7 @@ from search.attributes import Reason
 from search.errors import StudyHalted
 from search.ledger import Claim, Fenced
 from search.ledger.attempt import Fresh
-from search.ledger.heartbeat import Beat
+from search.ledger.heartbeat import Heartbeat
 from search.problem import Diverged, TrialPruned, TrialStopped
 from search.sampling.make import hand_over, make_sampler
 from search.signals import stopping
@@ -89,7 +89,7 @@ def work(study: Study, *, name: str, stop: threading.Event, say: Callable[[str],
             if counts.done == counts.total:
                 return
             # Those who wait keep the database known as reachable, without which nobody is reaped.
-            stop.wait(min(IDLE_SECONDS, study.ledger.timing.beat_seconds))
+            stop.wait(min(IDLE_SECONDS, study.ledger.timing.heartbeat_seconds))
             continue
         if claim.previous is not None:
             say(f"trial {claim.trial.number} goes on where trial {claim.previous} ended")
@@ -105,18 +105,18 @@ def _attempt(
 ) -> None:
     """Run one trial to an ending, and record that unless the lease is no longer ours."""
     number = claim.trial.number
-    with Beat(study.ledger, claim.lease) as beat, _hard_stop(study, claim, stop):
+    with Heartbeat(study.ledger, claim.lease) as beat, _hard_stop(study, claim, stop):
         try:
             ending = _run(study, claim, history, stop, beat)
         except KeyboardInterrupt:  # in a notebook
             with suppress(Fenced):
-                study.ledger.hand_back(claim)
+                study.ledger.release(claim)
             raise
     try:
         if beat.lost.is_set():
             raise Fenced
         if ending is None:
-            study.ledger.hand_back(claim)
+            study.ledger.release(claim)
             say(f"trial {number} was handed back")
             return
         study.ledger.end(
@@ -136,7 +136,7 @@ def _attempt(
 
 
 def _run(
-    study: Study, claim: Claim, history: History, stop: threading.Event, beat: Beat
+    study: Study, claim: Claim, history: History, stop: threading.Event, beat: Heartbeat
 ) -> _Ending | None:
     """Carry the problem through; None when the trial was stopped and goes on elsewhere."""
     timeout = study.spec.workers.trial_timeout_seconds
@@ -299,7 +299,7 @@ def _hard_stop(study: Study, claim: Claim, stop: threading.Event) -> Iterator[No
                 return
         if not over.wait(HARD_STOP_SECONDS):
             try:
-                study.ledger.hand_back(claim)
+                study.ledger.release(claim)
             finally:
                 os._exit(0)
 

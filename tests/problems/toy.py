@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from search import Diverged, ProblemError, Run, TrialStopped
+from search import Diverged, ProblemError, TrialContext, TrialStopped
 from search.problem import Cost, Outline
 
 
@@ -51,7 +51,7 @@ class Toy:
     def environment(self) -> Mapping[str, str]:
         return {"machine": "test"}
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         saved = run.load_checkpoint()
         states: list[str] = json.loads(saved) if saved else []
         for step, state in enumerate(states, start=1):  # the last one may never have been reported
@@ -67,14 +67,14 @@ class Toy:
             self.report(run, len(states), states[-1])
         return value_of(states[-1])
 
-    def report(self, run: Run, step: int, state: str) -> None:
+    def report(self, run: TrialContext, step: int, state: str) -> None:
         run.report(step, value_of(state), double=2 * value_of(state))
 
 
 class Failing(Toy):
     """Ends as the parameter `how` says."""
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         how = run.params["how"]
         run.report(1, 0.5)
         if how == "error":
@@ -95,7 +95,7 @@ class Failing(Toy):
 class Undefined(Toy):
     """Reports NaN last and then ends as the parameter `how` says."""
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         run.report(1, 0.5)
         run.report(2, float("nan"))
         if run.params["how"] == "diverged":
@@ -110,7 +110,7 @@ class Undefined(Toy):
 class Deaf(Toy):
     """Never asks whether it should stop."""
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         time.sleep(60)
         return 0.0
 
@@ -132,7 +132,7 @@ class Careless(Toy):
 class Improving(Toy):
     """Reports a straight line up to x, so that a pruner has something to compare."""
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         for step in range(1, 6):
             run.report(step, run.params["x"] * step / 5)
         return float(run.params["x"])

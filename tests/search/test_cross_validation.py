@@ -14,7 +14,7 @@ from sklearn.naive_bayes import GaussianNB
 from toy import toy_spec
 
 import search
-from search import Fold, FoldRun, SpecError, TrialPruned, TrialStopped, cross_validate
+from search import Fold, FoldContext, SpecError, TrialPruned, TrialStopped, cross_validate
 from search.spec import parse_spec
 from search.study.cv_results import cv_results, write_cv_results
 
@@ -43,12 +43,12 @@ class Digits:
     def environment(self):
         return {"numpy": np.__version__}
 
-    def run(self, run: search.Run) -> float:
+    def run(self, run: search.TrialContext) -> float:
         assert self.folds is not None
         splitter = StratifiedKFold(self.folds, shuffle=True, random_state=0)
         splits = list(splitter.split(self.images, self.labels))
 
-        def fit(fold: FoldRun) -> Fold:
+        def fit(fold: FoldContext) -> Fold:
             train, test = splits[fold.index]
             model = GaussianNB(var_smoothing=fold.params["alpha"])
             model.fit(self.images[train], self.labels[train])
@@ -124,7 +124,7 @@ def test_pruned_candidates_lack_folds_and_share_the_last_rank(run_study) -> None
 class Undefined(Digits):
     """Scores that are not defined for a fold, as a metric of a class that it lacks."""
 
-    def run(self, run: search.Run) -> float:
+    def run(self, run: search.TrialContext) -> float:
         return cross_validate(
             run,
             3,
@@ -181,7 +181,7 @@ def test_the_mode_has_defaults() -> None:
 
 
 class Memory:
-    """A `Run` in memory, that may be told to stop or to prune at a step."""
+    """A `TrialContext` in memory, that may be told to stop or to prune at a step."""
 
     seed = 3
 
@@ -208,7 +208,7 @@ class Memory:
             raise TrialStopped
 
 
-def fit(fold: FoldRun) -> Fold:
+def fit(fold: FoldContext) -> Fold:
     score = (0.5, 0.75, 1.0, 0.25)[fold.index]
     return Fold(fold_score=score, fold_train_score=1.0, fit_seconds=2.0, score_seconds=1.0)
 
@@ -237,7 +237,7 @@ def test_a_retry_goes_on_at_the_next_fold() -> None:
 
 
 def test_a_retry_goes_on_within_a_fold() -> None:
-    def stopped(fold: FoldRun) -> Fold:
+    def stopped(fold: FoldContext) -> Fold:
         if fold.index == 1:
             fold.save_checkpoint(b"half\nway")
             raise TrialStopped

@@ -31,7 +31,7 @@ class Digits:
     def environment(self):
         return {"numpy": np.__version__}
 
-    def run(self, run: search.Run) -> float:
+    def run(self, run: search.TrialContext) -> float:
         model = SGDClassifier(alpha=run.params["alpha"], random_state=run.seed % 2**32)
         for epoch in range(1, 11):
             model.partial_fit(*self.train, classes=range(10))

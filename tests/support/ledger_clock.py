@@ -11,7 +11,7 @@ from search.storage import Storage
 from search.storage.schema import Clock
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
-TIMING = Timing(beat_seconds=5.0, lease_seconds=30.0, grace_seconds=15.0)
+TIMING = Timing(heartbeat_seconds=5.0, lease_seconds=30.0, grace_seconds=15.0)
 
 
 class HandClock(Clock):
@@ -26,8 +26,8 @@ class HandClock(Clock):
 
 def pass_time(ledger: Ledger, clock: HandClock, seconds: float) -> None:
     """Let time pass while somebody looks at the database once a beat."""
-    for _ in range(int(seconds / TIMING.beat_seconds)):
-        clock.seconds += TIMING.beat_seconds
+    for _ in range(int(seconds / TIMING.heartbeat_seconds)):
+        clock.seconds += TIMING.heartbeat_seconds
         ledger.reap()
 
 

@@ -13,14 +13,14 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search.ledger import Fenced, Ledger, Timing
-from search.ledger.heartbeat import Beat
+from search.ledger.heartbeat import Heartbeat
 from search.storage import Retry, open_storage
 
 
 def main(name: str, death: str = "") -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = open_storage(os.environ["FMNIST_HPO_STORAGE"], retry=Retry(say))
-    timing = Timing.of_beat(float(os.environ["BEAT_SECONDS"]))
+    timing = Timing.of_heartbeat(float(os.environ["BEAT_SECONDS"]))
     ledger = Ledger.open(storage, "s", timing=timing, max_retries=1000)
     study = optuna.load_study(study_name="s", storage=storage.optuna)
     study.sampler = optuna.samplers.RandomSampler()
@@ -38,7 +38,7 @@ def main(name: str, death: str = "") -> None:
         if death == "die-after-claim":
             os.kill(os.getpid(), signal.SIGKILL)
         try:
-            with Beat(ledger, claim.lease):
+            with Heartbeat(ledger, claim.lease):
                 trial = optuna.Trial(study, claim.trial._trial_id)
                 with storage.optuna.batch():
                     x = trial.suggest_float("x", 0.0, 1.0)

@@ -102,7 +102,7 @@ def test_a_worker_that_somebody_ends_is_replaced_and_its_trial_resumed(
     assert [row["retry_of"] for row in rows].count("0") == 1
 
 
-def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_hand_back(command):
+def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_release(command):
     command.study(trials=2, extra="[fixed]\npause = 0.7")
     command("create", "toy.toml")
     command.environment["PYTHONPROFILEIMPORTTIME"] = "1"  # says what is imported

@@ -27,7 +27,7 @@ direction = "maximize"
 [budget]
 trials = {trials}
 [workers]
-beat_seconds = 2.0
+heartbeat_seconds = 2.0
 [data]
 dir = "data"
 [fixed]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from search.problem import Run
+from search.problem import TrialContext
 
 
 def following(x: float) -> float:
@@ -34,7 +34,7 @@ class LogisticMap:
         """Nothing worth storing."""
         return {}
 
-    def run(self, run: Run) -> float:
+    def run(self, run: TrialContext) -> float:
         """Iterate to the last step; the curve `first` holds the step at which the attempt began."""
         saved = run.load_checkpoint()
         values = [] if saved is None else [float.fromhex(x) for x in saved.decode().split()]

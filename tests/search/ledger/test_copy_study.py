@@ -79,7 +79,7 @@ def filled(pair: tuple[Storage, Storage]) -> Ledger:
         ledger.end(claim, state, value, reason=reason, attrs={"error": "e"} if reason else None)
     claim = ledger.claim("w")
     assert claim is not None
-    ledger.hand_back(claim)
+    ledger.release(claim)
     ledger.claim("dead")
     ledger.release_worker("dead")
     ledger.halt("e")
@@ -191,7 +191,7 @@ def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
     again = filled.claim("alive")
     assert again is not None
     assert again.previous == dead.trial.number
-    filled.hand_back(again)
+    filled.release(again)
     copy_study("s", source, target)
 
 

@@ -140,7 +140,7 @@ def test_a_lost_trial_has_one_successor_that_goes_on(
 def test_stopped_ones_go_on_first_and_count_no_loss(storage: Storage, ledger: Ledger) -> None:
     first, second = must(ledger.claim("a")), must(ledger.claim("b"))
     for _ in range(5):  # more often than max_retries
-        ledger.hand_back(second)
+        ledger.release(second)
         second = must(ledger.claim("b"))
         assert second.lease.lineage == 1
     assert ledger.counts().losses == 0
@@ -171,16 +171,16 @@ def test_a_worker_that_returns_changes_nothing(
     late = must(ledger.claim("late"))
     trial = trial_of(storage, ledger, late)
     trial.report(0.1, 1)
-    assert ledger.beat(late.lease)
+    assert ledger.heartbeat(late.lease)
     ledger.release_worker("late")
     if successor:
         ledger.claim("next")
     before = [repr(t) for t in storage.optuna.get_all_trials(ledger.study_id)], ledger.rows()
-    assert not ledger.beat(late.lease)
+    assert not ledger.heartbeat(late.lease)
     with pytest.raises(Fenced):
         ledger.end(late, COMPLETE, 1.0, attrs={"a": 1})
     with pytest.raises(Fenced):
-        ledger.hand_back(late)
+        ledger.release(late)
     for write in (
         lambda: trial.report(0.2, 2),
         lambda: trial.set_user_attr("a", 1),
@@ -197,15 +197,15 @@ def test_the_same_worker_name_does_not_revive_an_old_lease(ledger: Ledger) -> No
     ledger.release_worker("w")
     new = must(ledger.claim("w"))
     assert new.lease.lineage == old.lease.lineage
-    assert not ledger.beat(old.lease)
-    assert ledger.beat(new.lease)
+    assert not ledger.heartbeat(old.lease)
+    assert ledger.heartbeat(new.lease)
 
 
 def test_beats_keep_a_lease(ledger: Ledger, clock: HandClock) -> None:
     claim = must(ledger.claim("w"))
     for _ in range(100):
         clock.seconds += 5
-        assert ledger.beat(claim.lease)
+        assert ledger.heartbeat(claim.lease)
         assert ledger.reap() == 0
 
 
@@ -218,9 +218,9 @@ def test_a_lease_does_not_run_out_while_the_database_is_away(
         assert ledger.reap() == 0
         clock.seconds += 10
         assert ledger.reap() == 0  # back for 10 s, the grace is 15
-    assert ledger.beat(claim.lease)
+    assert ledger.heartbeat(claim.lease)
     pass_time(ledger, clock, 25)
-    assert ledger.beat(claim.lease)
+    assert ledger.heartbeat(claim.lease)
 
 
 def test_the_dead_are_reaped_once_the_database_has_been_back_for_the_grace(
@@ -241,16 +241,16 @@ def test_the_dead_are_reaped_and_the_living_are_not_when_the_clock_is_set(
 ) -> None:
     alive, dead = must(ledger.claim("alive")), must(ledger.claim("dead"))
     for step in range(30):
-        clock.seconds += TIMING.beat_seconds + (jump if step == 15 else 0)
-        assert ledger.beat(alive.lease)
+        clock.seconds += TIMING.heartbeat_seconds + (jump if step == 15 else 0)
+        assert ledger.heartbeat(alive.lease)
         if step < 14:
-            assert ledger.beat(dead.lease)
+            assert ledger.heartbeat(dead.lease)
         ledger.reap()
         if step < 17:
             assert ledger.counts().losses == 0
-    assert not ledger.beat(dead.lease)
+    assert not ledger.heartbeat(dead.lease)
     assert ledger.counts().losses == 1
-    assert ledger.elapsed() == pytest.approx(30 * TIMING.beat_seconds, abs=15)
+    assert ledger.elapsed() == pytest.approx(30 * TIMING.heartbeat_seconds, abs=15)
 
 
 def test_halt_and_resume_repeat_the_trials_that_failed_for_it(
@@ -309,21 +309,21 @@ def test_active_time_counts_overlapping_work_once_and_pauses_never(
     for _ in range(10):
         clock.seconds += 5
         for claim in claims:
-            ledger.beat(claim.lease)
+            ledger.heartbeat(claim.lease)
     assert ledger.elapsed() == pytest.approx(50)
     clock.seconds += 10_000
-    ledger.beat(claims[0].lease)
+    ledger.heartbeat(claims[0].lease)
     assert ledger.elapsed() == pytest.approx(60)
 
 
 def test_rows_show_who_works_on_what(ledger: Ledger, clock: HandClock) -> None:
     claim = must(ledger.claim("w"))
     clock.seconds += 7
-    ledger.beat(claim.lease)
+    ledger.heartbeat(claim.lease)
     clock.seconds += 2
     first, second, _ = ledger.rows()
     assert (first.lineage, first.trial, first.worker, first.attempt) == (0, 0, "w", 1)
-    assert (first.running_seconds, first.beat_age_seconds) == (9.0, 2.0)
+    assert (first.running_seconds, first.heartbeat_age_seconds) == (9.0, 2.0)
     assert (second.worker, second.trial, second.running_seconds) == (None, None, None)
 
 
@@ -331,7 +331,7 @@ def test_database_clock_moves_forward(storage: Storage) -> None:
     import time
 
     ledger = Ledger.create(
-        storage, "real", directions=MAXIMIZE, lineages=1, timing=Timing.of_beat(0.1)
+        storage, "real", directions=MAXIMIZE, lineages=1, timing=Timing.of_heartbeat(0.1)
     )
     before = time.time()
     claim = must(ledger.claim("w"))
@@ -339,7 +339,7 @@ def test_database_clock_moves_forward(storage: Storage) -> None:
     (row,) = ledger.rows()
     assert row.running_seconds is not None
     assert 0.25 < row.running_seconds < time.time() - before + 0.1
-    assert ledger.beat(claim.lease)
+    assert ledger.heartbeat(claim.lease)
 
 
 def test_renaming_in_the_dashboard_keeps_the_ledger(storage: Storage, ledger: Ledger) -> None:

@@ -50,7 +50,7 @@ class _Model:
         self.awake = 0.0
 
     def contact(self, now: float) -> None:
-        if self.seen is None or now - self.seen > 2 * TIMING.beat_seconds:
+        if self.seen is None or now - self.seen > 2 * TIMING.heartbeat_seconds:
             self.awake = now
         self.seen = now
 
@@ -122,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(beats=st.integers(1, 9))
     def somebody_watches_for_a_while(self, beats: int) -> None:
         for _ in range(beats):
-            self.clock.seconds += TIMING.beat_seconds
+            self.clock.seconds += TIMING.heartbeat_seconds
             assert self.ledger.reap() == self.model.reap(self.clock.seconds)
 
     @rule(worker=WORKERS)
@@ -139,7 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def beat(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         held = self.model.holds(claim.trial.number)
-        assert self.ledger.beat(claim.lease) == held
+        assert self.ledger.heartbeat(claim.lease) == held
         self.model.contact(self.clock.seconds)
         if held:
             row = self.model.lineages[claim.lease.lineage]
@@ -188,11 +188,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
-    def hand_back(self, data: st.DataObject) -> None:
+    def release(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
         held = self.model.holds(claim.trial.number)
         try:
-            self.ledger.hand_back(claim)
+            self.ledger.release(claim)
             assert held
         except Fenced:
             assert not held

@@ -17,7 +17,7 @@ from ledger_clock import MAXIMIZE
 from optuna.trial import TrialState
 
 from search.ledger import Claim, Counts, Ledger, Timing
-from search.ledger.heartbeat import Beat
+from search.ledger.heartbeat import Heartbeat
 from search.storage import Retry, Storage, open_storage
 
 if TYPE_CHECKING:
@@ -30,12 +30,12 @@ ROOT = Path(__file__).parents[3]
 class Workers:
     """Processes of ledger_worker.py; whatever is left of them is killed in the end."""
 
-    def __init__(self, url: str, *, beat_seconds: float, step_seconds: float = 0.0) -> None:
+    def __init__(self, url: str, *, heartbeat_seconds: float, step_seconds: float = 0.0) -> None:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "FMNIST_HPO_STORAGE": url,
-            "BEAT_SECONDS": str(beat_seconds),
+            "BEAT_SECONDS": str(heartbeat_seconds),
             "STEP_SECONDS": str(step_seconds),
         }
         self.processes: list[subprocess.Popen[str]] = []
@@ -95,7 +95,7 @@ def check_exact(storage: Storage, ledger: Ledger, lineages: int) -> None:
 
 def test_processes_never_take_the_same_lineage(storage: Storage, storage_url: str) -> None:
     ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=200)
-    with Workers(storage_url, beat_seconds=5) as workers:
+    with Workers(storage_url, heartbeat_seconds=5) as workers:
         lines = [finished(p) for p in [workers.start(name) for name in "abc"]]
     ended = Counter(line for worker in lines for line in worker if line.startswith("ended"))
     assert len(ended) == 200
@@ -106,9 +106,9 @@ def test_processes_never_take_the_same_lineage(storage: Storage, storage_url: st
 
 @pytest.mark.parametrize("death", ["die-in-claim", "die-after-claim"])
 def test_a_death_around_the_claim(storage: Storage, storage_url: str, death: str) -> None:
-    timing = Timing.of_beat(0.1)
+    timing = Timing.of_heartbeat(0.1)
     ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=2, timing=timing)
-    with Workers(storage_url, beat_seconds=0.1) as workers:
+    with Workers(storage_url, heartbeat_seconds=0.1) as workers:
         assert workers.start("dead", death).wait(60) == -9
         trials = storage.optuna.get_all_trials(ledger.study_id)
         if death == "die-in-claim":  # row and trial are one transaction
@@ -125,7 +125,7 @@ def test_exact_under_sigkill(storage: Storage, storage_url: str) -> None:
     dice = random.Random(0)
     ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=40)
     kills = 0
-    with Workers(storage_url, beat_seconds=0.2, step_seconds=0.03) as workers:
+    with Workers(storage_url, heartbeat_seconds=0.2, step_seconds=0.03) as workers:
         alive = [workers.start(f"first-{n}") for n in range(3)]
         while kills < 8:
             time.sleep(dice.uniform(0.3, 0.9))
@@ -146,7 +146,7 @@ def test_no_live_worker_is_lost_while_the_database_is_away(
 ) -> None:
     storage = open_storage(postgres_url)
     ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=60)
-    with Workers(postgres_url, beat_seconds=0.3, step_seconds=0.1) as workers:
+    with Workers(postgres_url, heartbeat_seconds=0.3, step_seconds=0.1) as workers:
         processes = [workers.start(name) for name in "abc"]
         for away_seconds in (0.0, 4.0, 0.5):  # a lease lasts 1.8 s
             before = ledger.counts().done
@@ -166,11 +166,11 @@ def test_no_live_worker_is_lost_while_the_database_is_away(
 
 def test_a_beat_survives_everything_but_its_lease(postgres: "Postgres", postgres_url: str) -> None:
     storage = open_storage(postgres_url)
-    timing = Timing.of_beat(0.1)
+    timing = Timing.of_heartbeat(0.1)
     ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=1, timing=timing)
     claim = ledger.claim("w")
     assert claim is not None
-    with Beat(ledger, claim.lease) as beat:
+    with Heartbeat(ledger, claim.lease) as beat:
         for _ in range(2):
             postgres.restart(1.0)
             for _ in range(15):
@@ -191,9 +191,9 @@ def _one_trial(
         claim = ledger.claim(name)
         assert claim is not None
         taken.append(claim)
-        with Beat(ledger, claim.lease):
+        with Heartbeat(ledger, claim.lease):
             storage.optuna.set_trial_intermediate_value(claim.trial._trial_id, 1, 0.5)
-        assert ledger.beat(claim.lease)
+        assert ledger.heartbeat(claim.lease)
         everybody.wait(100)  # is connected at the same time
         ledger.end(claim, TrialState.COMPLETE, 1.0)
         storage.close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
+from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
 from search.errors import ProblemError
 from search.problem import TrialContext
 
@@ -42,6 +43,8 @@ class ImageProblem(ABC):
     keeps_model = True
     #: See `search.Problem`.
     returns = ("val_accuracy", "maximize")
+    #: See `search.Problem`; a fold's score is an accuracy too.
+    percent = ("val_accuracy", "train_accuracy", FOLD_SCORE, FOLD_TRAIN_SCORE)
 
     def __init__(self, settings: Mapping[str, Any], folds: int | None = None) -> None:
         for key in settings:

@@ -35,6 +35,7 @@ UID = "search:uid"  # the key of its rows in the ledger
 SPEC = "search:spec"  # the text of its study file; a StudySearchCV's study has none
 FINGERPRINT = "search:fingerprint"  # of the problem's data
 CHECKPOINTS = "search:checkpoints"  # address of its checkpoints
+PERCENT = "search:percent"  # names of the metrics that are shown as a percentage
 SKLEARN = "search:sklearn"  # fingerprint of a StudySearchCV
 RANDOM_STATE = "search:random_state"  # of a StudySearchCV: an integer, or a RandomState's state
 

@@ -87,8 +87,10 @@ class Problem(Protocol):
     studied with `mode = "cross-validation"`: given a number, its steps are folds, and its `run` is
     most simply `search.cross_validate`.
 
-    A problem with an attribute `returns`, a metric's name and "maximize" or "minimize", has study
-    files refused that say otherwise.
+    Two class attributes are optional. `returns = (metric, direction)`: study files that disagree
+    are rejected. `percent: tuple[str, ...]`: names of metrics and curves in [0, 1] that reports
+    show as a percentage; it is stored with the study when the study is created. All other numbers
+    are shown by their magnitude.
     """
 
     def check(self, params: Mapping[str, Any]) -> None:

@@ -7,19 +7,43 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 
-__all__ = ["clock", "counted", "labelled", "show_params", "show_trial", "verdict"]
+__all__ = [
+    "clock",
+    "counted",
+    "figure",
+    "labelled",
+    "percent",
+    "show_params",
+    "show_trial",
+    "verdict",
+]
+
+
+def figure(value: float) -> str:
+    """A number with four significant digits: 0.8943, 3.2e-05, -374.3, 12346.
+
+    From a million on, and below 0.0001, with an exponent.
+    """
+    if 9999.5 <= abs(value) < 999_999.5:
+        return f"{value:.0f}"
+    return f"{value or 0.0:.4g}"  # -0.0 as 0
+
+
+def percent(share: float) -> str:
+    """A share of 1 as a percentage with two decimals: "89.43 %"."""
+    return f"{100 * share:.2f} %"
 
 
 def verdict(trial: FrozenTrial) -> str:
     """How a trial ended, in a few words."""
     reason = trial.user_attrs.get(attributes.REASON)
     if trial.state is TrialState.COMPLETE:
-        return f"complete {trial.value:.4f}"
+        return f"complete {figure(float(trial.value or 0.0))}"
     if reason is not None:
         return str(reason)
     if trial.state is TrialState.PRUNED and trial.intermediate_values:
         last = max(trial.intermediate_values)
-        return f"pruned at step {last} with {trial.intermediate_values[last]:.4f}"
+        return f"pruned at step {last} with {figure(trial.intermediate_values[last])}"
     return trial.state.name.lower()
 
 
@@ -36,7 +60,7 @@ def labelled(name: str | None, text: str) -> str:
 def show_params(params: Mapping[str, Any]) -> str:
     """Parameters on one line, floats to four significant digits."""
     return " ".join(
-        f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}"
+        f"{name}={figure(value)}" if isinstance(value, float) else f"{name}={value}"
         for name, value in params.items()
     )
 

@@ -63,6 +63,8 @@ class Study:
             )
         self.spec: StudySpec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
         self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
+        #: Names of the metrics in [0, 1] that are shown as a percentage.
+        self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.ledger.timing = Timing.of_heartbeat(self.spec.workers.heartbeat_seconds)
         self.ledger.max_retries = self.spec.workers.max_retries
         self.checkpoints = CheckpointStore(
@@ -232,6 +234,7 @@ def create_study(
     problem = validate(spec)
     with _own_code(spec.problem, "asked for its fingerprint"):
         fingerprint = dict(problem.fingerprint())
+    percent = _percent(problem, spec.problem)
     place = checkpoints or default_checkpoints(spec.name)
     CheckpointStore(place, "")  # refuses an address before the study bears it
     try:
@@ -244,6 +247,7 @@ def create_study(
                 attributes.SPEC: spec.text,
                 attributes.FINGERPRINT: fingerprint,
                 attributes.CHECKPOINTS: place,
+                attributes.PERCENT: percent,
             },
             system_attrs={attributes.METRIC_NAMES: [spec.metric]},
         )
@@ -294,6 +298,16 @@ def validate(spec: StudySpec) -> Problem:
         )
     _check_params(problem, spec)
     return problem
+
+
+def _percent(problem: Problem, address: str) -> list[str]:
+    names = getattr(problem, "percent", ())
+    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
+        raise ProblemError(
+            f"the problem {address!r}: percent must be a tuple of metrics' names, got {names!r}; "
+            'write percent = ("val_accuracy",)'
+        )
+    return list(names)
 
 
 def study_names(storage: Storage) -> list[str]:

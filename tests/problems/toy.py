@@ -138,6 +138,18 @@ class Improving(Toy):
         return float(run.params["x"])
 
 
+class Shared(Toy):
+    """Its value is shown as a percentage."""
+
+    percent = ("value",)
+
+
+class Misdeclared(Toy):
+    """Forgot a comma."""
+
+    percent = "value"
+
+
 class Probed(Toy):
     """Can be probed; x = 1 is too large, as the settings say in which way."""
 

@@ -10,6 +10,7 @@ from toy import Toy
 
 from search.cli.progress import Redrawn, _LiveProgress, make_status
 from search.cli.tables import print_best, print_trials
+from search.text import figure
 from search.worker.worker import work
 
 NAMED = """
@@ -91,7 +92,9 @@ def test_what_ended_stays_above_the_live_table(make_study):
         progress.update(study.status())
         progress.update(study.status())
     for trial in study.trials:
-        assert terminal.getvalue().count(f"trial {trial.number} complete {trial.value:.4f}") == 1
+        assert (
+            terminal.getvalue().count(f"trial {trial.number} complete {figure(trial.value)}") == 1
+        )
 
 
 def test_the_state_of_a_study_in_a_word(make_study):

@@ -117,6 +117,13 @@ def test_an_address_that_takes_no_checkpoints_is_refused_before_anything_is_stor
         search.open("toy", storage=sqlite_url)
 
 
+def test_what_is_shown_in_percent_is_stored_with_the_study(make_study):
+    assert make_study().percent == ()
+    assert make_study("toy:Shared", name="shared").percent == ("value",)
+    with pytest.raises(ProblemError, match=r"tuple of metrics' names, got 'value'; write"):
+        make_study("toy:Misdeclared", name="misdeclared")
+
+
 def test_there_is_no_best_trial_before_one_is_complete(make_study):
     study = make_study()
     with pytest.raises(NoResult, match="no complete trial to choose from"):

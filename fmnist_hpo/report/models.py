@@ -11,7 +11,7 @@ from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.results.comparison import Row
-from fmnist_hpo.results.winner import Measured, find_bundle, measurements, recorded
+from fmnist_hpo.results.winner import Measured, can_export, find_bundle, measurements, recorded
 from search.errors import ProblemError
 from search.report.facts import fit_of, training_seconds
 from search.study import Study
@@ -31,6 +31,7 @@ class Model:
     row: Row  # what the model costs
     measured: Measured | None  # of this model; None also when only another one was
     evaluations: int  # how often the study's test set was measured
+    of_images: bool = True  # else nothing can be exported, and there is no test set
 
     @functools.cached_property
     def test(self) -> Metrics | None:
@@ -102,6 +103,7 @@ class Model:
             row=row,
             measured=recorded(study, bundle),
             evaluations=measurements(study),
+            of_images=can_export(study),
         )
 
 

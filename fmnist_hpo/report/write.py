@@ -13,7 +13,7 @@ from fmnist_hpo.results.comparison import Comparison, compare
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
 from search.report.sections import StudyReport
 from search.study import Study
-from search.text import clock, counted
+from search.text import clock, counted, figure, percent
 
 __all__ = ["make_page", "report_path", "write_report"]
 
@@ -61,14 +61,14 @@ def make_page(studies: Sequence[Study]) -> Page:
     for report in reports:
         model = by_study.get(report.study.name)
         if model is not None:
-            sections += _chosen(model)
+            sections += _chosen(model) if model.of_images else []
         sections += report.sections()
     names = ", ".join(study.name for study in studies)
     today = datetime.now(UTC)
     return Page(
         title=f"Report: {names}",
-        subtitle=f"Hyperparameter search, made on {today:%Y-%m-%d %H:%M} UTC from the storage and "
-        "the exported bundles.",
+        subtitle=f"Hyperparameter search, made on {today:%Y-%m-%d %H:%M} UTC from the storage"
+        + (" and the exported bundles." if any(model.of_images for model in models) else "."),
         sections=sections,
     )
 
@@ -85,7 +85,8 @@ def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> lis
         name = report.study.name
         lines = report.summary()
         if name in models:
-            lines[2:2] = _accuracy_lines(models[name])
+            if models[name].of_images:
+                lines[2:2] = _accuracy_lines(models[name])
             exported, best = models[name].trial.number, report.best
             if best is not None and exported != best.number:
                 told = f"Exported: trial {exported}, and not the best; all on accuracy and cost is "
@@ -101,8 +102,8 @@ def _accuracy_lines(model: Model) -> list[str]:
     test, lines = model.test, []
     if (found := model.validation_interval) is not None:
         lines.append(
-            f"Validation accuracy: {_percent(float(model.trial.value or 0.0))} "
-            f"({_percent(found[0])} to {_percent(found[1])}, {model.validation_images:,} images); "
+            f"Validation accuracy: {percent(float(model.trial.value or 0.0))} "
+            f"({percent(found[0])} to {percent(found[1])}, {model.validation_images:,} images); "
             "as the best of many it flatters."
         )
     times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
@@ -115,8 +116,8 @@ def _accuracy_lines(model: Model) -> list[str]:
         return lines
     low, high = test.accuracy_interval
     lines.append(
-        f"Test accuracy: {_percent(test.accuracy)} (95 % interval {_percent(low)} to "
-        f"{_percent(high)}, {test.n:,} images), measured {times}."
+        f"Test accuracy: {percent(test.accuracy)} (95 % interval {percent(low)} to "
+        f"{percent(high)}, {test.n:,} images), measured {times}."
     )
     worst = min((one for one in test.per_class if one.support), key=lambda one: one.f1)
     pairs = confused(test, 2)
@@ -134,9 +135,9 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
         (
             model.study,
             str(model.trial.number),
-            _percent(float(model.trial.value or 0.0)),
-            "" if model.test is None else _percent(model.test.accuracy),
-            "" if model.fit is None else f"{100 * (model.fit[0] - model.fit[1]):+.2f}",
+            _value(model),
+            "" if model.test is None else percent(model.test.accuracy),
+            _gap(model),
             clock(model.training_seconds),
             "" if model.row.parameters is None else f"{model.row.parameters:,}",
             "" if model.row.model_bytes is None else f"{model.row.model_bytes / 1e6:.2f}",
@@ -164,6 +165,8 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
             "exported, in minutes and seconds. Latency is the median of one image as predict "
             f"runs the model, with {counted(comparison.threads, 'thread')} on the machine that "
             "made this report. Empty cells are not known, as for a study that was not exported."
+            if any(model.of_images for model in models)
+            else "Training is that of the best trial, in minutes and seconds."
         ),
     ]
     if comparison.pairs:
@@ -177,6 +180,7 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
                 ]
             )
         )
+    models = [model for model in models if model.of_images]
     if len(models) > 1:
         parts.append(
             Drawing(
@@ -252,5 +256,15 @@ def _chosen(model: Model) -> list[Section]:
     return [Section(title=f"{name}: the chosen model", parts=parts)]
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.2f} %"
+def _value(model: Model) -> str:
+    """The trial's value: a percentage, or the number with the metric's name."""
+    if model.row.validation_accuracy is not None:
+        return percent(model.row.validation_accuracy)
+    return f"{figure(float(model.trial.value or 0.0))} {model.metric}"
+
+
+def _gap(model: Model) -> str:
+    """Training minus validation accuracy, in percentage points."""
+    if model.fit is None or model.row.validation_accuracy is None:
+        return ""
+    return f"{100 * (model.fit[0] - model.fit[1]):+.2f}"

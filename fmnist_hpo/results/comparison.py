@@ -19,7 +19,7 @@ from fmnist_hpo.bundle.kinds import kind_of
 from fmnist_hpo.bundle.predict import load_model
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.environment import threads
-from fmnist_hpo.results.winner import Measured, bundle_path, find_bundle, recorded
+from fmnist_hpo.results.winner import Measured, bundle_path, can_export, find_bundle, recorded
 from search.study import Study
 
 __all__ = ["Comparison", "Paired", "Row", "compare", "mcnemar"]
@@ -34,7 +34,7 @@ class Row:
 
     study: str
     model: str  # family of the network, or the classical model
-    validation_accuracy: float  # of the exported trial, else of the best one; 0 to 1
+    validation_accuracy: float | None  # of the exported trial, else the best; 0 to 1
     test_accuracy: float | None = None  # as recorded, 0 to 1
     test_low: float | None = None  # Wilson's 95 % interval
     test_high: float | None = None
@@ -46,6 +46,8 @@ class Row:
     flops: int | None = None  # of one image
     latency_seconds: float | None = None  # of one image
     images_per_second: float | None = None  # in batches of 1,000
+    metric: str = "val_accuracy"
+    value: float | None = None  # of that trial, in the metric's own unit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,8 @@ def compare(studies: Sequence[Study]) -> Comparison:
         path, bundle = bundle_path(study), find_bundle(study)
         measured = recorded(study, bundle)
         rows.append(_row(study, bundle, measured))
+        if not can_export(study):
+            continue
         if bundle is None:
             missing.append(f"{study.name}: no bundle in {path}; `fmnist-hpo export {study.name}`")
         if measured is None:
@@ -134,8 +138,10 @@ def _row(study: Study, bundle: Bundle | None, measured: Measured | None) -> Row:
         figures |= asdict(kind_of(bundle).size(bundle)) | _speed(bundle)
     return Row(
         study=study.name,
-        model=str(params.get("family") or params.get("model")),
-        validation_accuracy=float(trial.value or 0.0),
+        model=str(params.get("family") or params.get("model") or study.spec.problem.split(":")[-1]),
+        validation_accuracy=trial.value if study.spec.metric in study.percent else None,
+        metric=study.spec.metric,
+        value=trial.value,
         search_seconds=study.ledger.elapsed(),
         **figures,
     )

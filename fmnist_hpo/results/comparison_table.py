@@ -9,6 +9,7 @@ from pathlib import Path
 from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.comparison import BATCH, Comparison, Row
+from search.text import figure, percent
 
 __all__ = ["lines", "write_csv"]
 
@@ -62,7 +63,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     return (
         row.study,
         row.model,
-        f"{100 * row.validation_accuracy:.2f} %",
+        _validation(row),
         test,
         _number(row.train_seconds, 1, ".1f"),
         _number(row.search_seconds, 1, ",.0f"),
@@ -72,6 +73,12 @@ def _cells(row: Row) -> tuple[str, ...]:
         _number(row.latency_seconds, 1e-3, ".2f"),
         _number(row.images_per_second, 1, ",.0f"),
     )
+
+
+def _validation(row: Row) -> str:
+    if row.validation_accuracy is not None:
+        return percent(row.validation_accuracy)
+    return "" if row.value is None else f"{figure(row.value)} {row.metric}"
 
 
 def _number(value: float | None, unit: float, form: str) -> str:

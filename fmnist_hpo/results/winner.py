@@ -11,8 +11,9 @@ from fmnist_hpo.bundle import Bundle, check_replaceable
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
+from search.errors import ProblemError
 from search.ledger import measurements as evaluations
-from search.study import Study
+from search.study import Study, load_problem
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -23,6 +24,7 @@ __all__ = [
     "Measured",
     "attach_recorded",
     "bundle_path",
+    "can_export",
     "export_trial",
     "find_bundle",
     "measure",
@@ -38,6 +40,17 @@ class Measured:
 
     evaluation: "Evaluation"
     count: int  # of the study's measurements, whatever was measured
+
+
+def can_export(study: Study) -> bool:
+    """Whether the study's problem makes models of images, which can be exported and measured.
+
+    A problem that cannot be loaded here cannot be exported here either. No data are read.
+    """
+    try:
+        return isinstance(load_problem(study.spec), ImageProblem)
+    except ProblemError:
+        return False
 
 
 def bundle_path(study: Study) -> Path:

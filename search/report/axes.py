@@ -2,10 +2,13 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from search.report.facts import Pair
+from search.text import figure, percent
 
 __all__ = ["RASTER_ABOVE", "Metric", "focus", "legend", "log_ticks"]
 
@@ -14,23 +17,42 @@ RASTER_ABOVE = 1500  # points; so many are kept as a picture, or the page would 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A study's value on an axis; shares whose name says accuracy are shown in percent."""
+    """A study's value on an axis.
+
+    percent: names of the metrics and curves that are shown as a percentage (`Study.percent`).
+    """
 
     name: str
     direction: str
+    percent: tuple[str, ...] = ()
 
     @property
     def unit(self) -> float:
-        return 100.0 if self.name.endswith("accuracy") else 1.0
+        """What a value is multiplied with on the axis."""
+        return 100.0 if self.name in self.percent else 1.0
+
+    @property
+    def words(self) -> str:
+        """The name in words."""
+        return self.name.replace("val_", "validation_").replace("_", " ")
 
     @property
     def label(self) -> str:
-        words = self.name.replace("val_", "validation_").replace("_", " ")
-        return f"{words} (%)" if self.unit == 100 else words
+        """The axis' label: the name in words, and its unit."""
+        return f"{self.words} (%)" if self.unit == 100 else self.words
 
     def show(self, value: float) -> str:
         """A value with its unit."""
-        return f"{100 * value:.2f} %" if self.unit == 100 else f"{value:.4g}"
+        return percent(value) if self.unit == 100 else figure(value)
+
+    def show_difference(self, value: float) -> str:
+        """The difference of two values with its unit."""
+        return f"{100 * value:.2f} percentage points" if self.unit == 100 else figure(value)
+
+    def of_pair(self, pair: Pair) -> "Metric":
+        """What a pair of curves measures; a percentage where both curves are one."""
+        shares = {pair.train, pair.validation} <= set(self.percent)
+        return replace(self, name=pair.name, percent=(pair.name,) if shares else ())
 
 
 def focus(axes: Axes, values: Sequence[float], metric: Metric) -> None:

@@ -35,7 +35,7 @@ def draw_curves(
     panels = drawn.subplots(1, max(1, len(pairs)), squeeze=False)[0]
     shown_pairs: list[Pair | None] = [*pairs] or [None]
     for axes, pair in zip(panels, shown_pairs, strict=True):
-        axis = metric if pair is None else Metric(name=pair.name, direction=metric.direction)
+        axis = metric if pair is None else metric.of_pair(pair)
         shown = metric.name if pair is None else pair.validation
         for index, trial in enumerate(pruned):
             _curve(axes, _steps(trial, shown, metric), axis, GREY, ":", "pruned", index == 0)
@@ -92,16 +92,15 @@ def draw_named(
     if not pairs or len(trials) > len(SERIES):
         return None
     drawn = figure(9.0, 4.2, title)
-    axes = drawn.subplots()
+    axes, axis = drawn.subplots(), metric.of_pair(pairs[0])
     for trial, colour in zip(trials, SERIES, strict=False):
         for part, word, style, width in (
             (pairs[0].train, "training", "--", 1.2),
             (pairs[0].validation, "validation", "-", 2.0),
         ):
             label = f"{trial.user_attrs['name']}, {word}"
-            _curve(axes, _steps(trial, part, metric), metric, colour, style, label, True, width)
+            _curve(axes, _steps(trial, part, metric), axis, colour, style, label, True, width)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    name = Metric(name=pairs[0].name, direction=metric.direction)
-    axes.set(xlabel=step, ylabel=name.label)
+    axes.set(xlabel=step, ylabel=axis.label)
     drawn.legend(loc="outside right center")
     return drawn

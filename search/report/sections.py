@@ -55,7 +55,8 @@ class StudyReport:
 
     @property
     def metric(self) -> Metric:
-        return Metric(name=self.study.spec.metric, direction=self.study.spec.direction)
+        spec = self.study.spec
+        return Metric(name=spec.metric, direction=spec.direction, percent=self.study.percent)
 
     @property
     def best(self) -> FrozenTrial | None:
@@ -95,7 +96,7 @@ class StudyReport:
         if best is not None:
             lines.insert(
                 1,
-                f"Best: trial {best.number}{_called(best)} with {metric.label.split(' (')[0]} "
+                f"Best: trial {best.number}{_called(best)} with {metric.words} "
                 f"{metric.show(best.value or 0.0)}.",
             )
         else:
@@ -148,10 +149,7 @@ class StudyReport:
             f"ended better than the best other trial (95 % interval {100 * low:.0f} to "
             f"{100 * high:.0f} %)"
         )
-        if self.metric.unit == 100:
-            size = f"{100 * abs(max(gains)):.2f} percentage points"
-        else:
-            size = f"{abs(max(gains)):.3g}"
+        size = self.metric.show_difference(abs(max(gains)))
         if wrong:
             return f"{text}, by at most {size}."
         return f"{text}; the nearest stayed {size} behind."

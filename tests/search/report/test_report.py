@@ -23,7 +23,9 @@ from search.report.sections import StudyReport
 from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
 from search.worker.worker import work
 
-ACCURACY = Metric(name="val_accuracy", direction="maximize")
+ACCURACY = Metric(
+    name="val_accuracy", direction="maximize", percent=("val_accuracy", "train_accuracy")
+)
 
 TRIALS = [
     trial(0, TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.8], minutes=(0, 4)),

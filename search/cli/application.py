@@ -1,8 +1,7 @@
-"""What an application adds to the generic verbs of the command line."""
+"""What an application adds to the generic commands."""
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,47 +10,44 @@ if TYPE_CHECKING:
 
     from search.study import Study
 
-__all__ = ["DEFAULT_STORAGE", "PASSWORD_VARIABLE", "Application", "say_best"]
-
-DEFAULT_STORAGE = "sqlite:///runs/studies.db"
-PASSWORD_VARIABLE = "FMNIST_HPO_PASSWORD"
+__all__ = ["Application"]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Application:
-    """What an application adds to the generic verbs.
+    """What an application adds to the generic commands; each method may be overridden.
 
     Attributes:
         prog: the command's name, as it stands in examples.
-        studies: folder of the study files that ship with it.
-        prepare: called with the parsed arguments before a study is touched.
-        describe: (label, text) lines on data and device, shown before a run.
-        gpus: indices of the GPUs that workers may use.
-        finish: called when all trials have ended; returns the exit code. By default it names the
-            best trial.
-        reproduced: called with a trial after the verdict on it, to say what that does not cover.
-        add_options: called with a verb and its parser, to add options.
+        studies: folder of the study files that ship with it, or None.
     """
 
-    prog: str = "python -m search"
+    prog = "python -m search"
     studies: Path | None = None
-    prepare: Callable[[argparse.Namespace], None] = lambda args: None
-    describe: Callable[["Study"], list[tuple[str, str]]] = lambda study: []
-    gpus: Callable[[], tuple[str, ...]] = lambda: ()
-    finish: Callable[["Study", argparse.Namespace], int] = lambda study, args: say_best(study)
-    reproduced: Callable[["Study", "FrozenTrial"], None] = lambda study, trial: None
-    add_options: Callable[[str, argparse.ArgumentParser], None] = lambda verb, parser: None
 
+    def add_options(self, command: str, parser: argparse.ArgumentParser) -> None:
+        """Add options to a generic command."""
 
-def say_best(study: "Study") -> int:
-    """Print the best trial; returns the exit code 0.
+    def prepare(self, args: argparse.Namespace) -> None:
+        """Act on the parsed arguments before the command runs."""
 
-    Raises:
-        NoResult: no trial is complete.
-    """
-    from search.text import show_trial
+    def describe(self, study: "Study") -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """(label, text) lines about data and device, shown before a run."""
+        return ()
 
-    best = study.best
-    print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
-    print(f"{study.spec.metric:<11} {best.value:.6g}")
-    return 0
+    def gpus(self) -> tuple[str, ...]:
+        """Indices of the GPUs that workers may use."""
+        return ()
+
+    def finish(self, study: "Study", args: argparse.Namespace) -> int:  # noqa: ARG002
+        """Called by `run` when all trials have ended; returns the exit code.
+
+        Raises:
+            NoResult: no trial is complete.
+        """
+        from search.cli.tables import print_best_line
+
+        print_best_line(study)
+        return 0
+
+    def reproduced(self, study: "Study", trial: "FrozenTrial") -> None:
+        """Called by `reproduce` with the trial, after the verdict: say what that does not cover."""

@@ -23,6 +23,7 @@ from search.text import clock, show_trial
 __all__ = [
     "EpochPrinter",
     "print_best",
+    "print_best_line",
     "print_differences",
     "print_status",
     "print_studies",
@@ -130,6 +131,17 @@ def print_best(study: Study, *, as_json: bool) -> None:
     print(f"trial {best.number}{named}: {study.spec.metric} {best.value:.4f}")
     for name, value in study.params(best).items():
         print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+
+
+def print_best_line(study: Study) -> None:
+    """The best trial and its value, as `run` ends with them.
+
+    Raises:
+        NoResult: no trial is complete.
+    """
+    best = study.best
+    print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
+    print(f"{study.spec.metric:<11} {best.value:.6g}")
 
 
 class EpochPrinter:

@@ -278,7 +278,7 @@ def test_copy_study_moves_trials_and_ledger(command):
         ),
         (["run", "toy.toml", "--workers", "0"], "must be a whole number >= 1, got '0'"),
         (["run", "toy.toml", "--checkpoints", "ftp://x"], "to a directory or to s3://"),
-        (["rnu", "toy.toml"], "invalid choice: 'rnu'"),
+        (["rnu", "toy.toml"], "no command 'rnu'; did you mean `fmnist-hpo run`?"),
         (["export", "quick"], "there is no storage"),
         (["evaluate", "nowhere"], "nowhere"),
         (["predict", "nowhere", "x.png"], "nowhere"),
@@ -373,4 +373,4 @@ def test_the_modules_run_as_commands() -> None:
         done = subprocess.run(
             [sys.executable, "-m", module, "--help"], capture_output=True, text=True, check=True
         )
-        assert "VERB" in done.stdout
+        assert "COMMAND" in done.stdout

@@ -25,9 +25,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_studies_that_ship_are_found_by_name(installed: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from fmnist_hpo import cli; from fmnist_hpo.cli import application; "
-        "from search.cli.commands import find_spec; "
-        "print(cli.__file__); print(*(find_spec(name, application.APPLICATION.studies).name "
+        "import sys; from fmnist_hpo import cli; "
+        "from fmnist_hpo.cli.application import FashionApplication; "
+        "from search.cli.find_study import find_spec; "
+        "print(cli.__file__); print(*(find_spec(name, FashionApplication().studies).name "
         "for name in ('baselines', 'svm', 'classical/hog_svm')))"
     )
     done = subprocess.run(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fmnist_hpo import cli, environment
-from fmnist_hpo.cli import doctor
+from fmnist_hpo.cli.commands import doctor
 
 
 def findings(storage: str = "sqlite:///none.db") -> dict[str, doctor.Finding]:

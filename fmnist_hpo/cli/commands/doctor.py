@@ -1,5 +1,6 @@
-"""What is installed here and what is missing, each with what to do about it."""
+"""`doctor`: list what is installed here and what is missing, each with what to do about it."""
 
+import argparse
 import os
 import platform
 import shutil
@@ -9,11 +10,32 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fmnist_hpo import environment
+from fmnist_hpo.cli.arguments import add_data_dir
 from fmnist_hpo.errors import InputError
+from search.cli.application import Application
+from search.cli.arguments import add_storage
 
 __all__ = ["Finding", "examine"]
 
+EXAMPLE = "{prog} doctor --storage postgresql://user@host/studies"
+
 FREE_GB = 2.0  # a study's checkpoints, bundle and database stay well below this
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
+    add_storage(parser)
+    add_data_dir(parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+    worst = 0
+    for finding in examine(args.storage):
+        mark = "ok" if finding.ok else "--"
+        print(f"{mark}  {finding.what:<10} {finding.found}", flush=True)
+        if finding.remedy:
+            print(f"    {'':<10} {finding.remedy}")
+        worst = max(worst, int(not finding.ok and finding.needed))
+    return worst
 
 
 @dataclass(frozen=True, kw_only=True)

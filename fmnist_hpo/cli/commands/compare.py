@@ -1,0 +1,41 @@
+"""`compare`: put the winners of studies in one table."""
+
+import argparse
+from pathlib import Path
+
+from fmnist_hpo.cli.arguments import add_data_dir
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.results.comparison import compare
+from fmnist_hpo.results.comparison_table import lines, write_csv
+from search.cli.application import Application
+from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.find_study import open_named, open_stored
+
+EXAMPLE = "{prog} compare ann cnn --csv comparison.csv"
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
+    parser.add_argument("studies", nargs="+", metavar="STUDY", help=STORED_HELP)
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--csv", type=Path, metavar="FILE", help="also write the table there")
+    output.add_argument("--json", action="store_true", help="one JSON object instead")
+    add_storage(parser)
+    add_data_dir(parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+    if args.csv is not None and not args.csv.parent.is_dir():  # before a minute of measuring
+        raise InputError(
+            f"cannot write {args.csv}: {args.csv.parent} is no folder; make it or name another"
+        )
+    names = list(dict.fromkeys(args.studies))
+    storage = open_stored(args.storage, names[0])
+    comparison = compare([open_named(name, storage=storage) for name in names])
+    if args.json:
+        print(comparison.to_json())
+        return 0
+    if args.csv is not None:
+        write_csv(comparison, args.csv)
+    for line in lines(comparison):
+        print(line)
+    return 0

@@ -1,0 +1,36 @@
+"""`export`: write the best trial's bundle."""
+
+import argparse
+from pathlib import Path
+
+from fmnist_hpo.cli.arguments import REFIT_HELP, add_data_dir
+from fmnist_hpo.cli.texts import say
+from fmnist_hpo.results.showcase import showcase
+from fmnist_hpo.results.winner import bundle_path, export_trial
+from search.cli.application import Application
+from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.find_study import open_named, open_stored
+
+EXAMPLE = "{prog} export quick --refit"
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
+    parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
+    parser.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
+    parser.add_argument("--refit", action="store_true", help=REFIT_HELP)
+    parser.add_argument(
+        "--checkpoints", metavar="PLACE", help="where they are (default: where the study says)"
+    )
+    add_storage(parser)
+    add_data_dir(parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+    storage = open_stored(args.storage, args.study)
+    study = open_named(args.study, storage=storage, checkpoints=args.checkpoints)
+    out = args.out or bundle_path(study)
+    bundle = export_trial(study, args.trial, out, refit=args.refit, say=say)
+    showcase(study, bundle)
+    print(f"bundle of trial {bundle.provenance['trial']} of study {study.name!r}: {bundle.path}")
+    return 0

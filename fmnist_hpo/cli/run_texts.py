@@ -1,0 +1,131 @@
+"""What `run` shows before and after a search of image models, and what `reproduce` adds."""
+
+from optuna.trial import FrozenTrial
+
+from fmnist_hpo.bundle import Bundle, check_replaceable
+from fmnist_hpo.cli.texts import say, with_interval
+from fmnist_hpo.environment import processor
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.image_problem import ImageProblem
+from fmnist_hpo.results import winner
+from fmnist_hpo.results.showcase import showcase
+from search.cli.arguments import default_storage
+from search.cli.tables import print_best_line, print_differences
+from search.study import Study
+from search.supervisor.run import differences
+from search.text import show_trial
+
+__all__ = ["describe", "finish", "reproduced"]
+
+
+def describe(study: Study) -> list[tuple[str, str]]:
+    """Lines shown before a run: data, split, processor.
+
+    Raises:
+        InputError: a folder of another study stands where the bundle goes.
+    """
+    lines = [("processor", processor())]
+    problem = study.problem
+    if isinstance(problem, ImageProblem):
+        check_replaceable(winner.bundle_path(study), study.name, study.uid)  # before a long search
+        name = "Fashion-MNIST" if problem.known else "idx files"
+        sums = problem.fingerprint()
+        files = ", ".join(
+            f"{file.split('-idx')[0]} {sums[file][:12]}" for file in problem.data.hashes
+        )
+        lines.insert(0, ("data", f"{name} in {problem.directory} ({files})"))
+        lines.insert(1, ("split", f"{problem.describe_split()} ({problem.split_hash[:12]})"))
+        why = winner.unmeasurable(study)
+        if why is not None and not winner.measurements(study):
+            lines.insert(1, ("test", f"{why}; without it the run ends with the export"))
+    return lines
+
+
+def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
+    """Export the best trial, measure it once on the test set, and print the result.
+
+    What an earlier call did is not repeated, only printed. A study of anything but image models has
+    nothing to export: its best trial is printed.
+    """
+    if not isinstance(study.problem, ImageProblem):
+        print_best_line(study)
+        return 0
+    best, path = study.best, winner.bundle_path(study)
+    bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
+    if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit=refit)):
+        print(f"exporting trial {best.number} to {path}", flush=True)
+        bundle = winner.export_trial(study, best.number, path, refit=refit, say=say)
+    elif refit and not bundle.provenance["refit"]:
+        print(f"{path} is not refitted: `{prog} export {study.name} --refit` replaces it")
+    bundle = winner.attach_recorded(study, bundle)
+    if sealed and winner.unmeasurable(study) is None:
+        print("measuring the test set, once", flush=True)
+        winner.measure(study, bundle, again=False)
+        bundle = Bundle.open(path)  # with the measurement in it
+    showcase(study, bundle)
+    _summary(study, bundle, storage, prog)
+    return 0
+
+
+def _is_wanted(bundle: Bundle, best: int, *, refit: bool) -> bool:
+    """Whether a bundle that was exported before is the one to spend the one measurement on."""
+    provenance = bundle.provenance
+    return provenance["trial"] == best and (provenance["refit"] or not refit)
+
+
+def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
+    best, measured = study.best, winner.recorded(study, bundle)
+    number, count = bundle.provenance["trial"], winner.measurements(study)
+    times = "once" if count == 1 else f"{count} times"
+    print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
+    print(f"validation  {_validation(study, bundle)}")
+    if not count:
+        print(f"test        not measured: {winner.unmeasurable(study)}")
+    elif measured is None:
+        print(f"test        not measured of this bundle; another of the study was, {times}")
+    else:
+        how = f"measured {times}; trained on {bundle.provenance['trained_on']:,} images"
+        print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
+    of = "" if number == best.number else f" (of trial {number})"
+    print(f"bundle      {bundle.path}{of}")
+    # not the address itself, which may hold a password
+    where = "" if storage == default_storage() else " --storage ..."
+    print(f"next        {prog} reproduce {study.name}{where}")
+    print(f"            {prog} predict {bundle.path} IMAGE.png")
+    print(f"            {prog} dashboard{where}")
+    print(f"            {prog} report {study.name}{where}")
+
+
+def _validation(study: Study, bundle: Bundle) -> str:
+    text = f"{100 * (study.best.value or 0.0):.2f} % accuracy"
+    folds = bundle.metrics["folds"].get("fold_train_score")
+    if not folds:
+        return text
+    train = sum(folds) / len(folds)
+    return f"{text}, training {100 * train:.2f} % (means over {len(folds)} folds)"
+
+
+def reproduced(study: Study, trial: FrozenTrial, prog: str) -> None:
+    """Say if the exported model is a refit of the trial, which the verdict does not cover."""
+    if not isinstance(study.problem, ImageProblem):
+        return
+    try:
+        bundle = winner.find_bundle(study)
+    except InputError:  # damaged, as whoever uses it is told
+        return
+    if bundle is None:
+        return
+    made = bundle.provenance
+    if made["trial"] != trial.number or not made["refit"]:
+        return
+    differs = {
+        key: both
+        for key, both in differences(made["environment"], study.problem.environment()).items()
+        if key != "threads"  # those of the trial, for the verdict
+    }
+    print(
+        f"not covered: {bundle.path} holds this configuration, retrained on all "
+        f"{made['trained_on']:,} images{', in another environment' if differs else ''}; "
+        f"`{prog} export {study.name} --refit` does that again"
+    )
+    print_differences(differs)

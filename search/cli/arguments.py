@@ -1,0 +1,49 @@
+"""Arguments that several commands take."""
+
+import argparse
+import os
+
+from search import DEFAULT_STORAGE
+from search.worker.contract import STORAGE_VARIABLE
+
+__all__ = [
+    "CHECKPOINTS_HELP",
+    "SHIPPED_HELP",
+    "STORED_HELP",
+    "WORKERS_HELP",
+    "add_storage",
+    "default_storage",
+    "positive",
+]
+
+WORKERS_HELP = "processes (default: as many as the cores allow)"
+SHIPPED_HELP = "a study file, or the name of one that ships"
+STORED_HELP = "the name of a study in the storage, or its study file"
+CHECKPOINTS_HELP = "a directory or s3://bucket/prefix (default: runs/STUDY/checkpoints)"
+
+
+def default_storage() -> str:
+    """The storage that a command uses when none is named."""
+    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
+
+
+def add_storage(parser: argparse.ArgumentParser) -> None:
+    """Add `--storage`."""
+    parser.add_argument(
+        "--storage",
+        metavar="URL",
+        default=default_storage(),
+        help=f"sqlite:///FILE, postgresql://..., or embedded (default: ${STORAGE_VARIABLE}, "
+        f"or {DEFAULT_STORAGE})",
+    )
+
+
+def positive(text: str) -> int:
+    """A whole number >= 1, as a type of an argument."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+    return number

@@ -1,0 +1,20 @@
+"""The generic commands, a module each: `EXAMPLE`, `add` (its arguments) and `main`."""
+
+from collections.abc import Mapping
+
+__all__ = ["COMMANDS"]
+
+#: Name -> the sentence that `--help` shows. It stands here so that `--help` imports no module.
+COMMANDS: Mapping[str, str] = {
+    "plan": "estimate a study before it runs: size of its space, times, memory",
+    "run": "run a study to its end, or go on with it",
+    "create": "create a study without running it, for workers that are started elsewhere",
+    "worker": "join a study with one worker, on any machine",
+    "status": "show how a study stands and who works on what; without a study, list them all",
+    "trials": "list a study's trials",
+    "best": "show the best trial",
+    "reproduce": "train a trial again and compare it with the stored one (exit code 0: identical, "
+    "3: different, 2: impossible)",
+    "copy-study": "copy a study with its ledger to another storage",
+    "dashboard": "browse the studies of a storage in optuna-dashboard, read-only by default",
+}

@@ -1,0 +1,38 @@
+"""`copy-study`: copy a study with its ledger to another storage."""
+
+import argparse
+
+from search import DEFAULT_STORAGE
+from search.cli.application import Application
+from search.cli.arguments import default_storage
+from search.cli.find_study import open_stored
+from search.ledger.copy_study import copy_study
+from search.storage import open_storage
+from search.worker.contract import STORAGE_VARIABLE
+
+EXAMPLE = (
+    "{prog} copy-study cnn --from sqlite:///runs/studies.db --to postgresql://user@host/studies"
+)
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:
+    parser.add_argument(
+        "study", metavar="STUDY", help="the name of a study in the storage it is copied from"
+    )
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="URL",
+        default=default_storage(),
+        help=f"the storage that holds it (default: ${STORAGE_VARIABLE}, or {DEFAULT_STORAGE})",
+    )
+    parser.add_argument(
+        "--to", dest="target", metavar="URL", required=True, help="a storage without such a study"
+    )
+    app.add_options("copy-study", parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+    copy_study(args.study, open_stored(args.source, args.study), open_storage(args.target))
+    print(f"study {args.study!r} was copied; go on with --storage and the new address")
+    return 0

@@ -1,0 +1,32 @@
+"""`create`: create a study without running it."""
+
+import argparse
+
+from search.cli.application import Application
+from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage
+from search.cli.find_study import find_spec, unknown_study
+from search.storage import open_storage
+from search.study import create_study
+from search.text import counted
+
+EXAMPLE = "{prog} create cnn --storage postgresql://user@host/studies"
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:
+    parser.add_argument("study", metavar="STUDY", help=SHIPPED_HELP)
+    parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    add_storage(parser)
+    app.add_options("create", parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:
+    spec = find_spec(args.study, app.studies)
+    if spec is None:
+        raise unknown_study(args.study, app.studies)
+    storage = open_storage(args.storage)
+    create_study(spec, storage, checkpoints=args.checkpoints)
+    print(
+        f"study {spec.name!r} is in {storage.url}, {counted(spec.trials, 'trial')}; "
+        f"start workers with: {app.prog} worker {spec.name} --storage ..."
+    )
+    return 0

@@ -1,0 +1,38 @@
+"""`plan`: estimate a study before it runs."""
+
+import argparse
+import json
+
+import optuna
+
+from search.cli.application import Application
+from search.cli.arguments import SHIPPED_HELP, WORKERS_HELP, positive
+from search.cli.find_study import find_spec, unknown_study
+from search.cli.plan_text import print_plan
+from search.plan.plan import make_plan
+from search.study import validate
+from search.supervisor.fleet import default_workers
+
+EXAMPLE = "{prog} plan studies/quick.toml --workers 2"
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:
+    parser.add_argument("study", metavar="STUDY", help=SHIPPED_HELP)
+    parser.add_argument("--workers", type=positive, metavar="N", help=WORKERS_HELP)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    app.add_options("plan", parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:
+    spec = find_spec(args.study, app.studies)
+    if spec is None:
+        raise unknown_study(args.study, app.studies)
+    gpus = app.gpus()
+    workers = args.workers or default_workers(1, len(gpus))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces studies in memory too
+    plan = make_plan(spec, validate(spec), workers=workers, threads=1, gpus=gpus)
+    if args.json:
+        print(json.dumps(plan.to_json(), indent=2))
+    else:
+        print_plan(plan)
+    return 0

@@ -1,0 +1,29 @@
+"""`reproduce`: train a trial again and compare it with the stored one."""
+
+import argparse
+
+from search.cli.application import Application
+from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.find_study import open_named, open_stored
+from search.cli.tables import EpochPrinter, print_verdict
+from search.supervisor.run import reproduce
+
+EXAMPLE = "{prog} reproduce quick --trial 3"
+DIFFERENT = 3  # exit code
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:
+    parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
+    parser.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    add_storage(parser)
+    app.add_options("reproduce", parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:
+    study = open_named(args.study, storage=open_stored(args.storage, args.study))
+    trial = study.trial(args.trial)
+    print(f"trial {trial.number} of {study.name!r}: stored figures, then the new ones", flush=True)
+    replay = reproduce(study, trial.number, EpochPrinter())
+    print_verdict(replay)
+    app.reproduced(study, replay.trial)
+    return 0 if replay.identical else DIFFERENT

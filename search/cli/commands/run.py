@@ -1,0 +1,114 @@
+"""`run`: run a study to its end, or go on with it."""
+
+import argparse
+from pathlib import Path
+
+from search.cli.application import Application
+from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, positive
+from search.cli.find_study import find_spec, unknown_study
+from search.cli.progress import make_progress
+from search.errors import StudyNotFound
+from search.storage import SHORT_LOCK_WAIT_MS, Retry, is_missing_file, open_storage
+from search.study import Study, create_study, open_study
+from search.study.status import Status
+from search.supervisor.fleet import default_workers
+from search.supervisor.run import Interrupted, run
+from search.text import clock, counted
+
+EXAMPLE = "{prog} run studies/quick.toml --workers 2"
+SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:
+    parser.add_argument("study", metavar="STUDY", help="a study file, or the name of a study")
+    parser.add_argument("--workers", type=positive, metavar="N", help=WORKERS_HELP)
+    parser.add_argument(
+        "--threads", type=positive, metavar="N", default=1, help="of each worker (default: 1)"
+    )
+    parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    add_storage(parser)
+    app.add_options("run", parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:
+    study = _create_or_open(args, app)
+    status = study.status()
+    gpus = app.gpus()
+    workers = args.workers or default_workers(args.threads, len(gpus))
+    workers = min(workers, max(1, status.budget - status.ended))
+    _print_head(study, app, workers, args.threads, gpus)
+    if status.done:
+        print(f"study {study.name!r} is finished: {status.ended} of {status.budget} trials ended")
+    else:
+        if status.ended:
+            print(f"going on: {status.ended} of {status.budget} trials ended before")
+        if study.storage.dialect == "sqlite" and workers > SQLITE_WORKERS:
+            print(
+                f"warning: {workers} workers on SQLite wait for each other's writes; "
+                "use Postgres above 4 (--storage embedded starts a private one)"
+            )
+        try:
+            status = run(
+                study,
+                workers=workers,
+                threads=args.threads,
+                gpus=gpus,
+                logs=Path("runs") / study.name / "logs",
+                progress=make_progress(),
+            )
+        except Interrupted as stopped:
+            print(f"{stopped}; the same command goes on")
+            return 130
+        print(_summary(status), flush=True)
+    try:
+        return app.finish(study, args)
+    except KeyboardInterrupt:
+        print(f"study {study.name!r} was stopped after its last trial; the same command goes on")
+        return 130
+
+
+def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
+    def say(line: str) -> None:
+        print(line, flush=True)
+
+    spec = find_spec(args.study, app.studies)
+    if spec is None and is_missing_file(args.storage):
+        raise unknown_study(args.study, app.studies)  # a misspelt name must not create a database
+    storage = open_storage(args.storage, retry=Retry(say), lock_wait_ms=SHORT_LOCK_WAIT_MS)
+    if spec is not None:
+        return create_study(spec, storage, checkpoints=args.checkpoints, say=say)
+    try:
+        return open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+    except StudyNotFound as error:
+        raise unknown_study(args.study, app.studies, error.known) from None
+
+
+def _print_head(
+    study: Study, app: Application, workers: int, threads: int, gpus: tuple[str, ...]
+) -> None:
+    spec = study.spec
+    budget = counted(spec.trials, "trial")
+    if spec.hours is not None:
+        budget += f" or {spec.hours:g} hours, whichever comes first"
+    lines = [
+        ("study", f"{spec.name} ({spec.hash[:12]})"),
+        *app.describe(study),
+        (
+            "workers",
+            f"{workers} x {counted(threads, 'thread')}"
+            + (f", GPU {', '.join(gpus)}" if gpus else ""),
+        ),
+        ("storage", study.storage.url),
+        ("budget", f"{budget}; sampler {spec.sampler.name}, pruner {spec.pruner.name}"),
+    ]
+    for label, text in lines:
+        print(f"{label:<10} {text}", flush=True)
+
+
+def _summary(status: Status) -> str:
+    reasons = ", ".join(f"{count} {reason}" for reason, count in sorted(status.reasons.items()))
+    return (
+        f"{status.ended} of {status.budget} trials ended in {clock(status.elapsed_seconds)}: "
+        f"{status.complete} complete, {status.pruned} pruned, {status.failed} failed"
+        + (f" ({reasons})" if reasons else "")
+    )

@@ -1,0 +1,42 @@
+"""`status`: show how a study stands, or list all studies."""
+
+import argparse
+
+from search.cli.application import Application
+from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.find_study import open_named, open_stored
+from search.cli.tables import print_status, print_studies, watch_status
+from search.errors import SearchError
+from search.study import open_study, study_names
+
+EXAMPLE = "{prog} status quick --watch"
+
+
+def add(parser: argparse.ArgumentParser, app: Application) -> None:
+    parser.add_argument(
+        "study",
+        metavar="STUDY",
+        nargs="?",
+        help=f"{STORED_HELP}; without one, every study of the storage in a line",
+    )
+    parser.add_argument("--watch", action="store_true", help="redraw until the study has ended")
+    add_storage(parser)
+    app.add_options("status", parser)
+
+
+def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+    if args.study is None and args.watch:
+        raise SearchError("--watch follows one study, got none; name it")
+    storage = open_stored(args.storage, args.study)
+    if args.study is None:
+        names = study_names(storage)
+        if not names:
+            raise SearchError(f"there is no study in {storage.url} yet; start one with `run`")
+        print_studies([open_study(name, storage).status() for name in names])
+        return 0
+    study = open_named(args.study, storage=storage)
+    if args.watch:
+        watch_status(study)
+    else:
+        print_status(study.status())
+    return 0

@@ -1,0 +1,97 @@
+"""Finds the study or the study file that a user names."""
+
+import difflib
+import os
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from search.errors import SearchError, SpecError
+from search.spec import StudySpec, read_spec
+from search.storage import Storage, is_missing_file, open_storage
+from search.study import Study, open_study
+
+__all__ = ["find_spec", "must_exist", "open_named", "open_stored", "shipped", "unknown_study"]
+
+
+def open_stored(url: str, study: str | None = None) -> Storage:
+    """Open a storage to look at what it holds; an absent SQLite file is not created.
+
+    Args:
+        study: the study that is looked for, named in the message.
+
+    Raises:
+        SearchError: there is no such storage, or it cannot be opened.
+    """
+    must_exist(url, study)
+    return open_storage(url)
+
+
+def must_exist(url: str, study: str | None = None) -> None:
+    """Raise `SearchError` if a URL names an SQLite file that does not exist."""
+    if is_missing_file(url):
+        missing = "" if study is None else f", so no study {study!r} in it"
+        raise SearchError(
+            f"there is no storage {url}{missing}; start a study with `run`, or name another "
+            "storage with --storage"
+        )
+
+
+def open_named(name: str, *, storage: Storage, checkpoints: str | None = None) -> Study:
+    """Open the study that the user named by its name or by its study file.
+
+    Args:
+        checkpoints: where this process finds its checkpoints, if not where the study says.
+
+    Raises:
+        SearchError: there is no such file, or no such study in the storage.
+    """
+    if name.endswith(".toml"):
+        name = read_spec(Path(name)).name
+    return open_study(name, storage, checkpoints=checkpoints)
+
+
+def find_spec(name: str, folder: Path | None) -> StudySpec | None:
+    """The study file that a user means: a path, or the name of one that ships; None if neither.
+
+    Args:
+        folder: of the study files that ship.
+
+    Raises:
+        SpecError: the path does not exist, or the file is wrong.
+    """
+    path, known = Path(name), shipped(folder)
+    if name.endswith(".toml") or (os.sep in name and path.is_file()):
+        if not path.exists():
+            hint = _nearest_file(path, known)
+            raise SpecError(f"cannot read the study file {name}: it does not exist; {hint}")
+        return read_spec(path)
+    found = known.get(path.name)
+    if found is None or not found.with_suffix("").match(name):  # classical/svm is svm
+        return None
+    return read_spec(found)
+
+
+def unknown_study(name: str, folder: Path | None, stored: Sequence[str] = ()) -> SpecError:
+    """The error for a name that is neither a study file nor a stored study."""
+    names = sorted(shipped(folder))
+    near = difflib.get_close_matches(name, [*names, *stored], n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(names) or 'none'}"
+    if stored and not near:
+        hint += f"; in the storage: {', '.join(sorted(stored))}"
+    return SpecError(f"no study file and no study is called {name!r}; {hint}")
+
+
+def shipped(folder: Path | None) -> dict[str, Path]:
+    """The study files that ship, by name, those in subfolders included."""
+    return {} if folder is None else {file.stem: file for file in folder.rglob("*.toml")}
+
+
+def _nearest_file(path: Path, known: Collection[str]) -> str:
+    """What to do about a study file that does not exist."""
+    if path.stem in known:
+        return f"one of that name ships: use {path.stem!r}"
+    beside = [file.stem for file in path.parent.glob("*.toml")]
+    for near in difflib.get_close_matches(path.stem, [*beside, *known], n=1):
+        named = path.with_stem(near) if near in beside else f"{near!r}, which ships"
+        return f"did you mean {named}?"
+    return f"check the path, or use one that ships: {', '.join(sorted(known)) or 'none'}"

@@ -159,7 +159,6 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
     from toy import whole_curve
 
     import search
-    from search.spec.study_file import trial_seed
 
     study = search.open("chaos", storage=storage)
     trials = study.trials
@@ -180,7 +179,7 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
         if successors[trial.number] != 1:
             faults.append(f"trial {trial.number} has {successors[trial.number]} successors")
     for trial in ended:
-        seed = trial_seed(study.spec.seed, trial.user_attrs["lineage"])
+        seed = study.spec.trial_seed(trial.user_attrs["lineage"])
         if list(trial.intermediate_values.values()) != whole_curve(seed, trial.params["x"], STEPS):
             faults.append(f"the curve of trial {trial.number} is not an uninterrupted one")
     study.storage.close()

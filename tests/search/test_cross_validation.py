@@ -18,8 +18,8 @@ from search import Fold, FoldContext, SpecError, TrialPruned, TrialStopped, cros
 from search.spec import parse_spec
 from search.study.cv_results import cv_results, write_cv_results
 
-SPEC = """
-problem = "test_cross_validation:Digits"
+SPEC = f"""
+problem = "{__name__}:Digits"
 name = "digits"
 metric = "accuracy"
 direction = "maximize"

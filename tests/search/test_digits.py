@@ -8,14 +8,14 @@ from sklearn.linear_model import SGDClassifier
 
 import search
 
-SPEC = """
-problem = "test_digits:Digits"
+SPEC = f"""
+problem = "{__name__}:Digits"
 name = "digits"
 metric = "accuracy"
 direction = "maximize"
-budget = { trials = 15 }
-pruner = { name = "median", n_startup_trials = 5 }
-space = { alpha = { float = [1e-6, 1e2], log = true } }
+budget = {{ trials = 15 }}
+pruner = {{ name = "median", n_startup_trials = 5 }}
+space = {{ alpha = {{ float = [1e-6, 1e2], log = true }} }}
 """
 
 

@@ -14,7 +14,7 @@ from optuna.distributions import FloatDistribution
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
 
-from search.dashboard import application, load
+from search.dashboard import application, large_studies
 from search.dashboard.large_studies import CURVES
 
 
@@ -91,7 +91,7 @@ def test_a_small_study_shows_every_curve(storage: BaseStorage) -> None:
 def test_a_very_large_study_shows_them_in_one_figure(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch, after: int
 ) -> None:
-    monkeypatch.setattr(load, "MANY_TRIALS", 90)
+    monkeypatch.setattr(large_studies, "MANY_TRIALS", 90)
     study = fill(storage, "maximize", 89)
     assert answer(storage)["plotly_graph_objects"] == []
     infinite = create_trial(

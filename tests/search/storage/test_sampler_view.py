@@ -11,9 +11,10 @@ import time
 import optuna
 import pytest
 from optuna.trial import FrozenTrial, TrialState, create_trial
+from toy import toy_spec
 
 import search
-from search.spec.study_file import trial_seed
+from search.spec import parse_spec
 from search.worker.worker import work
 
 TPE = '[sampler]\nname = "tpe"\nn_startup_trials = 4\n'
@@ -39,7 +40,7 @@ def test_the_control_is_drawn_at_random_evenly_and_runs_to_its_end(make_study):
     assert all(trial.state is TrialState.COMPLETE for trial in control)
     assert any(trial.state is TrialState.PRUNED for trial in trials)
     for trial in control:
-        sampler = optuna.samplers.RandomSampler(seed=trial_seed(0, trial.number) % 2**32)
+        sampler = optuna.samplers.RandomSampler(seed=study.spec.trial_seed(trial.number) % 2**32)
         ours = optuna.create_study(sampler=sampler).ask().suggest_float("x", 0.0, 1.0)
         assert trial.params == {"x": ours}
 
@@ -47,7 +48,9 @@ def test_the_control_is_drawn_at_random_evenly_and_runs_to_its_end(make_study):
 def proposed(before: list[FrozenTrial], lineage: int) -> float:
     """What plain Optuna proposes to a study that holds just these trials."""
     sampler = optuna.samplers.TPESampler(
-        seed=trial_seed(0, lineage) % 2**32, multivariate=True, n_startup_trials=4
+        seed=parse_spec(toy_spec(), where="the toy").trial_seed(lineage) % 2**32,
+        multivariate=True,
+        n_startup_trials=4,
     )
     study = optuna.create_study(direction="maximize", sampler=sampler)
     for trial in before:

@@ -75,7 +75,7 @@ def test_a_trial_without_a_value_or_with_infinite_figures_is_reproduced(
     make_study, capsys, how, said
 ):
     space = f'how = {{ choice = ["{how}"] }}\nx = {{ choice = [0.5] }}'
-    study = make_study("test_service:Unreportable", trials=1, space=space)
+    study = make_study(f"{__name__}:Unreportable", trials=1, space=space)
     search.work(study)
     print_verdict(service.reproduce(study, 0, EpochPrinter()))
     printed = capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_a_trial_without_a_value_or_with_infinite_figures_is_reproduced(
 
 def test_a_trial_that_failed_is_compared_by_its_steps(make_study, monkeypatch, capsys):
     space = 'how = { choice = ["error"] }\nx = { choice = [0.5] }'
-    study = make_study("test_service:Unreportable", trials=1, space=space)
+    study = make_study(f"{__name__}:Unreportable", trials=1, space=space)
     search.work(study)
 
     def stops_early(self, run):

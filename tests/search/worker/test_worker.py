@@ -12,7 +12,6 @@ from optuna.trial import TrialState
 
 import search
 from search.errors import ProblemError, StorageError, StudyHalted, StudyNotFound
-from search.spec.study_file import trial_seed
 from search.storage import open_storage
 from search.worker.history import History
 from search.worker.worker import CHECKPOINTS_KEPT, _Ending, _sweep, work
@@ -30,7 +29,7 @@ def test_exactly_the_budget_is_run_and_every_curve_is_whole(make_study, storage_
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 6
     for trial in study.trials:
         lineage = trial.user_attrs["lineage"]
-        curve = toy.whole_curve(trial_seed(0, lineage), trial.params["x"], 4)
+        curve = toy.whole_curve(study.spec.trial_seed(lineage), trial.params["x"], 4)
         assert list(trial.intermediate_values.values()) == curve
         assert trial.value == curve[-1]
         assert trial.user_attrs["curves"] == {
@@ -226,7 +225,7 @@ def test_what_faulty_code_reported_is_not_kept_for_the_mended_one(make_study, mo
     lines = run(study)
     assert not [line for line in lines if "missing" in line]
     for trial in study.trials[3:]:
-        seed = trial_seed(study.spec.seed, trial.user_attrs["lineage"])
+        seed = study.spec.trial_seed(trial.user_attrs["lineage"])
         curve = toy.whole_curve(seed, trial.params["x"], 4)
         assert trial.params == study.trials[trial.user_attrs["retry_of"]].params
         assert list(trial.intermediate_values.values()) == curve
@@ -273,7 +272,7 @@ def test_a_stopped_trial_goes_on_where_it_was(make_study):
     resumed = study.trials[1]
     assert resumed.user_attrs["retry_of"] == 0
     assert resumed.params == stopped.params
-    curve = toy.whole_curve(trial_seed(0, 0), resumed.params["x"], 4)
+    curve = toy.whole_curve(study.spec.trial_seed(0), resumed.params["x"], 4)
     assert list(resumed.intermediate_values.values()) == curve
     status = study.status()
     assert (status.done, status.complete, status.failed) == (True, 1, 0)
@@ -291,7 +290,7 @@ def test_a_damaged_checkpoint_means_starting_the_trial_over(make_study, tmp_path
     again.checkpoints._warn = said.append
     run(again)
     assert said == ["the checkpoint of lineage 0 is damaged; its trial starts over"]
-    curve = toy.whole_curve(trial_seed(0, 0), again.best.params["x"], 4)
+    curve = toy.whole_curve(again.spec.trial_seed(0), again.best.params["x"], 4)
     assert list(again.best.intermediate_values.values()) == curve
     again.storage.close()
 

@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
@@ -51,13 +52,21 @@ def few_curves(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[
     return plugin
 
 
+@dataclass(frozen=True)
+class _Answered:
+    """The page's data of one study, and everything that they follow from."""
+
+    state: list[Any]
+    body: str
+
+
 def remember(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Bottle plugin: the last answer with all trials of a study is sent again while it holds.
 
     It holds while all trials have ended, none is new and the study's attributes are the same. To
     make it takes 0.4 s for 2,000 trials, just when the browser wants the processor as well.
     """
-    last: tuple[list[Any], str] = [], ""
+    last = _Answered([], "")
 
     def plugin(callback: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(callback)
@@ -73,9 +82,10 @@ def remember(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..
                 state = _state(storage, study)
             except KeyError:  # no such study, which is for the callback to say
                 return callback(*args, **kwargs)
-            if state == last[0]:
+            known = last  # read once: another thread may replace it between two reads
+            if state == known.state:
                 response.content_type = "application/json"
-                return last[1]
+                return known.body
             body = callback(*args, **kwargs)
             # optuna-dashboard itself answers from trials that may be ten seconds old
             current = [(trial.number, trial.state.name.capitalize()) for trial in state[-1]]
@@ -84,7 +94,7 @@ def remember(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..
                 and isinstance(body, dict)
                 and [(trial["number"], trial["state"]) for trial in body["trials"]] == current
             ):
-                last = state, json.dumps(body)
+                last = _Answered(state, json.dumps(body))
             return body
 
         return answer

@@ -2,8 +2,10 @@
 
 import json
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +31,10 @@ def answer(storage: BaseStorage, after: int = 0) -> dict[str, Any]:
     return ask(application(storage, password=None, allow_writes=False), after)
 
 
-def ask(app: Any, after: int = 0) -> dict[str, Any]:
+def ask(app: Any, after: int = 0, study: int = 1) -> dict[str, Any]:
     environ = {
         "REQUEST_METHOD": "GET",
-        "PATH_INFO": "/api/studies/1",
+        "PATH_INFO": f"/api/studies/{study}",
         "QUERY_STRING": f"after={after}",
         "SERVER_PORT": "8080",
         "HTTP_HOST": "localhost",
@@ -134,6 +136,38 @@ def test_an_answer_is_remembered_while_the_study_is_the_same(
     assert made == []
     assert ask(app, after=2)["trials"] == first["trials"][2:]
     assert made == [1]
+
+
+class Interrupting(dict[str, Any]):
+    """A study's attributes; while they are compared, another thread asks for another study."""
+
+    meanwhile: Callable[[], object] = staticmethod(lambda: None)
+
+    def __eq__(self, other: object) -> bool:
+        thread = threading.Thread(target=self.meanwhile)
+        thread.start()
+        thread.join()
+        return super().__eq__(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+def test_threads_that_ask_for_different_studies_get_their_own(
+    storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each thread compares what is remembered while the other one replaces it."""
+    names = [fill(storage, direction, 3).study_name for direction in ("minimize", "maximize")]
+    app = application(storage, password=None, allow_writes=False)
+    plain = storage.get_study_user_attrs
+    monkeypatch.setattr(storage, "get_study_user_attrs", lambda one: Interrupting(plain(one)))
+    for _ in range(3):
+        assert ask(app, study=1)["name"] == names[0]
+        with monkeypatch.context() as patch:
+            patch.setattr(Interrupting, "meanwhile", staticmethod(lambda: ask(app, study=2)))
+            assert ask(app, study=1)["name"] == names[0]
+    with ThreadPoolExecutor(6) as pool:  # as many as the server has
+        answers = pool.map(lambda i: ask(app, study=1 + i % 2)["name"], range(30))
+    assert list(answers) == names * 15
 
 
 def test_whatever_another_process_changes_is_in_the_next_answer(

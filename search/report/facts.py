@@ -224,7 +224,7 @@ def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[P
     Args:
         as_pruned: show audited trials as the pruned ones that they would have been.
     """
-    start = min((t.datetime_start for t in trials if t.datetime_start), default=None)
+    start = min((records.utc(t.datetime_start) for t in trials if t.datetime_start), default=None)
     found = []
     for trial in last_attempts(trials):
         seen = trial
@@ -235,7 +235,7 @@ def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[P
         found.append(
             Point(
                 number=trial.number,
-                hours=(seen.datetime_complete - start).total_seconds() / 3600,
+                hours=(records.utc(seen.datetime_complete) - start).total_seconds() / 3600,
                 value=seen.value,
                 complete=seen.state is TrialState.COMPLETE,
                 control=is_control(trial),
@@ -333,7 +333,7 @@ def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str,
 
 @dataclass(frozen=True, kw_only=True)
 class Span:
-    """One attempt on the timeline."""
+    """One attempt on the timeline; times are UTC."""
 
     number: int
     worker: str
@@ -347,14 +347,14 @@ def spans(trials: Sequence[FrozenTrial], *, now: datetime) -> list[Span]:
     """Every attempt that was begun, by number.
 
     Args:
-        now: the end of those that still run; local and naive, as Optuna's times.
+        now: the end of those that still run, in UTC.
     """
     return [
         Span(
             number=trial.number,
             worker=str(trial.user_attrs.get(attributes.WORKER, "?")),
-            start=trial.datetime_start,
-            end=trial.datetime_complete or now,
+            start=records.utc(trial.datetime_start),
+            end=now if trial.datetime_complete is None else records.utc(trial.datetime_complete),
             ending=_ending(trial),
             resumes=attributes.RETRY_OF in trial.user_attrs,
         )

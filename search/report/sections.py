@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -260,7 +260,7 @@ class StudyReport:
                     "beyond the dashed line is a trial that pruning would have cost.",
                 )
             )
-        spans = facts.spans(self.trials, now=datetime.now())  # noqa: DTZ005 - as Optuna's times
+        spans = facts.spans(self.trials, now=datetime.now(UTC))
         if spans:
             parts.append(
                 Drawing(

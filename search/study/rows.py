@@ -1,14 +1,14 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from search import attributes
 
-__all__ = ["columns", "records", "seconds"]
+__all__ = ["columns", "records", "seconds", "utc"]
 
 _BEFORE = ("number", "lineage", "arm", "state", "reason", "name", "value", "steps", "seconds",
            "worker", "retry_of", "duplicate_of", "audit_step", "error")  # fmt: skip
@@ -54,12 +54,19 @@ def _params(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def seconds(trial: FrozenTrial) -> float | None:
-    """How long this attempt took; None while it runs.
+    """How long this trial took; None while it runs.
 
     Optuna's `duration` subtracts local times: an hour is missing, or one too many, where the clocks
     were put forward or back meanwhile.
     """
     if trial.datetime_start is None or trial.datetime_complete is None:
         return None
-    began, ended = trial.datetime_start.astimezone(UTC), trial.datetime_complete.astimezone(UTC)
-    return (ended - began).total_seconds()
+    return (utc(trial.datetime_complete) - utc(trial.datetime_start)).total_seconds()
+
+
+def utc(moment: datetime) -> datetime:
+    """One of Optuna's local times as UTC, in which times can be subtracted and put in order.
+
+    The storage sets `fold`, so the hour that a clock shows twice is not ambiguous.
+    """
+    return moment.astimezone(UTC)

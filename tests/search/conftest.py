@@ -1,5 +1,6 @@
 """Studies of the toy problems, and one of plain Optuna."""
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,3 +42,13 @@ def storage(tmp_path: Path) -> Iterator[BaseStorage]:
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
     yield storage
     storage.engine.dispose()
+
+
+@pytest.fixture
+def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Where clocks are put back at 3:00 on 2026-10-25, and put forward at 2:00 on 2026-03-29."""
+    with monkeypatch.context() as here:
+        here.setenv("TZ", "Europe/Berlin")
+        time.tzset()
+        yield
+    time.tzset()

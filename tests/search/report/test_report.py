@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import threading
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import numpy as np
@@ -21,6 +21,7 @@ from search.report.facts import Point
 from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
 from search.report.sections import StudyReport
 from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
+from search.study.rows import utc
 from search.worker.worker import work
 
 ACCURACY = Metric(
@@ -97,6 +98,29 @@ def test_the_history_is_in_the_order_in_which_trials_ended():
     assert [v for _, v in facts.running_best(points, "minimize")] == [0.8, 0.8, 0.75, 0.75]
     pruned = facts.history(TRIALS, as_pruned=True)[-1]
     assert (pruned.value, pruned.complete, pruned.training_seconds) == (0.5, False, 20.0)
+
+
+@pytest.mark.usefixtures("berlin")
+def test_the_order_of_endings_is_right_in_the_night_in_which_the_clocks_are_put_back():
+    """The second trial ends half an hour after the first; a clock shows half an hour less."""
+    local = [
+        datetime(2026, 10, 25, 2, 0),  # noqa: DTZ001 - as Optuna's times
+        datetime(2026, 10, 25, 2, 45),  # noqa: DTZ001
+        datetime(2026, 10, 25, 2, 15, fold=1),  # noqa: DTZ001
+    ]
+    moments = [datetime(2026, 10, 25, *clock, tzinfo=UTC) for clock in ((0, 0), (0, 45), (1, 15))]
+    first = trial(0, TrialState.COMPLETE, [0.5])
+    second = trial(1, TrialState.COMPLETE, [0.6])
+    first.datetime_start, first.datetime_complete = local[0], local[1]
+    second.datetime_start, second.datetime_complete = local[1], local[2]
+    points = facts.history([second, first])
+    assert [(point.number, point.hours) for point in points] == [(0, 0.75), (1, 1.25)]
+    spans = facts.spans([first, second], now=moments[2])
+    assert [(span.start, span.end) for span in spans] == [
+        (moments[0], moments[1]), (moments[1], moments[2])
+    ]  # fmt: skip
+    (axes,) = axes_of(draw_timeline(spans, "t"))
+    assert sorted((bar.get_x(), bar.get_width()) for bar in axes.patches) == [(0, 45), (45, 30)]
 
 
 def test_a_retry_of_an_audited_trial_is_shown_as_the_pruned_one_it_would_have_been():
@@ -226,7 +250,7 @@ def test_ticks_of_a_log_axis_are_few_and_round(low, high, ticks):
 
 def test_the_timeline_marks_losses_and_resumes():
     running = trial(7, TrialState.RUNNING, [0.1], minutes=(11, 0), worker="v")
-    spans = facts.spans([*TRIALS, running], now=START + timedelta(minutes=20))
+    spans = facts.spans([*TRIALS, running], now=utc(START + timedelta(minutes=20)))
     assert [span.ending for span in spans].count("lost") == 1
     (axes,) = axes_of(draw_timeline(spans, "t"))
     assert lines(axes)["its worker died"].get_xydata().tolist() == [[3, 0]]

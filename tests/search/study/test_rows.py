@@ -1,7 +1,5 @@
 """What is told of a trial in a table."""
 
-import time
-from collections.abc import Iterator
 from datetime import datetime
 
 import optuna
@@ -11,17 +9,6 @@ from optuna.trial import TrialState
 from search.report.facts import training_seconds
 from search.storage.trial_rows import add_trial
 from search.study.rows import seconds
-
-
-@pytest.fixture
-def berlin(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Where clocks are put back at 3:00 on 2026-10-25, and put forward at 2:00 on 2026-03-29."""
-    with monkeypatch.context() as here:
-        here.setenv("TZ", "Europe/Berlin")
-        time.tzset()
-        yield
-    time.tzset()
-
 
 # Optuna's trials carry local, naive times.
 CHANGES = [

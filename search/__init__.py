@@ -108,4 +108,4 @@ def work(study: "Study") -> None:
     from search.worker.contract import worker_name
     from search.worker.worker import work as run_worker
 
-    run_worker(study, name=worker_name(), stop=threading.Event(), say=lambda line: None)
+    run_worker(study, name=worker_name(), stop=threading.Event())

@@ -22,6 +22,7 @@ WORKER = "worker"  # who ran this attempt
 ENVIRONMENT = "environment"  # processor, versions, threads: what `Problem.environment` returned
 DATA = "fingerprint"  # hashes of the data and the split that the trial was trained on
 ERROR = "error"  # one line: type and message
+ERROR_AT = "error_at"  # "TYPE at FILE:LINE" in the problem's code; equal: the same error
 TRACEBACK = "traceback"
 FOLD = "fold_"  # prefix, the index follows: what StudySearchCV measured on that fold
 PARAMS = "params"  # a candidate of StudySearchCV, written out for people

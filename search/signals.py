@@ -1,14 +1,15 @@
-"""Signals that ask a process to stop."""
+"""Signals that ask a process to stop, and how a process ended by one is described."""
 
 import math
 import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["SignalHandler", "once", "stopping"]
+__all__ = ["SignalHandler", "describe_exit", "once", "stopping", "terminated"]
 
 AGAIN_SECONDS = 1.0
 
@@ -16,9 +17,10 @@ SignalHandler = Callable[[int, FrameType | None], None]
 
 
 def once(act: Callable[[int], None]) -> SignalHandler:
-    """A handler that takes signals of a kind within a second for one.
+    """Return a handler that counts signals of one kind within a second as one.
 
-    A launcher such as `uv run` passes on to its child the Ctrl-C that the terminal sent to both.
+    A launcher such as `uv run` passes the Ctrl-C on to its child, which also gets it from the
+    terminal.
     """
     taken: dict[int, float] = {}
 
@@ -32,7 +34,7 @@ def once(act: Callable[[int], None]) -> SignalHandler:
 
 
 def stopping(asked: threading.Event) -> SignalHandler:
-    """A handler that sets `asked`; a SIGINT after that ends the process at once."""
+    """Return a handler that sets `asked`; a SIGINT after that ends the process at once."""
 
     def act(number: int) -> None:
         if number == signal.SIGINT and asked.is_set():
@@ -40,3 +42,30 @@ def stopping(asked: threading.Event) -> SignalHandler:
         asked.set()
 
     return once(act)
+
+
+@contextmanager
+def terminated() -> Iterator[None]:
+    """Inside, SIGTERM raises `SystemExit`, so that `finally` blocks run; main thread only."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def describe_exit(code: int) -> str:
+    """How a process ended, for a person, from its return code as `subprocess` gives it."""
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal has no name
+        return f"by signal {-code}"

@@ -1,4 +1,4 @@
-"""Trials, parameters, counts and durations as text."""
+"""Trials, parameters, counts, durations and errors as text."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,13 +10,20 @@ from search import attributes
 __all__ = [
     "clock",
     "counted",
+    "describe_error",
     "figure",
     "labelled",
     "percent",
+    "printable",
+    "shorten",
     "show_params",
     "show_trial",
     "verdict",
 ]
+
+ERROR_CHARACTERS = 1_000  # of an error's line
+#: Control characters, which a terminal would obey, but for line feed and tab.
+_CONTROL = {n: f"\\x{n:02x}" for n in (*range(32), *range(127, 160)) if n not in (9, 10)}
 
 
 def figure(value: float) -> str:
@@ -76,3 +83,30 @@ def clock(seconds: float | None) -> str:
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception on one line: its type and the first line of its message."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "its message cannot be shown"
+    line = next(iter(message[: 2 * ERROR_CHARACTERS].splitlines()), "")
+    name = type(error).__name__
+    return printable(shorten(f"{name}: {line}" if line else name, ERROR_CHARACTERS))
+
+
+def printable(text: str) -> str:
+    """A text that every database, log and terminal takes: no control characters but line ends.
+
+    Half of a surrogate pair, as the name of a file that is not in UTF-8 has it, is escaped too.
+    """
+    return text.translate(_CONTROL).encode(errors="backslashreplace").decode()
+
+
+def shorten(text: str, length: int) -> str:
+    """A text of at most about `length` characters: its beginning and its end."""
+    if len(text) <= length:
+        return text
+    left_out = len(text) - length
+    return f"{text[: length // 2]} ... {left_out:,} characters ... {text[-length // 2 :]}"

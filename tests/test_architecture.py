@@ -15,7 +15,8 @@ ROOT = Path(__file__).parents[1]
 FLOORS = {
     "search": [
         "cli", "plan", "supervisor", "worker report", "study sklearn", "ledger", "storage",
-        "sampling dashboard cross_validation", "spec", "text", "attributes problem signals errors",
+        "sampling dashboard cross_validation", "spec", "text",
+        "attributes problem signals logs errors",
     ],
     "fmnist_hpo": [
         "cli", "report", "results", "problem classical_problem", "image_problem estimators",

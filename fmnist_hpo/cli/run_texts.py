@@ -12,8 +12,8 @@ from fmnist_hpo.results.showcase import showcase
 from search.cli.arguments import default_storage
 from search.cli.tables import print_best_line, print_differences
 from search.study import Study
-from search.supervisor.run import differences
 from search.text import show_trial
+from search.worker.reproduce import differences
 
 __all__ = ["describe", "finish", "reproduced"]
 

@@ -11,16 +11,15 @@ from rich.text import Text
 
 from search import attributes
 from search.study.status import Status
-from search.supervisor.run import Progress
 from search.text import clock, labelled, show_params, show_trial, verdict
 
-__all__ = ["Redrawn", "make_progress", "make_status"]
+__all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
 
 
-def make_progress() -> Progress:
+def make_progress() -> "PlainProgress | _LiveProgress":
     """A live display when the output is a terminal, plain lines otherwise."""
     console = Console()
-    return _LiveProgress(console) if console.is_terminal else _PlainProgress()
+    return _LiveProgress(console) if console.is_terminal else PlainProgress()
 
 
 class _News:
@@ -39,13 +38,13 @@ class _News:
         return [f"[{at}] trial {number} {verdict(ended[number])}" for number in fresh]
 
 
-class _PlainProgress:
+class PlainProgress:
     """One line whenever a trial has ended; nothing is overwritten, so a log file stays readable."""
 
     def __init__(self) -> None:
         self._news = _News()
 
-    def __enter__(self) -> "_PlainProgress":
+    def __enter__(self) -> "PlainProgress":
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -17,8 +17,8 @@ from search.cli.progress import Redrawn, make_status
 from search.study import Study
 from search.study.rows import columns, records, seconds
 from search.study.status import Status
-from search.supervisor.run import Epoch, Replay, same
 from search.text import clock, show_trial
+from search.worker.reproduce import Epoch, Replay, same
 
 __all__ = [
     "EpochPrinter",

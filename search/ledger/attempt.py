@@ -12,7 +12,13 @@ from search.attributes import Reason
 
 __all__ = ["Fresh", "first_attempt", "next_attempt"]
 
-_OF_ONE_ATTEMPT = (attributes.REASON, attributes.RETRY_OF, attributes.ERROR, attributes.TRACEBACK)
+_OF_ONE_ATTEMPT = (
+    attributes.REASON,
+    attributes.RETRY_OF,
+    attributes.ERROR,
+    attributes.ERROR_AT,
+    attributes.TRACEBACK,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -241,7 +241,7 @@ class Ledger(Lineages):
     def resume(self) -> int:
         """End a halt and free the lineages that had ended in its error; returns how many.
 
-        A trial belongs to the halt when its user attribute "error" is the halt's cause.
+        A lineage belongs to the halt when `recent_errors` gives the halt's cause for its trial.
         """
 
         def work(session: orm.Session) -> int:
@@ -261,7 +261,10 @@ class Ledger(Lineages):
         return self.storage.write(work)
 
     def recent_errors(self, count: int = 3) -> list[str | None]:
-        """The attribute "error" of the lineages that ended last, newest first."""
+        """Type and place of the errors of the lineages that ended last, newest first.
+
+        None for a lineage that ended otherwise.
+        """
 
         def work(session: orm.Session) -> list[str | None]:
             ended = session.scalars(

@@ -244,10 +244,15 @@ class Lineages:
         return trial_id
 
     def _error(self, session: orm.Session, number: int) -> str | None:
-        """The user attribute "error" of a trial."""
-        stored = session.scalar(
-            sa.select(_U.value_json)
+        """Type and place of a trial's error; its text where an older version stored no place."""
+        stored = session.execute(
+            sa.select(_U.key, _U.value_json)
             .join(trials, _T.trial_id == _U.trial_id)
-            .where(_T.study_id == self.study_id, _T.number == number, _U.key == attributes.ERROR)
+            .where(
+                _T.study_id == self.study_id,
+                _T.number == number,
+                _U.key.in_((attributes.ERROR, attributes.ERROR_AT)),
+            )
         )
-        return None if stored is None else json.loads(stored)
+        found = {row.key: json.loads(row.value_json) for row in stored}
+        return found.get(attributes.ERROR_AT, found.get(attributes.ERROR))

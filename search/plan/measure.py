@@ -22,7 +22,7 @@ from search.errors import SearchError
 from search.problem import Cost, Probing
 from search.spec import StudySpec, parse_spec
 from search.study import load_problem
-from search.supervisor.fleet import default_workers
+from search.supervisor.launchers.local import default_workers
 
 __all__ = ["Probe", "Probes", "probe"]
 

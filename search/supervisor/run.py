@@ -1,39 +1,29 @@
-"""What the command line and Python users call: run a study, and run one of its trials again."""
+"""Runs a study to its end: one policy over any launcher of workers."""
 
-import math
-import os
+import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
-
-from optuna.trial import FrozenTrial, TrialState
+from dataclasses import replace
+from typing import Protocol
 
 from search import attributes
-from search.errors import NoResult, SearchError, StorageError, StudyHalted
-from search.problem import Diverged, TrialPruned
+from search.errors import SearchError, StorageError, StudyHalted
 from search.signals import stopping
 from search.study import Study
-from search.study.status import Status
-from search.supervisor.fleet import Fleet, worker_command
-from search.worker.contract import STORAGE_VARIABLE
+from search.study.status import Busy, Status
+from search.supervisor.launchers import Exit, Launcher
+from search.text import describe_error
 
-__all__ = [
-    "Epoch",
-    "Interrupted",
-    "Progress",
-    "Replay",
-    "annotate",
-    "differences",
-    "reproduce",
-    "run",
-    "same",
-]
+__all__ = ["Interrupted", "Progress", "annotate", "run"]
+
+log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks at the storage
+DEATHS = 10  # in a row while the study made no progress: something is wrong with all workers
+LEAVE_SECONDS = 20.0  # after the last trial has ended, for the workers to leave by themselves
 
 
 class Progress(Protocol):
@@ -45,105 +35,178 @@ class Progress(Protocol):
         """Show the present state."""
         ...
 
-    def say(self, line: str) -> None:
-        """Show one event that is worth keeping."""
-        ...
-
 
 class Interrupted(SearchError):
-    """The user asked the study to stop; every trial was handed back."""
+    """The user asked the study to stop; every trial was released."""
 
 
 def run(
     study: Study,
+    launcher: Launcher,
     *,
     workers: int,
-    threads: int,
-    gpus: tuple[str, ...] = (),
-    logs: Path,
     progress: Progress,
+    asked: threading.Event | None = None,
 ) -> Status:
-    """Start workers and tend them until the budget is used up.
+    """Start workers and look after them until the budget is used up.
 
     Args:
-        threads: of each worker, for its arithmetic.
-        gpus: indices dealt out to the workers in turn.
-        logs: directory for the workers' output.
+        asked: ends the run when it is set; SIGINT and SIGTERM set it.
 
     Returns:
-        The study as it stands at the end.
+        The study at its end.
 
     Raises:
-        Interrupted: SIGINT or SIGTERM; the trials were handed back and go on with the next run.
+        Interrupted: asked to stop; the trials were released and go on with the next run.
         StudyHalted: the same error ended several trials in a row.
-        SearchError: a worker refused, or workers died as soon as they had started.
+        SearchError: a worker refused, or workers died in a row without progress.
     """
     study.ledger.resume()
-    fleet = Fleet(
-        worker_command(study.name, study.checkpoints.address),
-        environment={
-            STORAGE_VARIABLE: study.storage.address,
-            "OMP_NUM_THREADS": str(threads),
-        },
-        logs=logs,
-        gpus=gpus,
-        on_death=study.ledger.release_worker,
-        say=progress.say,
-    )
-    with _interrupts() as asked, study.storage.retry.until(asked), progress:
+    asked = asked or threading.Event()
+    with _signals(asked), study.storage.retry.until(asked), progress:
         try:
-            fleet.start(workers)
-            status = _tend(study, fleet, progress, asked)
+            launcher.start(workers)
+            status = _Tending(study, launcher, progress, asked).until_over()
             if status is not None:
                 return status
-            progress.say("stopping: the workers hand their trials back")
-            try:
-                fleet.stop()
-            except StorageError:  # the database is away
-                progress.say("what they could not hand back goes on when its lease has run out")
+            log.info("stopping: the workers release their trials")
+            _stop(study, launcher)
             raise Interrupted(f"study {study.name!r} was stopped")
         finally:
-            fleet.stop()
+            _stop(study, launcher)
 
 
-def _tend(study: Study, fleet: Fleet, progress: Progress, asked: threading.Event) -> Status | None:
-    """Look after the workers until the study has ended; None once `asked` is set."""
-    ended = -1
-    while not asked.is_set():
+def _stop(study: Study, launcher: Launcher) -> None:
+    """End all workers; what they could not release is released here, without blame."""
+    for gone in launcher.stop():
         try:
-            study.ledger.reap()
-            status = study.status()
-            progress.update(status)
-            if status.ended != ended:
-                ended = status.ended
-                annotate(study, say=progress.say)
-            if status.halted is not None:
-                raise _halted(study, status)
-            if fleet.alive == 0 and not _is_unfinished(status):
-                return status
+            _release(study, replace(gone, blame=False))
+        except StorageError:  # the database is away
+            log.warning("a trial that was not released goes on when its lease has run out")
+            return
+
+
+def _release(study: Study, gone: Exit) -> None:
+    """Free at once what a dead worker held; of one that may live the lease runs out."""
+    if gone.name and gone.certain:
+        study.ledger.release_worker(gone.name)
+
+
+class _Tending:
+    """The look at study and workers once a second, and what it remembers from one to the next."""
+
+    def __init__(
+        self, study: Study, launcher: Launcher, progress: Progress, asked: threading.Event
+    ) -> None:
+        self._study = study
+        self._launcher = launcher
+        self._progress = progress
+        self._asked = asked
+        self._noted = -1  # lineages that had ended when the note was written
+        self._over_since: float | None = None
+        self._deaths = 0
+        self._running: Sequence[Busy] = ()  # at the look before
+        self._steps: dict[int, int] = {}  # lineage -> the furthest step seen
+        self._ended = 0
+
+    def until_over(self) -> Status | None:
+        """Look after the workers until the study has ended; None once `asked` is set."""
+        while not self._asked.is_set():
             try:
-                fleet.tend(
-                    (status.ended, sum(len(t.intermediate_values) for t in status.trials)),
-                    lambda: _is_unfinished(study.status()),
-                )
-            except SearchError:
-                status = study.status()  # a worker may end of a halt before we have seen it
-                if status.halted is not None:
-                    raise _halted(study, status) from None
-                raise
-        except StorageError:
-            if not asked.is_set():  # else it is away, and was not waited for any longer
-                raise
-        asked.wait(LOOK_SECONDS)
-    return None
+                status = self._look()
+            except StorageError:
+                if not self._asked.is_set():  # else the database is away, and is not waited for
+                    raise
+            else:
+                if status is not None:
+                    return status
+            self._asked.wait(LOOK_SECONDS)
+        return None
+
+    def _look(self) -> Status | None:
+        """One look; the study's status once it is over and no worker is left."""
+        study = self._study
+        reaped = study.ledger.reap()
+        status = study.status()
+        if reaped:
+            self._end_silent(status)
+        self._running = status.running
+        self._progress.update(status)
+        if status.ended != self._noted:
+            self._noted = status.ended
+            annotate(study)
+        if status.halted is not None:
+            raise _halted(study, status)
+        self._note_progress(status)
+        over = status.done or status.out_of_time
+        for gone in self._launcher.poll():
+            # A worker that left after the look may have ended the study, or halted it.
+            over = over or self._is_over()
+            self._part_with(gone, over=over)
+        if not over:
+            self._over_since = None
+            return None
+        return self._leave(status)
+
+    def _end_silent(self, status: Status) -> None:
+        """End workers that lost their lease for want of heartbeats although they live: stuck."""
+        silence = 2 * self._study.ledger.timing.heartbeat_seconds
+        silent = {busy.worker for busy in self._running if busy.heartbeat_seconds > silence}
+        for name in silent - {busy.worker for busy in status.running}:
+            self._launcher.end(name)
+
+    def _note_progress(self, status: Status) -> None:
+        """Forget the deaths when a lineage has ended or come further than any attempt before."""
+        progress = status.ended > self._ended
+        self._ended = max(self._ended, status.ended)
+        for busy in status.running:
+            if busy.step > self._steps.get(busy.lineage, 0):
+                self._steps[busy.lineage] = busy.step
+                progress = True
+        if progress:
+            self._deaths = 0
+
+    def _is_over(self) -> bool:
+        status = self._study.status()
+        if status.halted is not None:
+            raise _halted(self._study, status)
+        return status.done or status.out_of_time
+
+    def _part_with(self, gone: Exit, *, over: bool) -> None:
+        """Release what a worker held that has ended, and start another while there is work."""
+        if over and (gone.over or gone.code == 0):
+            return
+        _release(self._study, gone)
+        if gone.refused:
+            raise SearchError(gone.refused)
+        self._deaths += gone.is_death
+        if self._deaths >= DEATHS:
+            raise SearchError(
+                f"{DEATHS} workers in a row died without progress, the last {gone.how}: {gone.tail}"
+            )
+        follows = "" if over or gone.replaced else "; another takes its place"
+        log.warning("worker %s ended %s%s", gone.name or "?", gone.how, follows)
+        if follows:
+            self._launcher.start(1)
+
+    def _leave(self, status: Status) -> Status | None:
+        """Wait for the last workers to leave, for a bounded time; the status when they have."""
+        running, _ = self._launcher.counts()
+        if not running:
+            return status
+        now = time.monotonic()
+        if status.running or self._over_since is None:  # a trial may go on past the hours
+            self._over_since = now
+        if now - self._over_since < LEAVE_SECONDS:
+            return None
+        log.warning("a worker did not leave after the last trial; ending it")
+        return status
 
 
-def annotate(
-    study: Study, *, remarks: Sequence[str] = (), say: Callable[[str], None] = print
-) -> None:
+def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     """Bring the note on the study's page in the dashboard up to date.
 
-    A study does not fail for a page: what goes wrong is said, and passed over.
+    A study does not fail because of the note: an error is logged.
 
     Args:
         remarks: further paragraphs, in Markdown.
@@ -153,175 +216,31 @@ def annotate(
     try:
         write(study.optuna, metric=study.spec.metric, remarks=remarks)
     except Exception as error:
-        say(f"the dashboard's note was not written: {type(error).__name__}: {error}")
-
-
-def _is_unfinished(status: Status) -> bool:
-    return not (status.done or status.out_of_time)
+        log.warning("the dashboard's note was not written: %s", describe_error(error))
 
 
 def _halted(study: Study, status: Status) -> StudyHalted:
-    """The error to raise, with the traceback of the cause as its note."""
+    """The error to raise, with the traceback of the first of its trials as a note."""
     error = StudyHalted(study.name, status.halted or "")
-    for trial in reversed(status.finished):
-        if (
-            trial.user_attrs.get(attributes.ERROR) == status.halted
-            and attributes.TRACEBACK in trial.user_attrs
-        ):
-            error.add_note(str(trial.user_attrs[attributes.TRACEBACK]))
+    for trial in status.finished:
+        attrs = trial.user_attrs
+        cause = attrs.get(attributes.ERROR_AT, attrs.get(attributes.ERROR))
+        if status.halted == cause and attributes.TRACEBACK in attrs:
+            error.add_note(str(attrs[attributes.TRACEBACK]))
             break
     return error
 
 
 @contextmanager
-def _interrupts() -> Iterator[threading.Event]:
-    """Set on the first SIGINT or SIGTERM; another SIGINT ends the process at once."""
-    asked = threading.Event()
+def _signals(asked: threading.Event) -> Iterator[None]:
+    """Inside, SIGINT and SIGTERM set `asked`; another SIGINT ends the process at once."""
     if threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield
         return
     handler = stopping(asked)
     before = {n: signal.signal(n, handler) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield asked
+        yield
     finally:
         for number, earlier in before.items():
             signal.signal(number, earlier)
-
-
-def same(stored: float | None, new: float | None) -> bool:
-    """Whether two figures agree to the last bit; one NaN agrees with another."""
-    if stored is None or new is None:
-        return stored is new
-    return stored == new or (math.isnan(stored) and math.isnan(new))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """One step of a reproduction: name -> (stored, new); None where one side lacks it."""
-
-    step: int
-    figures: Mapping[str, tuple[float | None, float | None]]
-
-    @property
-    def identical(self) -> bool:
-        """Whether both sides say the same, to the last bit."""
-        return all(same(stored, new) for stored, new in self.figures.values())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Replay:
-    """The outcome of a reproduction.
-
-    value: (stored, new); of a trial that ended without a value the metric at its last step.
-    environment: what differs: key -> (stored, here).
-    """
-
-    trial: FrozenTrial
-    epochs: tuple[Epoch, ...]
-    value: tuple[float | None, float | None]
-    environment: Mapping[str, tuple[str, str]]
-
-    @property
-    def identical(self) -> bool:
-        """Whether every figure of every step, and the value, came out the same."""
-        return same(*self.value) and all(epoch.identical for epoch in self.epochs)
-
-
-#: How names of figures end that tell how long something took, which no one promises to repeat.
-_TIMINGS = ("seconds", "per_second")
-
-
-def reproduce(
-    study: Study, number: int | None = None, on_epoch: Callable[[Epoch], None] = lambda epoch: None
-) -> Replay:
-    """Run a trial again from what is stored: parameters, seed, threads, data, split.
-
-    Call it before the problem's libraries are imported, as the number of threads is read then.
-
-    Args:
-        number: of the trial; None for the best.
-        on_epoch: called after each step.
-
-    Raises:
-        NoResult: the trial recorded no step that could be compared.
-        ProblemError: the data here are not those of the study.
-    """
-    trial = study.trial(number)
-    if not trial.intermediate_values:
-        raise NoResult(
-            f"trial {trial.number} of study {study.name!r} recorded no step, so there is nothing "
-            "to compare; choose another with --trial"
-        )
-    stored_environment = trial.user_attrs.get(attributes.ENVIRONMENT, {})
-    os.environ["OMP_NUM_THREADS"] = stored_environment.get("threads", "1")
-    replay = _ReplayRun(study, trial, on_epoch)
-    value: float | None
-    try:
-        value = study.problem.run(replay)
-    except (TrialPruned, Diverged):
-        value = replay.last_value
-    steps = trial.intermediate_values
-    return Replay(
-        trial=trial,
-        epochs=tuple(replay.epochs),
-        value=(steps[max(steps)] if trial.value is None else trial.value, value),
-        environment=differences(stored_environment, study.problem.environment()),
-    )
-
-
-def differences(
-    stored: Mapping[str, str], here: Mapping[str, str]
-) -> Mapping[str, tuple[str, str]]:
-    """What differs between two environments: key -> (stored, here), "none" where one lacks it."""
-    return {
-        key: (stored.get(key, "none"), here.get(key, "none"))
-        for key in sorted(stored.keys() | here.keys())
-        if stored.get(key) != here.get(key)
-    }
-
-
-class _ReplayRun:
-    """A `TrialContext` that compares with the stored trial and ends where that ended."""
-
-    should_stop = False
-
-    def __init__(self, study: Study, trial: FrozenTrial, on_epoch: Callable[[Epoch], None]) -> None:
-        self.params: Mapping[str, Any] = study.params(trial)
-        self.seed = study.spec.trial_seed(trial.user_attrs[attributes.LINEAGE])
-        self.epochs: list[Epoch] = []
-        self.last_value: float | None = None
-        self.checkpoint: bytes | None = None
-        self._trial = trial
-        self._metric = study.spec.metric
-        self._on_epoch = on_epoch
-        self._last = max(trial.intermediate_values)
-
-    def load_checkpoint(self) -> bytes | None:
-        return None
-
-    def save_checkpoint(self, data: bytes) -> None:
-        self.checkpoint = data
-
-    def report(self, step: int, value: float, **curves: float) -> None:
-        self.last_value = value
-        stored = self._stored(step)
-        figures: dict[str, tuple[float | None, float | None]] = {
-            self._metric: (self._trial.intermediate_values.get(step), value)
-        }
-        for name, new in curves.items():
-            if not name.endswith(_TIMINGS) and name != self._metric:
-                # A curve is stored as JSON, with null for what is no finite number.
-                figures[name] = (stored.get(name), new if math.isfinite(new) else None)
-        epoch = Epoch(step=step, figures=figures)
-        self.epochs.append(epoch)
-        self._on_epoch(epoch)
-        if step == self._last and self._trial.state is not TrialState.COMPLETE:
-            raise TrialPruned
-
-    def _stored(self, step: int) -> dict[str, float | None]:
-        curves = self._trial.user_attrs.get(attributes.CURVES, {})
-        steps = curves.get("step", [])
-        if step not in steps:
-            return {}
-        return {name: column[steps.index(step)] for name, column in curves.items()}

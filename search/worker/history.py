@@ -1,4 +1,4 @@
-"""What a worker keeps in mind of a study's finished trials; it looks at each of them once."""
+"""A worker's memory of a study's finished trials; each of them is read once."""
 
 import heapq
 from collections.abc import Hashable, Mapping, Sequence
@@ -15,11 +15,11 @@ __all__ = ["History"]
 class History:
     """The best complete trials, and which parameters were tried.
 
-    A finished trial never changes, so with thousands of them one more costs next to nothing.
+    A finished trial never changes, so a study of thousands makes one more trial no slower.
 
     Args:
         direction: "maximize" or "minimize".
-        kept: how many of the best are told apart.
+        kept: how many of the best trials are ranked.
     """
 
     def __init__(self, direction: str, kept: int) -> None:
@@ -32,7 +32,7 @@ class History:
         self._tried: dict[Hashable, list[tuple[int, int | None]]] = {}  # number, lineage
 
     def add(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-        """Take in those of all trials that have finished since; give back the unfinished ones."""
+        """Add the trials that have finished since the last call; returns the unfinished ones."""
         unfinished = []
         complete = []
         for trial in self._unsettled.of(trials):
@@ -61,18 +61,18 @@ class History:
         return [lineage for _, _, lineage in self._best]
 
     def take_fallen(self) -> list[int]:
-        """The lineages that were among the best and are no longer, each told once."""
+        """The lineages that are no longer among the best; each is returned once."""
         fallen, self._fallen = self._fallen, []
         return fallen
 
     def is_among_best(self, value: float) -> bool:
-        """Whether a value equals or beats one of the `kept` best known, or these are fewer."""
+        """Whether a value would rank among the `kept` best known, ties included."""
         return len(self._best) < self._kept or self._sign * value <= self._best[-1][0]
 
     def twin(
         self, trials: Sequence[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int
     ) -> int | None:
-        """The first of `trials` before `number` of the same parameters and another lineage."""
+        """The first trial before `number` with the same parameters and another lineage."""
         unfinished = self.add(trials)
         found = [
             (other.number, other.user_attrs.get(attributes.LINEAGE))

@@ -1,10 +1,11 @@
-"""What a problem is handed for one trial: `TrialRun`, the worker's `TrialContext`."""
+"""What a problem gets for one trial: `TrialRun`, the worker's `TrialContext`."""
 
 import math
+import operator
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import optuna
@@ -23,12 +24,16 @@ class TrialRun:
         trial: Optuna's trial, RUNNING, with its parameters sampled.
         lineage: the index under which the checkpoint is kept.
         stop: set when the worker was asked to stop.
-        lost: set when the lease of this attempt is no longer ours.
+        lost: set when this worker no longer holds the lease of the attempt.
         timeout_seconds: of this attempt; None for no limit.
         last_value: the metric at the last step of the attempt before; None without any.
         batch: makes one transaction of the writes inside it.
         prunable: whether the pruner is asked.
         audited: whether the trial is marked and runs on when the pruner would end it.
+
+    Attributes:
+        storage_error: what the storage raised while the problem ran. The trial is then released:
+            such an error is not the problem's, also where the problem catches it.
     """
 
     def __init__(
@@ -50,6 +55,8 @@ class TrialRun:
     ) -> None:
         self.params = params
         self.seed = seed
+        self.last_value = last_value
+        self.storage_error: Exception | None = None
         self._trial = trial
         self._lineage = lineage
         self._checkpoints = checkpoints
@@ -60,7 +67,6 @@ class TrialRun:
         self._prunable = prunable
         self._audited = audited
         self._deadline = math.inf if timeout_seconds is None else clock() + timeout_seconds
-        self.last_value = last_value
         curves = trial.user_attrs.get(attributes.CURVES, {})
         self._curves: dict[str, list[float | None]] = {k: list(v) for k, v in curves.items()}
 
@@ -72,7 +78,12 @@ class TrialRun:
     @property
     def should_stop(self) -> bool:
         """See `search.problem.TrialContext.should_stop`."""
-        return self._stop.is_set() or self._lost.is_set() or self.timed_out
+        return (
+            self._stop.is_set()
+            or self._lost.is_set()
+            or self.timed_out
+            or self.storage_error is not None
+        )
 
     def load_checkpoint(self) -> bytes | None:
         """See `search.problem.TrialContext.load_checkpoint`."""
@@ -86,24 +97,46 @@ class TrialRun:
 
     def report(self, step: int, value: float, **curves: float) -> None:
         """See `search.problem.TrialContext.report`."""
+        # What is wrong here is the problem's fault, what fails below is the storage's.
+        step, value = operator.index(step), float(value)
+        if step < 0:
+            raise ValueError(f"need a step >= 0, got {step}")
+        figures = {name: float(figure) for name, figure in curves.items()}
         steps = self._curves.setdefault("step", [])
         if step not in steps:
-            self._append(step, curves)
-            with self._batch():
-                self._trial.set_user_attr(attributes.CURVES, self._curves)
-                self._trial.report(value, step)
-            self.last_value = value
-            if self._prunable and self._trial.should_prune():
-                if not self._audited or math.isnan(value):  # of NaN the pruner cannot be wrong
-                    raise TrialPruned
-                self._prunable = False
-                mark = {"trial": self._trial.number, "step": step, "value": value}
-                self._trial.set_user_attr(attributes.AUDIT, mark)
+            self._append(step, figures)
+            with self._storing():
+                self._record(step, value)
         if self.should_stop:
             raise TrialStopped
 
+    def _record(self, step: int, value: float) -> None:
+        with self._batch():
+            self._trial.set_user_attr(attributes.CURVES, self._curves)
+            self._trial.report(value, step)
+        self.last_value = value
+        if self._prunable and self._trial.should_prune():
+            if not self._audited or math.isnan(value):  # of NaN the pruner cannot be wrong
+                raise TrialPruned
+            self._prunable = False
+            mark = {"trial": self._trial.number, "step": step, "value": value}
+            self._trial.set_user_attr(attributes.AUDIT, mark)
+
+    @contextmanager
+    def _storing(self) -> Iterator[None]:
+        try:
+            yield
+        except (TrialPruned, MemoryError):
+            raise
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self._lost.set()
+            raise TrialStopped from None
+        except Exception as error:
+            self.storage_error = error
+            raise TrialStopped from error
+
     def _append(self, step: int, curves: Mapping[str, float]) -> None:
-        """Add one step; JSON has no NaN, so a value that is none becomes null."""
+        """Add one step; JSON has no NaN, so a value that is not finite becomes null."""
         steps = self._curves["step"]
         for name in (self._curves.keys() | curves.keys()) - {"step"}:
             column = self._curves.setdefault(name, [None] * len(steps))

@@ -78,7 +78,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Report]:
         studies = []
         for text in (SEARCHED, ABLATION):
             study = search.create(HEAD + text)
-            work(study, name="worker", stop=threading.Event(), say=lambda line: None)
+            work(study, name="worker", stop=threading.Event())
             studies.append(study)
         bundle = export_trial(studies[0], None, bundle_path(studies[0]), refit=False)
         measure(studies[0], bundle, again=False)

@@ -11,7 +11,7 @@ from search.cli.find_study import find_spec, unknown_study
 from search.cli.plan_text import print_plan
 from search.plan.plan import make_plan
 from search.study import validate
-from search.supervisor.fleet import default_workers
+from search.supervisor.launchers.local import default_workers
 
 EXAMPLE = "{prog} plan studies/quick.toml --workers 2"
 

@@ -6,7 +6,7 @@ from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.find_study import open_named, open_stored
 from search.cli.tables import EpochPrinter, print_verdict
-from search.supervisor.run import reproduce
+from search.worker.reproduce import reproduce
 
 EXAMPLE = "{prog} reproduce quick --trial 3"
 DIFFERENT = 3  # exit code

@@ -1,6 +1,8 @@
 """`run`: run a study to its end, or go on with it."""
 
 import argparse
+import logging
+import threading
 from pathlib import Path
 
 from search.cli.application import Application
@@ -8,12 +10,16 @@ from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, po
 from search.cli.find_study import find_spec, unknown_study
 from search.cli.progress import make_progress
 from search.errors import StudyNotFound
+from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, Retry, is_missing_file, open_storage
 from search.study import Study, create_study, open_study
 from search.study.status import Status
-from search.supervisor.fleet import default_workers
+from search.supervisor.launchers.local import LocalLauncher, default_workers, worker_command
 from search.supervisor.run import Interrupted, run
 from search.text import clock, counted
+from search.worker.contract import STORAGE_VARIABLE
+
+log = logging.getLogger(__name__)
 
 EXAMPLE = "{prog} run studies/quick.toml --workers 2"
 SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
@@ -31,6 +37,10 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 
 
 def main(args: argparse.Namespace, app: Application) -> int:
+    asked = threading.Event()
+    protect_output(asked.set)  # a study that nobody watches any more stops
+    progress = make_progress()
+    show_records(progress.say)
     study = _create_or_open(args, app)
     status = study.status()
     gpus = app.gpus()
@@ -48,14 +58,16 @@ def main(args: argparse.Namespace, app: Application) -> int:
                 "use Postgres above 4 (--storage embedded starts a private one)"
             )
         try:
-            status = run(
-                study,
-                workers=workers,
-                threads=args.threads,
-                gpus=gpus,
+            launcher = LocalLauncher(
+                worker_command(study.name, study.checkpoints.address),
+                environment={
+                    STORAGE_VARIABLE: study.storage.address,
+                    "OMP_NUM_THREADS": str(args.threads),
+                },
                 logs=Path("runs") / study.name / "logs",
-                progress=make_progress(),
+                gpus=gpus,
             )
+            status = run(study, launcher, workers=workers, progress=progress, asked=asked)
         except Interrupted as stopped:
             print(f"{stopped}; the same command goes on")
             return 130
@@ -68,17 +80,14 @@ def main(args: argparse.Namespace, app: Application) -> int:
 
 
 def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
-    def say(line: str) -> None:
-        print(line, flush=True)
-
     spec = find_spec(args.study, app.studies)
     if spec is None and is_missing_file(args.storage):
         raise unknown_study(args.study, app.studies)  # a misspelt name must not create a database
-    storage = open_storage(args.storage, retry=Retry(say), lock_wait_ms=SHORT_LOCK_WAIT_MS)
+    storage = open_storage(args.storage, retry=Retry(log.warning), lock_wait_ms=SHORT_LOCK_WAIT_MS)
     if spec is not None:
-        return create_study(spec, storage, checkpoints=args.checkpoints, say=say)
+        return create_study(spec, storage, checkpoints=args.checkpoints, say=log.warning)
     try:
-        return open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
+        return open_study(args.study, storage, checkpoints=args.checkpoints, say=log.warning)
     except StudyNotFound as error:
         raise unknown_study(args.study, app.studies, error.known) from None
 

@@ -1,18 +1,27 @@
 """`worker`: join a study with one worker."""
 
 import argparse
+import logging
 import os
+import sys
 import threading
+from functools import partial
 
+from search import attributes
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, add_storage
 from search.cli.find_study import must_exist
-from search.errors import StorageError
-from search.storage import SHORT_LOCK_WAIT_MS, Retry, open_storage
+from search.cli.progress import PlainProgress
+from search.errors import SearchError, StorageError
+from search.logs import protect_output, show_records
+from search.storage import SHORT_LOCK_WAIT_MS, Retry, Storage, open_storage
 from search.study import Study, open_study
 from search.supervisor.run import annotate
-from search.worker.contract import PARENT_VARIABLE, worker_name
-from search.worker.worker import stop_on_signals, work
+from search.worker.contract import PARENT_VARIABLE, Left, worker_name
+from search.worker.stop import depart, stop_on_signals
+from search.worker.worker import work
+
+log = logging.getLogger(__name__)
 
 EXAMPLE = "{prog} worker cnn --storage postgresql://user@host/studies"
 
@@ -25,33 +34,71 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 
 
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
-    must_exist(args.storage, args.study)
+    """Work until the study is over; the exit code says why this worker left, see `Left`."""
     stop = threading.Event()
-    name = worker_name()
+    protect_output()
+    show_records(partial(print, flush=True), stamped=not sys.stdout.isatty())
+    stop_on_signals(stop)
+    try:
+        storage = _open(args, stop)
+        left = Left.ASKED if storage is None else _work(args, storage, stop)
+    except SearchError as error:
+        depart(Left.REFUSED, str(error))
+        raise
+    return depart(left)
 
-    def say(line: str) -> None:
-        print(f"{name}: {line}", flush=True)
 
-    stop_on_signals(stop, say)
-    storage = None
-    while storage is None:
+def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
+    """Open the storage; None when this worker was asked to stop before it could."""
+    must_exist(args.storage, args.study)
+    while True:
         try:
-            storage = open_storage(args.storage, retry=Retry(say), lock_wait_ms=SHORT_LOCK_WAIT_MS)
+            return open_storage(
+                args.storage, retry=Retry(log.warning), lock_wait_ms=SHORT_LOCK_WAIT_MS
+            )
         except StorageError as error:
             # The supervisor had it open, so it is only away; without one it may not be there.
-            if PARENT_VARIABLE not in os.environ or stop.wait(1.0):
+            if not _is_supervised():
                 raise
-            say(str(error))
-    study = open_study(args.study, storage, checkpoints=args.checkpoints, say=say)
-    supervised = PARENT_VARIABLE in os.environ  # by one who tells how the study goes
-    if not supervised:
-        say(f"joins study {study.name!r}, {_so_far(study)}; Ctrl-C hands its trial back")
-    work(study, name=name, stop=stop, say=say)
-    # What the note imports takes longer than a stop may.
-    if not supervised and not stop.is_set():
-        annotate(study, say=say)
-        say(f"leaves study {study.name!r}, {_so_far(study)}")
-    return 0
+            log.warning("%s", error)
+            if stop.wait(1.0):
+                return None
+
+
+def _work(args: argparse.Namespace, storage: Storage, stop: threading.Event) -> Left:
+    study = open_study(args.study, storage, checkpoints=args.checkpoints, say=log.warning)
+    name, progress = worker_name(), PlainProgress()
+
+    def show() -> None:
+        if not _is_supervised():  # else the supervisor shows how the study goes
+            progress.update(study.status())
+
+    show()
+    if not _is_supervised():
+        so_far = _so_far(study)
+        log.info("%s joins study %r, %s; Ctrl-C releases its trial", name, study.name, so_far)
+    try:
+        over = work(study, name=name, stop=stop, on_trial=show)
+    except StorageError as error:
+        log.error("%s", error)  # noqa: TRY400 - one line
+        return Left.STORAGE
+    if not over:
+        return Left.ASKED
+    if not _is_supervised():
+        if _ended_last(study, name):
+            annotate(study)
+        log.info("%s leaves study %r, %s", name, study.name, _so_far(study))
+    return Left.OVER
+
+
+def _is_supervised() -> bool:
+    return PARENT_VARIABLE in os.environ
+
+
+def _ended_last(study: Study, name: str) -> bool:
+    """Whether a worker ended the study's last trial; one worker writes the dashboard's note."""
+    ended = [(t.datetime_complete, t.number, t) for t in study.trials if t.datetime_complete]
+    return bool(ended) and max(ended)[2].user_attrs.get(attributes.WORKER) == name
 
 
 def _so_far(study: Study) -> str:

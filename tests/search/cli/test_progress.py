@@ -48,7 +48,7 @@ def test_names_of_trials_are_shown_beside_their_parameters(make_study, capsys):
         print_trials(study)
 
     study.problem.look = look
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     (running,) = seen
     assert "the first x=0.25" in shown(make_status(running))[-1]
     assert running.state == "1 running"
@@ -66,7 +66,7 @@ def test_what_is_redrawn_leaves_room_for_what_ctrl_c_writes(make_study):
     study = make_study("test_display:Looking", trials=1, space="", extra=long)
     seen = []
     study.problem.look = lambda: seen.append(study.status())
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     assert max(map(len, shown(make_status(seen[0])))) == 80
     assert max(map(len, shown(Redrawn(make_status(seen[0]))))) == 76
 
@@ -74,7 +74,7 @@ def test_what_is_redrawn_leaves_room_for_what_ctrl_c_writes(make_study):
 def test_the_live_table_says_that_workers_start(make_study):
     study = make_study(trials=1)
     before = study.status()
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     for status, said in ((before, True), (study.status(), False)):
         terminal = io.StringIO()
         with _LiveProgress(Console(file=terminal, force_terminal=True)) as progress:
@@ -85,7 +85,7 @@ def test_the_live_table_says_that_workers_start(make_study):
 def test_what_ended_stays_above_the_live_table(make_study):
     study = make_study(trials=2)
     before = study.status()
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     terminal = io.StringIO()
     with _LiveProgress(Console(file=terminal, force_terminal=True)) as progress:
         progress.update(before)
@@ -103,6 +103,6 @@ def test_the_state_of_a_study_in_a_word(make_study):
     )
     assert study.status().state == "nobody at work"
     with contextlib.suppress(Exception):
-        work(study, name="w", stop=threading.Event(), say=lambda line: None)
+        work(study, name="w", stop=threading.Event())
     assert study.status().state == "halted"
     assert {trial.state for trial in study.trials} == {TrialState.FAIL}

@@ -12,7 +12,7 @@ from search.cli.plan_text import print_plan
 from search.plan.plan import Plan, first_points, make_plan
 from search.spec import StudySpec, parse_spec
 from search.study import validate
-from search.supervisor.fleet import default_workers
+from search.supervisor.launchers.local import default_workers
 
 
 @pytest.fixture(autouse=True)

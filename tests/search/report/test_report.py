@@ -332,7 +332,7 @@ def test_the_report_of_a_study_says_what_happened(make_study):
         extra='[pruner]\nname = "median"\nn_startup_trials = 2\n[control]\ntrials = 5\n'
         "[audit]\nfraction = 0.5",
     )
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     report = StudyReport.of(study, lambda params: 5)
     lines = report.summary()
     assert len(lines) <= 10
@@ -359,7 +359,7 @@ def test_the_report_of_named_configurations_speaks_of_no_search(make_study):
         space="",
         extra='[[trials]]\nname = "one"\nparams = { x = 0.5 }',
     )
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     report = StudyReport.of(study, lambda params: 5)
     searched, best, _, compute, *_ = report.summary()
     assert searched == "Searched: 1 named configuration, 1 of 1 trials ended, not pruned."

@@ -24,7 +24,7 @@ HYPERBAND = '[pruner]\nname = "hyperband"\nmin_resource = 1\nmax_resource = 5\n'
 
 
 def run(study):
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     return study.trials
 
 

@@ -24,7 +24,7 @@ def study(make_study):
         extra='[pruner]\nname = "median"\nn_startup_trials = 2\n[control]\ntrials = 3\n'
         "[fixed]\nc = 7",
     )
-    work(study, name="w", stop=threading.Event(), say=lambda line: None)
+    work(study, name="w", stop=threading.Event())
     return study
 
 
@@ -83,7 +83,7 @@ def test_the_script_of_the_readme_runs_on_a_study(tmp_path, monkeypatch):
     )  # fmt: skip
     monkeypatch.chdir(tmp_path)
     made = search.create(toy_spec("toy:Improving", name="quick"))
-    work(made, name="w", stop=threading.Event(), say=lambda line: None)
+    work(made, name="w", stop=threading.Event())
     made.storage.close()
     names: dict[str, Any] = {}
     exec(compile(script, "README.md", "exec"), names)

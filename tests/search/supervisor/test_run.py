@@ -1,16 +1,14 @@
 """The supervisor: what it says of a study that cannot go on."""
 
-import math
 import time
 from pathlib import Path
 
 import pytest
-from toy import Toy
 
-import search
-from search.cli.tables import EpochPrinter, print_verdict
 from search.errors import StudyHalted
 from search.supervisor import run as service
+from search.supervisor.launchers.local import LocalLauncher, worker_command
+from search.worker.contract import STORAGE_VARIABLE
 
 
 class _Quiet:
@@ -21,9 +19,6 @@ class _Quiet:
         pass
 
     def update(self, status):
-        pass
-
-    def say(self, line):
         pass
 
 
@@ -46,52 +41,11 @@ def test_a_halt_that_a_worker_is_the_first_to_tell_keeps_its_traceback(
         pytest.fail("no worker saw the halt")
 
     monkeypatch.setattr(service, "annotate", last_worker_has_ended)
-    with pytest.raises(StudyHalted, match="a typo") as halted:
-        service.run(study, workers=1, threads=1, logs=logs, progress=_Quiet())
+    launcher = LocalLauncher(
+        worker_command(study.name, study.checkpoints.address),
+        environment={STORAGE_VARIABLE: study.storage.address},
+        logs=logs,
+    )
+    with pytest.raises(StudyHalted, match="ValueError at toy.py") as halted:
+        service.run(study, launcher, workers=1, progress=_Quiet())
     assert [note.count("Traceback") for note in halted.value.__notes__] == [1]
-
-
-class Unreportable(Toy):
-    """Reports figures that no JSON can hold, and ends as the parameter `how` says."""
-
-    def run(self, run):
-        for step in (1, 2):
-            value = math.nan if run.params["how"] == "nan" and step == 2 else run.params["x"]
-            run.report(step, value, loss=math.inf, ratio=math.nan, double=2 * step)
-        if run.params["how"] == "error":
-            raise ValueError("a typo")
-        return value
-
-
-@pytest.mark.parametrize(
-    ("how", "said"),
-    [
-        ("error", "identical: 2 steps and the last value 0.5"),
-        ("nan", "identical: 2 steps and the last value nan"),
-        ("ends", "identical: 2 steps and the value 0.5"),
-    ],
-)
-def test_a_trial_without_a_value_or_with_infinite_figures_is_reproduced(
-    make_study, capsys, how, said
-):
-    space = f'how = {{ choice = ["{how}"] }}\nx = {{ choice = [0.5] }}'
-    study = make_study(f"{__name__}:Unreportable", trials=1, space=space)
-    search.work(study)
-    print_verdict(service.reproduce(study, 0, EpochPrinter()))
-    printed = capsys.readouterr().out
-    assert said in printed
-    assert "->" not in printed
-
-
-def test_a_trial_that_failed_is_compared_by_its_steps(make_study, monkeypatch, capsys):
-    space = 'how = { choice = ["error"] }\nx = { choice = [0.5] }'
-    study = make_study(f"{__name__}:Unreportable", trials=1, space=space)
-    search.work(study)
-
-    def stops_early(self, run):
-        run.report(1, 0.25, loss=math.inf, ratio=math.nan, double=2)
-        return 0.25
-
-    monkeypatch.setattr(type(study.problem), "run", stops_early)
-    print_verdict(service.reproduce(study, 0))
-    assert "different from step 1 on: stored last value 0.5" in capsys.readouterr().out

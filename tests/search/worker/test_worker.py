@@ -18,9 +18,12 @@ from search.worker.worker import CHECKPOINTS_KEPT, _Ending, _sweep, work
 
 
 def run(study, *, stop=None):
-    lines = []
-    work(study, name="w", stop=stop or threading.Event(), say=lines.append)
-    return lines
+    return work(study, name="w", stop=stop or threading.Event())
+
+
+@pytest.fixture(autouse=True)
+def _records(caplog):
+    caplog.set_level("INFO", logger="search")
 
 
 def test_exactly_the_budget_is_run_and_every_curve_is_whole(make_study, storage_url):
@@ -182,7 +185,7 @@ def test_a_resumed_trial_says_where_it_went_on(make_study, monkeypatch):
         stop = threading.Event()
         monkeypatch.setattr(toy.Toy, "environment", lambda self, name=name: {"machine": name})
         worker = threading.Thread(target=work, args=(study,), kwargs={
-            "name": name, "stop": stop, "say": lambda line: None})  # fmt: skip
+            "name": name, "stop": stop})  # fmt: skip
         worker.start()
         while not study.trials or len(study.trials[-1].intermediate_values) < reports:
             time.sleep(0.05)
@@ -198,7 +201,7 @@ def test_the_same_error_three_times_halts_the_study_and_a_resume_repeats_those(m
     study = make_study(
         "toy:Failing", space='how = { choice = ["error"] }\nx = { float = [0, 1] }', trials=9
     )
-    with pytest.raises(StudyHalted, match="failed with ValueError: a typo; mend the cause"):
+    with pytest.raises(StudyHalted, match=r"failed with ValueError at toy.py:\d+; mend the cause"):
         run(study)
     assert len(study.trials) == 3
     assert "in run" in study.trials[0].user_attrs["traceback"]
@@ -209,7 +212,7 @@ def test_the_same_error_three_times_halts_the_study_and_a_resume_repeats_those(m
     assert study.ledger.counts().done == 0
 
 
-def test_what_faulty_code_reported_is_not_kept_for_the_mended_one(make_study, monkeypatch):
+def test_what_faulty_code_reported_is_not_kept_for_the_mended_one(make_study, monkeypatch, caplog):
     study = make_study(trials=3)
     mended = toy.Toy.run
 
@@ -222,8 +225,8 @@ def test_what_faulty_code_reported_is_not_kept_for_the_mended_one(make_study, mo
         run(study)
     monkeypatch.setattr(toy.Toy, "run", mended)
     assert study.ledger.resume() == 3
-    lines = run(study)
-    assert not [line for line in lines if "missing" in line]
+    run(study)
+    assert "missing" not in caplog.text
     for trial in study.trials[3:]:
         seed = study.spec.trial_seed(trial.user_attrs["lineage"])
         curve = toy.whole_curve(seed, trial.params["x"], 4)
@@ -232,18 +235,18 @@ def test_what_faulty_code_reported_is_not_kept_for_the_mended_one(make_study, mo
         assert trial.user_attrs["curves"]["double"] == [2 * value for value in curve]
 
 
-def test_an_error_may_name_what_no_database_takes(make_study, storage_url, monkeypatch):
+def test_an_error_may_name_what_no_database_takes(make_study, storage_url, monkeypatch, caplog):
     study = make_study(trials=9, storage=storage_url)
 
     def fail(self, handed):
         raise FileNotFoundError("no file caf\udce9 \0")
 
     monkeypatch.setattr(toy.Toy, "run", fail)
-    said = []
-    with pytest.raises(StudyHalted, match=r"no file caf\\udce9 \\x00"):
-        work(study, name="w", stop=threading.Event(), say=said.append)
+    with pytest.raises(StudyHalted, match=r"failed with FileNotFoundError at test_worker.py:\d+;"):
+        run(study)
     assert len(study.trials) == 3
-    "".join(said).encode()
+    assert study.trials[0].user_attrs["error"] == r"FileNotFoundError: no file caf\udce9 \x00"
+    caplog.text.encode()
     assert study.ledger.resume() == 3
 
 
@@ -290,7 +293,7 @@ def test_a_damaged_checkpoint_means_starting_the_trial_over(make_study, tmp_path
     again.checkpoints._warn = said.append
     run(again)
     assert said == ["the checkpoint of lineage 0 is damaged; its trial starts over"]
-    curve = toy.whole_curve(again.spec.trial_seed(0), again.best.params["x"], 4)
+    curve = toy.whole_curve(study.spec.trial_seed(0), again.best.params["x"], 4)
     assert list(again.best.intermediate_values.values()) == curve
     again.storage.close()
 
@@ -341,9 +344,8 @@ def test_a_lineage_that_is_lost_for_good_leaves_no_checkpoint(make_study, tmp_pa
     assert study.ledger.counts().done == 1
 
 
-def test_a_worker_that_was_declared_dead_changes_nothing(make_study):
+def test_a_worker_that_was_declared_dead_changes_nothing(make_study, caplog):
     study = make_study(trials=1, extra="[fixed]\npause = 0.3\n[workers]\nbeat_seconds = 0.1")
-    said = []
 
     def declare_dead():
         time.sleep(0.6)
@@ -351,12 +353,12 @@ def test_a_worker_that_was_declared_dead_changes_nothing(make_study):
 
     thread = threading.Thread(target=declare_dead)
     thread.start()
-    work(study, name="w", stop=threading.Event(), say=said.append)
+    run(study)
     thread.join()
     first, second = study.trials
     assert (first.state, first.user_attrs["reason"]) == (TrialState.FAIL, "lost")
     assert second.state is TrialState.COMPLETE
-    assert "trial 0 was given to another worker while we were away; result dropped" in said
+    assert "trial 0: lease lost (reassigned or ended elsewhere); result dropped" in caplog.text
 
 
 def test_a_lone_waiting_worker_takes_over_from_a_dead_one(make_study, storage_url):

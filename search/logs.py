@@ -1,0 +1,108 @@
+"""Log records as lines on an output that never makes its command fail.
+
+A long-running command must not fail because nobody reads what it prints, or because the disk that
+holds its log is full.
+"""
+
+import io
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["protect_output", "show_records"]
+
+#: The top-level packages whose records of level INFO are shown.
+PACKAGES = ("search", "fmnist_hpo")
+#: A line of a worker's log: when (UTC), how serious, what.
+STAMPED = "%(asctime)s %(levelname)s %(message)s"
+
+
+class _Descriptor(io.RawIOBase):
+    """Writes to a file descriptor and drops what cannot be written."""
+
+    def __init__(self, descriptor: int, on_closed: Callable[[], None]) -> None:
+        self._descriptor = descriptor
+        self._on_closed = on_closed
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BrokenPipeError:
+            self._on_closed()
+        except OSError:  # the disk is full, or the problem's code closed the descriptor
+            pass
+        return len(data)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+
+def protect_output(on_closed: Callable[[], None] = lambda: None) -> None:
+    """Replace `sys.stdout` and `sys.stderr` by streams whose writes never raise an `OSError`.
+
+    Streams that belong to no file descriptor, as in a notebook, stay as they are.
+
+    Args:
+        on_closed: called when the reader of a pipe has gone.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        try:
+            stream.flush()
+            descriptor = stream.fileno()
+        except (AttributeError, ValueError, OSError):
+            continue
+        protected = io.TextIOWrapper(
+            io.BufferedWriter(_Descriptor(descriptor, on_closed)),
+            encoding=stream.encoding,
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+        setattr(sys, name, protected)
+
+
+class _Lines(logging.Handler):
+    """Passes each record to a function as text; a record that cannot be shown is dropped."""
+
+    def __init__(self, show: Callable[[str], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._show(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+
+def show_records(
+    show: Callable[[str], None], *, level: int = logging.INFO, stamped: bool = False
+) -> None:
+    """Show log records by `show`, one call per record; a call again replaces the function.
+
+    Args:
+        level: the lowest level shown of this project's records; of others, WARNING.
+        stamped: whether time and level are shown.
+    """
+    handler = _Lines(show)
+    formatter = logging.Formatter(STAMPED if stamped else "%(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    root = logging.getLogger()
+    for earlier in [one for one in root.handlers if isinstance(one, _Lines)]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    for name in PACKAGES:
+        logging.getLogger(name).setLevel(level)

@@ -1,0 +1,65 @@
+"""Samples a trial's parameters with the study's sampler."""
+
+from typing import Any
+
+import optuna
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
+
+from search import attributes
+from search.ledger import Claim
+from search.sampling.make import hand_over, make_sampler
+from search.study import Study
+from search.worker.history import History
+
+__all__ = ["suggest"]
+
+
+def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial, dict[str, Any]]:
+    """Sample every parameter of a claimed trial.
+
+    A trial whose parameters were tried before is marked, and run all the same: its seed differs,
+    so it measures the spread of the value.
+
+    Returns:
+        Optuna's trial, and all parameters for the problem, `[fixed]` included.
+    """
+    spec, lineage = study.spec, claim.lease.lineage
+    searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
+    if spec.is_control(lineage):
+        searched, name, options = study.optuna, "random", {}
+    # A scrambled sequence is one sequence only while all workers scramble it alike.
+    seed = spec.seed if name == "qmc" else spec.trial_seed(lineage)
+    sampler = make_sampler(name, options, seed=seed, conditional=spec.space.conditional)
+    hand_over(searched.sampler, sampler)
+    searched.sampler = sampler
+    searched._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
+    trial = optuna.Trial(searched, claim.trial._trial_id)
+    assigned = spec.assigned(lineage)
+    if assigned is not None:
+        for name, distribution in spec.distributions(assigned.params).items():
+            _ask(trial, name, distribution)
+    chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
+    params = {**spec.fixed, **trial.params, **chosen}
+    trials = study.optuna._get_trials(deepcopy=False, use_cache=True)
+    twin = history.twin(trials, trial.params, trial.number, lineage)
+    if twin is not None:
+        trial.set_user_attr(attributes.DUPLICATE_OF, twin)
+    return trial, params
+
+
+def _ask(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, IntDistribution):
+        return trial.suggest_int(
+            name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+        )
+    assert isinstance(distribution, FloatDistribution)
+    return trial.suggest_float(
+        name, distribution.low, distribution.high, step=distribution.step, log=distribution.log
+    )

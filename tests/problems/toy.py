@@ -6,6 +6,7 @@ at the wrong step, or with another seed, shows another curve.
 
 import hashlib
 import json
+import math
 import os
 import signal
 import time
@@ -105,6 +106,18 @@ class Undefined(Toy):
         if run.should_stop:
             raise TrialStopped
         return float("nan")
+
+
+class Unreportable(Toy):
+    """Reports figures that no JSON can hold, and ends as the parameter `how` says."""
+
+    def run(self, run: TrialContext) -> float:
+        for step in (1, 2):
+            value = math.nan if run.params["how"] == "nan" and step == 2 else run.params["x"]
+            run.report(step, value, loss=math.inf, ratio=math.nan, double=2 * step)
+        if run.params["how"] == "error":
+            raise ValueError("a typo")
+        return value
 
 
 class Deaf(Toy):

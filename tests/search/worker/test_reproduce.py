@@ -3,23 +3,10 @@
 import math
 
 import pytest
-from toy import Toy
 
 import search
 from search.cli.tables import EpochPrinter, print_verdict
 from search.worker.reproduce import reproduce
-
-
-class Unreportable(Toy):
-    """Reports figures that no JSON can hold, and ends as the parameter `how` says."""
-
-    def run(self, run):
-        for step in (1, 2):
-            value = math.nan if run.params["how"] == "nan" and step == 2 else run.params["x"]
-            run.report(step, value, loss=math.inf, ratio=math.nan, double=2 * step)
-        if run.params["how"] == "error":
-            raise ValueError("a typo")
-        return value
 
 
 @pytest.mark.parametrize(
@@ -34,7 +21,7 @@ def test_a_trial_without_a_value_or_with_infinite_figures_is_reproduced(
     make_study, capsys, how, said
 ):
     space = f'how = {{ choice = ["{how}"] }}\nx = {{ choice = [0.5] }}'
-    study = make_study("test_reproduce:Unreportable", trials=1, space=space)
+    study = make_study("toy:Unreportable", trials=1, space=space)
     search.work(study)
     print_verdict(reproduce(study, 0, EpochPrinter()))
     printed = capsys.readouterr().out
@@ -44,7 +31,7 @@ def test_a_trial_without_a_value_or_with_infinite_figures_is_reproduced(
 
 def test_a_trial_that_failed_is_compared_by_its_steps(make_study, monkeypatch, capsys):
     space = 'how = { choice = ["error"] }\nx = { choice = [0.5] }'
-    study = make_study("test_reproduce:Unreportable", trials=1, space=space)
+    study = make_study("toy:Unreportable", trials=1, space=space)
     search.work(study)
 
     def stops_early(self, run):

@@ -10,7 +10,8 @@ SearchError                 one line: the rule, the value received, what to do
 └── NoResult                nothing has finished that could be chosen
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 
 __all__ = [
     "NoResult",
@@ -21,6 +22,8 @@ __all__ = [
     "StudyChanged",
     "StudyHalted",
     "StudyNotFound",
+    "nearest",
+    "one_line",
 ]
 
 
@@ -36,11 +39,9 @@ class StudyNotFound(SearchError):
     """The storage holds no study of that name."""
 
     def __init__(self, name: str, storage: str, known: Sequence[str]) -> None:
-        import difflib
-
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-        if near:
-            hint = f"did you mean {near[0]!r}?"
+        near = nearest(name, known)
+        if near is not None:
+            hint = f"did you mean {near!r}?"
         elif known:
             hint = f"it holds: {', '.join(sorted(known))}"
         else:
@@ -84,3 +85,65 @@ class ProblemError(SearchError):
 
 class NoResult(SearchError):
     """No trial is COMPLETE, so there is nothing to choose."""
+
+
+LONGEST_LINE = 400  # characters of somebody else's message that are quoted
+NEAR = 0.65  # similarity from which a name may be a misspelt other: `rnu` and `run` have 0.67
+#: What people call things elsewhere, without hyphens -> their names here.
+_ALIASES = {
+    "asha": "successive-halving",
+    "sha": "successive-halving",
+    "bayesian": "tpe",
+    "bo": "gp",
+    "gridsearch": "grid",
+    "randomsearch": "random",
+    "sobol": "qmc",
+    "earlystopping": "patience",
+    "nop": "none",
+    "lr": "learning_rate",
+    "nepochs": "epochs",
+    "ntrials": "trials",
+    "maxtrials": "trials",
+    "ls": "status",
+    "list": "status",
+    "resume": "run",
+    "start": "run",
+    "optimize": "run",
+    "show": "status",
+    "init": "new",
+    "classify": "predict",
+    "test": "evaluate",
+    "copy": "copy-study",
+}
+
+
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The one of the known names that a wrong name most likely means; None if none is near.
+
+    Upper case, hyphens, underscores and spaces do not count, and neither does the order of two
+    letters, as far as the similarity of `difflib` goes.
+    """
+    by_letters = {_letters(each): each for each in known}
+    wanted = _letters(name)
+    wanted = by_letters.get(wanted) or _ALIASES.get(wanted, name)
+    if wanted in known:
+        return wanted
+    near = difflib.get_close_matches(_letters(name), by_letters, n=1, cutoff=NEAR)
+    return by_letters[near[0]] if near else None
+
+
+def _letters(name: str) -> str:
+    return name.casefold().translate(str.maketrans("", "", "-_ "))
+
+
+def one_line(error: BaseException) -> str:
+    """The type of an exception and the first line of its message, cut to a bounded length.
+
+    Messages of other people's code may be empty, long, of many lines, or raise when they are read.
+    """
+    try:
+        message = next(iter(str(error).splitlines()), "")
+    except Exception:
+        message = "(its message cannot be read)"
+    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

@@ -1,12 +1,6 @@
 """What a study file says: its keys, its space, its strategies."""
 
-from search.spec.study_file import (
-    NamedTrial,
-    Strategy,
-    StudySpec,
-    Workers,
-    parse_spec,
-    read_spec,
-)
+from search.spec.parse import parse_spec, read_spec
+from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
 
 __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "parse_spec", "read_spec"]

@@ -11,10 +11,12 @@ from optuna.distributions import (
     IntDistribution,
 )
 
+from search.errors import SpecError
 from search.spec.space import Parameter, Space
 
 __all__ = ["Count", "count", "count_values"]
 
+MOST_PARTS = 100_000  # that conditions tell apart; more would take minutes and all memory
 _OTHER = object()  # stands for every value that no condition names
 
 
@@ -27,7 +29,11 @@ class Count:
 
 
 def count(space: Space, fixed: Mapping[str, Any]) -> Count:
-    """Count a space without visiting its points, only what its conditions tell apart."""
+    """Count a space without visiting its points, only what its conditions tell apart.
+
+    Raises:
+        SpecError: the conditions tell too many parts of the space apart.
+    """
     deciding = {name for p in space.parameters for name in (*p.when, p.for_each)}
     # what was decided and which parameters apply -> the number of such points
     parts: dict[tuple[tuple[tuple[str, Any], ...], tuple[str, ...]], int | None] = {((), ()): 1}
@@ -35,6 +41,11 @@ def count(space: Space, fixed: Mapping[str, Any]) -> Count:
         values = count_values(parameter.distribution)
         grown: dict[tuple[tuple[tuple[str, Any], ...], tuple[str, ...]], int | None] = {}
         for (decided, names), points in parts.items():
+            if len(grown) > MOST_PARTS:
+                raise SpecError(
+                    f"the conditions of the space tell at most {MOST_PARTS:,} parts of it apart, "
+                    "got more; narrow the parameters that when and for_each name"
+                )
             own = parameter.instances({**fixed, **dict(decided)})
             names = (*names, *own)
             if own == [parameter.name] and parameter.name in deciding:

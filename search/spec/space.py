@@ -1,11 +1,9 @@
 """Declared parameters, the conditions between them, and Optuna's distributions for them."""
 
-import difflib
 import itertools
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from optuna.distributions import (
@@ -16,12 +14,13 @@ from optuna.distributions import (
 )
 
 from search.errors import SpecError
+from search.spec.values import shown
 
-__all__ = ["Parameter", "Space", "Value", "parse_space"]
+__all__ = ["Parameter", "Space", "Value", "contains", "is_instance", "range_text"]
 
 Value = bool | int | float | str
 Choose = Callable[[str, BaseDistribution], Any]
-MOST_EXACT = 2**53  # up to here every whole number is a float of its own
+MOST_SHOWN = 20  # choices that a message lists
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +72,14 @@ class Space:
 
         def take(name: str, distribution: BaseDistribution) -> Any:
             if name not in params:
-                raise SpecError(f"{where}: {name} has no value; give one, {_range(distribution)}")
-            value = params[name]
-            if not _contains(distribution, value):
                 raise SpecError(
-                    f"{where}: {name} = {value!r} lies outside the space; {_range(distribution)}"
+                    f"{where}: {name} has no value; give one, {range_text(distribution)}"
+                )
+            value = params[name]
+            if not contains(distribution, value):
+                raise SpecError(
+                    f"{where}: {name} = {shown(value)} lies outside the space; "
+                    f"{range_text(distribution)}"
                 )
             return value
 
@@ -90,13 +92,19 @@ class Space:
                     f"{where}: {name} does not apply here; {_condition(parameter)}; remove it"
                 )
 
+    @cached_property
+    def _by_stem(self) -> Mapping[str, Parameter]:
+        return {parameter.name: parameter for parameter in self.parameters}
+
     def owner(self, name: str) -> Parameter | None:
         """The parameter that a sampled name belongs to, or None."""
-        for parameter in self.parameters:
-            if name == parameter.name and parameter.for_each is None:
-                return parameter
-            if parameter.for_each and _is_instance(name, parameter):
-                return parameter
+        parameter = self._by_stem.get(name)
+        if parameter is not None and parameter.for_each is None:
+            return parameter
+        stem, _, index = name.rpartition("_")
+        parameter = self._by_stem.get(stem)
+        if parameter is not None and parameter.for_each and index.isdigit():
+            return parameter
         return None
 
     def probes(self, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -159,203 +167,37 @@ class Space:
         return points
 
 
-def parse_space(table: Mapping[str, Any], fixed: Mapping[str, Any], where: str) -> Space:
-    """Read the `[space]` table of a study file.
-
-    Raises:
-        SpecError: names the parameter, the rule, the value received and what to do.
-    """
-    parameters: list[Parameter] = []
-    for name, declared in table.items():
-        if name in fixed:
-            raise SpecError(f"{where}: {name} stands in [fixed] and in [space]; keep one of them")
-        parameters.append(_parameter(name, declared, parameters, fixed, f"{where}: space.{name}"))
-    for parameter in parameters:
-        taken = [name for name in (*fixed, *table) if _is_instance(name, parameter)]
-        if parameter.for_each and taken:
-            raise SpecError(
-                f"{where}: {taken[0]} is a name under which {parameter.name} is sampled, for each "
-                f"{parameter.for_each}; rename one of them, or leave {taken[0]} out"
-            )
-    return Space(tuple(parameters))
-
-
-def _is_instance(name: str, parameter: Parameter) -> bool:
-    """Whether it is `parameter`'s name with an index."""
+def is_instance(name: str, parameter: Parameter) -> bool:
+    """Whether a name is that of the parameter with an index, such as units_0."""
     stem, _, index = name.rpartition("_")
     return stem == parameter.name and index.isdigit()
 
 
-def _parameter(
-    name: str, table: Any, earlier: list[Parameter], fixed: Mapping[str, Any], where: str
-) -> Parameter:
-    if not isinstance(table, dict):
-        raise SpecError(
-            f"{where} must be a table such as {{ float = [0.0, 0.5] }}, got {table!r}; "
-            "a value that is not searched belongs in [fixed]"
-        )
-    kinds = [kind for kind in ("int", "float", "choice") if kind in table]
-    if len(kinds) != 1:
-        raise SpecError(f"{where} needs exactly one of int, float, choice, got {sorted(table)}")
-    kind = kinds[0]
-    allowed = {kind, "when", "for_each"} | ({"log", "step"} if kind != "choice" else set())
-    for key in table:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"allowed: {', '.join(sorted(allowed))}"
-            )
-            raise SpecError(f"{where} has no key {key!r}; {hint}")
-    known = {**{p.name: p for p in earlier}, **dict.fromkeys(fixed)}
-    return Parameter(
-        name=name,
-        distribution=_choice(table, where) if kind == "choice" else _numeric(kind, table, where),
-        when=_when(table.get("when", {}), known, where),
-        for_each=_for_each(table.get("for_each"), known, fixed, where),
-    )
-
-
-def _choice(table: Mapping[str, Any], where: str) -> CategoricalDistribution:
-    values = table["choice"]
-    if not isinstance(values, list) or not values:
-        raise SpecError(f"{where}: choice must be a list of at least one value, got {values!r}")
-    for value in values:
-        if not isinstance(value, bool | int | float | str):
-            raise SpecError(
-                f"{where}: a choice is a string, a number, true or false, got {value!r}; "
-                "search the parts of a list as parameters of their own"
-            )
-        if isinstance(value, float) and not _is_finite(value):
-            raise SpecError(f"{where}: a choice is a finite number, got {value!r}; remove it")
-    if len(set(values)) != len(values):  # 1, 1.0 and true are equal, and Optuna takes them for one
-        raise SpecError(
-            f"{where}: choice lists a value twice, got {values!r}; remove one, or write texts"
-        )
-    return CategoricalDistribution(values)
-
-
-def _numeric(kind: str, table: Mapping[str, Any], where: str) -> BaseDistribution:
-    bounds = table[kind]
-    number = (int,) if kind == "int" else (int, float)
-    if (
-        not isinstance(bounds, list)
-        or len(bounds) != 2
-        or any(isinstance(b, bool) or not isinstance(b, number) for b in bounds)
-    ):
-        raise SpecError(f"{where}: {kind} must be [low, high], two {kind}s, got {bounds!r}")
-    low, high = bounds
-    log, step = table.get("log", False), table.get("step")
-    if not all(map(_is_finite, bounds)):
-        raise SpecError(
-            f"{where}: {kind} must be [low, high], two finite numbers, got {bounds!r}; bound it"
-        )
-    if not low <= high:
-        raise SpecError(f"{where}: need low <= high, got low={low}, high={high}; swap them")
-    if not isinstance(log, bool):
-        raise SpecError(f"{where}: log is true or false, got {log!r}")
-    if log and low <= 0:
-        raise SpecError(f"{where}: log = true needs low > 0, got low={low}; raise low or drop log")
-    if step is not None:
-        if (
-            isinstance(step, bool)
-            or not isinstance(step, number)
-            or not (step > 0 and _is_finite(step))
-        ):
-            raise SpecError(f"{where}: step must be a positive {kind}, got {step!r}")
-        if log:
-            raise SpecError(f"{where}: log and step exclude each other, got both; drop one")
-    if kind == "int" and max(map(abs, bounds)) > MOST_EXACT:
-        raise SpecError(
-            f"{where}: an int is stored as a float, exact from -2**53 to 2**53, got {bounds!r}; "
-            "narrow the range"
-        )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Optuna's, of what is refused here
-        found: IntDistribution | FloatDistribution
-        if kind == "int":
-            found = IntDistribution(low, high, log=log, step=int(step or 1))
-        else:
-            found = FloatDistribution(float(low), float(high), log=log, step=step)
-    if found.high != high:
-        raise SpecError(
-            f"{where}: need high = low + a multiple of step, got {bounds!r} by {step}; "
-            f"write [{found.low}, {found.high}]"
-        )
-    return found
-
-
-def _is_finite(number: float) -> bool:
-    return abs(number) <= sys.float_info.max  # exact for any int, false for NaN
-
-
-def _when(table: Any, known: Mapping[str, Any], where: str) -> dict[str, tuple[Value, ...]]:
-    if not isinstance(table, dict):
-        raise SpecError(
-            f'{where}: when must be a table such as {{ optimizer = "sgd" }}, got {table!r}'
-        )
-    conditions: dict[str, tuple[Value, ...]] = {}
-    for parent, wanted in table.items():
-        _must_be_known(parent, known, "when", where)
-        values = tuple(wanted) if isinstance(wanted, list) else (wanted,)
-        owner = known[parent]
-        if not values:
-            raise SpecError(
-                f"{where}: when {parent} = [] can never hold; list a value, or leave it out"
-            )
-        if owner is not None and owner.for_each is not None:
-            raise SpecError(
-                f"{where}: when names {parent!r}, which is sampled for each {owner.for_each} and "
-                "has no value of its own; name a parameter that is sampled once"
-            )
-        for value in values:
-            if owner is not None and not _contains(owner.distribution, value):
-                raise SpecError(
-                    f"{where}: when {parent} = {value!r} can never hold; "
-                    f"{_range(owner.distribution)}"
-                )
-        conditions[parent] = values
-    return conditions
-
-
-def _for_each(
-    parent: Any, known: Mapping[str, Any], fixed: Mapping[str, Any], where: str
-) -> str | None:
-    if parent is None:
-        return None
-    if not isinstance(parent, str):
-        raise SpecError(f"{where}: for_each names an integer parameter, got {parent!r}")
-    _must_be_known(parent, known, "for_each", where)
-    owner = known[parent]
-    if owner is None:
-        whole = isinstance(fixed[parent], int) and not isinstance(fixed[parent], bool)
-    else:
-        whole = isinstance(owner.distribution, IntDistribution) and owner.for_each is None
-    if not whole:
-        raise SpecError(f"{where}: for_each needs an integer parameter, and {parent} is none")
-    return parent
-
-
-def _must_be_known(parent: str, known: Mapping[str, Any], key: str, where: str) -> None:
-    if parent in known:
-        return
-    near = difflib.get_close_matches(parent, known, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else "declare it above this one"
-    raise SpecError(f"{where}: {key} names {parent!r}, which is not declared before it; {hint}")
-
-
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
+def contains(distribution: BaseDistribution, value: Any) -> bool:
+    """Whether a value of a study file is one of a distribution; types count, true is not 1."""
     if isinstance(distribution, CategoricalDistribution):
         return any(type(c) is type(value) and c == value for c in distribution.choices)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     if isinstance(distribution, IntDistribution) and not isinstance(value, int):
         return False
-    return bool(distribution._contains(distribution.to_internal_repr(value)))
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    if not distribution.low <= value <= distribution.high:
+        return False
+    if distribution.step is None:
+        return True
+    if isinstance(distribution, IntDistribution):
+        return (value - distribution.low) % distribution.step == 0
+    steps = (value - distribution.low) / distribution.step
+    return abs(steps - round(steps)) < 1e-8  # as Optuna judges it
 
 
-def _range(distribution: BaseDistribution) -> str:
+def range_text(distribution: BaseDistribution) -> str:
+    """The values of a distribution, for a message."""
     if isinstance(distribution, CategoricalDistribution):
-        return f"one of {', '.join(map(repr, distribution.choices))}"
+        few = [shown(value) for value in distribution.choices[:MOST_SHOWN]]
+        more = ", ..." if len(distribution.choices) > MOST_SHOWN else ""
+        return f"one of {', '.join(few)}{more}"
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     step = distribution.step if distribution.step not in (None, 1) else None
     return f"from {distribution.low} to {distribution.high}" + (f" by {step}" if step else "")

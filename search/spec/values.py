@@ -1,60 +1,140 @@
 """Values of a study file, each with the one line that says what is wrong with it."""
 
-import difflib
+import datetime
 import json
+import re
+import reprlib
 import sys
 from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import Any
 
 from search.errors import SpecError
+from search.spec.keys import Key, unknown_key
 
-__all__ = ["leaves", "number_of", "only", "text_of"]
+__all__ = [
+    "MOST_DEPTH",
+    "check_depth",
+    "check_table",
+    "is_finite",
+    "leaves",
+    "shown",
+    "study_name_of",
+    "value_of",
+]
+
+MOST_DEPTH = 20  # tables and lists within each other
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 120
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxdict = 20
+_SHORT.maxlong = 120
 
 
-def only(table: Any, allowed: tuple[str, ...], where: str, what: str) -> None:
-    """Raise `SpecError` unless it is a table with no other keys; `what` names a key in messages."""
-    if not isinstance(table, dict):
-        raise SpecError(f"{where} must be a table, got {table!r}")
-    for key in table:
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(allowed)}"
-            raise SpecError(f"{where} has an unknown {what} {key!r}; {hint}")
+def shown(value: Any) -> str:
+    """A value for a message: its repr, cut to a bounded length."""
+    return _SHORT.repr(value)
 
 
-def text_of(table: Mapping[str, Any], key: str, where: str) -> str:
-    """A non-empty string that must be there, else `SpecError`."""
-    if key not in table:
-        raise SpecError(f'{where}: the key {key!r} is missing; add {key} = "..."')
-    value = table[key]
-    if not isinstance(value, str) or not value:
-        raise SpecError(f"{where}: {key} must be a non-empty string, got {value!r}")
+def study_name_of(value: Any, where: str) -> str:
+    """The name of a study, which also names its folder.
+
+    Raises:
+        SpecError: it is no string, or holds what a folder's name may not hold; `where` names the
+            file or the argument.
+    """
+    if not isinstance(value, str) or not _NAME.fullmatch(value) or value.endswith(".toml"):
+        raise SpecError(
+            f"{where}: name must be 1 to 100 letters (a to z), digits, '.', '_' or '-', begin with "
+            f"a letter or digit and not end in .toml, got {shown(value)}; rename it"
+        )
     return value
 
 
-def number_of(
-    table: Mapping[str, Any],
-    key: str,
-    where: str,
-    *,
-    default: Any = None,
-    whole: bool = False,
-    low: int | None = None,
-    above: float | None = None,
-) -> Any:
-    """A finite number within bounds, else `SpecError`; the default where the key is absent."""
-    value = table.get(key, default)
-    if value is None:
-        return None
-    ok = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
-    finite = whole or not ok or abs(value) <= sys.float_info.max
-    rule = "a whole number" if whole else "a number" if finite else "a finite number"
-    rule += f" >= {low}" if low is not None else f" > {above:g}" if above is not None else ""
-    within = ok and finite and (low is None or value >= low) and (above is None or value > above)
-    if not within:
-        raise SpecError(f"{where}: {key} must be {rule}, got {value!r}")
+def check_table(value: Any, table: str, known: Mapping[str, Key], where: str) -> None:
+    """Raise `SpecError` unless the value is a table that holds no other keys than these."""
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{where}: {table} must be a table, got {shown(value)}")
+    for name in value:
+        if name not in known:
+            raise SpecError(unknown_key(str(name), table, known, where))
+
+
+def value_of(table: Mapping[str, Any], key: Key, where: str) -> Any:
+    """The value of a key, checked by its rule; the default if it is absent.
+
+    Args:
+        where: names the file and the table in messages.
+
+    Raises:
+        SpecError: it is missing, or breaks the rule.
+    """
+    if key.name not in table:
+        if key.required:
+            raise SpecError(f"{where}: {key.name} is missing; add {key.name} = {_example(key)}")
+        return key.default
+    value = table[key.name]
+    if not _holds(value, key):
+        finite = not isinstance(value, float) or is_finite(value)
+        rule = key.rule if finite else key.rule.replace("a number", "a finite number")
+        raise SpecError(f"{where}: {key.name} must be {rule}, got {shown(value)}")
     return value
+
+
+def _holds(value: Any, key: Key) -> bool:
+    if key.choices:
+        return isinstance(value, str) and value in key.choices
+    if isinstance(value, str) and value in key.words:
+        return True
+    if key.type == "string":
+        return isinstance(value, str) and value != "" and len(value) <= 200 and value.isprintable()
+    if key.type in ("integer", "number"):
+        number = Integral if key.type == "integer" else Real
+        if isinstance(value, bool) or not isinstance(value, number) or not is_finite(value):
+            return False
+        amount: Any = value
+        return (
+            (key.low is None or amount >= key.low)
+            and (key.above is None or amount > key.above)
+            and (key.high is None or amount <= key.high)
+        )
+    kinds = {"boolean": bool, "table": dict, "list": list}
+    return isinstance(value, kinds[key.type])
+
+
+def _example(key: Key) -> str:
+    if key.choices:
+        return f'"{key.choices[0]}"'
+    return '"..."' if key.type == "string" else f"... ({key.rule})"
+
+
+def is_finite(number: Any) -> bool:
+    """Whether a number is one that a float can hold; exact for any integer, false for NaN."""
+    return bool(abs(number) <= sys.float_info.max)
+
+
+def check_depth(document: Any, where: str) -> None:
+    """Raise `SpecError` if tables lie too deep within each other, or a value is a date.
+
+    Neither can be written as JSON, of which the study's hash is taken.
+    """
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > MOST_DEPTH:
+            raise SpecError(
+                f"{where}: tables and lists may lie {MOST_DEPTH} deep within each other, got more; "
+                "flatten them"
+            )
+        below: list[Any] = []
+        for value in level:
+            if isinstance(value, Mapping):
+                below += value.values()
+            elif isinstance(value, list):
+                below += value
+            elif isinstance(value, datetime.date | datetime.time):
+                raise SpecError(f"{where}: a value is no date, got {value}; write it as a string")
+        level = below
 
 
 def leaves(value: Any, prefix: str = "") -> dict[str, str]:

@@ -4,7 +4,8 @@ import pytest
 
 from search.errors import SpecError
 from search.spec.size import count, count_values
-from search.spec.space import Space, parse_space
+from search.spec.space import Space
+from search.spec.space_table import parse_space
 
 FINITE = {
     "none": {},
@@ -64,3 +65,10 @@ def test_a_wide_range_is_not_walked_through() -> None:
     counted = count(parse_space(table, {}, "here"), {})
     assert counted.points == 2 * (10**12 + 1) + 10**12 + 1 - 2
     assert counted.branches == 2
+
+
+def test_more_parts_than_fit_into_memory_are_refused_at_once():
+    table = {f"n{i}": {"int": [0, 80]} for i in range(4)}
+    table |= {f"u{i}": {"int": [1, 2], "for_each": f"n{i}"} for i in range(4)}
+    with pytest.raises(SpecError, match="at most 100,000 parts of it apart"):
+        count(parse_space(table, {}, "here"), {})

@@ -6,7 +6,8 @@ import optuna
 import pytest
 
 from search.errors import SpecError
-from search.spec.space import Space, parse_space
+from search.spec.space import Space
+from search.spec.space_table import parse_space
 
 NETWORK = {
     "family": {"choice": ["ann", "cnn"]},
@@ -158,7 +159,7 @@ def test_a_grid_needs_steps() -> None:
             },
             r"space\.a: when names 'c', which is sampled for each n .*; name a parameter that",
         ),
-        ({"a": {"float": [0.0, math.inf]}}, r"two finite numbers, got \[0\.0, inf\]; bound it"),
+        ({"a": {"float": [0.0, math.inf]}}, r"two finite numbers, got \[0\.0, inf\]"),
         ({"a": {"float": [math.nan, 1.0]}}, r"two finite numbers, got \[nan, 1\.0\]"),
         ({"a": {"float": [0, 10**400]}}, "two finite numbers, got "),
         ({"a": {"float": [0, 1], "step": math.nan}}, "step must be a positive float, got nan"),
@@ -194,3 +195,38 @@ def test_a_mistake_is_one_line(table: dict, message: str) -> None:
 def test_a_named_trial_must_be_a_point_of_the_space(params: dict, message: str) -> None:
     with pytest.raises(SpecError, match=message):
         space().check(params, {}, "trial")
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            {"n": {"int": [1, 2 * 10**9]}, "x": {"float": [0, 1], "for_each": "n"}},
+            "for_each counts from 0 to 1,000 at most, got n from 1 to 2,000,000,000; narrow n",
+        ),
+        (
+            {"n": {"int": [-1, 2]}, "x": {"float": [0, 1], "for_each": "n"}},
+            "for_each counts from 0 to 1,000 at most, got n from -1 to 2",
+        ),
+        (
+            {"n": {"int": [1, 600]}}
+            | {name: {"float": [0, 1], "for_each": "n"} for name in ("x", "y")},
+            "a trial has at most 1,000 parameters, got up to 1,201 with for_each",
+        ),
+        ({f"x{i}": {"int": [0, 1]} for i in range(1001)}, "at most 1,000 parameters, got 1,001"),
+        ({"x": {"choice": list(range(1001))}}, "choice lists at most 1,000 values, got 1,001"),
+        ({"x\0": {"int": [0, 1]}}, "a parameter's name is 1 to 200 printable characters"),
+        ({"x" * 201: {"int": [0, 1]}}, "a parameter's name is 1 to 200 printable characters"),
+        ({"": {"int": [0, 1]}}, "a parameter's name is 1 to 200 printable characters"),
+    ],
+)
+def test_a_space_is_bounded(table, message):
+    with pytest.raises(SpecError, match=message):
+        space(table)
+
+
+def test_a_fixed_number_to_count_with_is_bounded():
+    table = {"x": {"float": [0, 1], "for_each": "n"}}
+    with pytest.raises(SpecError, match="got n from 1,000,000,000 to 1,000,000,000"):
+        space(table, {"n": 10**9})
+    assert len(space(table, {"n": 1000}).walk(lambda *_: 0.5, {"n": 1000})) == 1000

@@ -1,12 +1,21 @@
 """Study files: what is read, what is refused and how, what makes two files the same study."""
 
+import inspect
+import json
+import tomllib
 from pathlib import Path
 
+import optuna
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
 
 from search.errors import SpecError
 from search.spec import parse_spec, read_spec
+from search.spec.keys import KEYS, TOP, Key
+from search.spec.strategies import PRUNERS, SAMPLERS
+from search.spec.values import study_name_of
 
 TEXT = """
 problem = "somewhere:Problem"
@@ -79,28 +88,36 @@ def test_a_study_of_named_trials_alone_needs_no_budget() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("seed = 3", "sede = 3", r"unknown key 'sede'; did you mean 'seed'"),
+        ("seed = 3", "sede = 3", "demo.toml has no key 'sede'; did you mean 'seed'"),
         ("seed = 3", "seed = -1", "seed must be a whole number >= 0, got -1"),
         ("seed = 3", "seed = true", "seed must be a whole number >= 0, got True"),
-        ('metric = "accuracy"', "", "the key 'metric' is missing"),
+        ('metric = "accuracy"', "", "metric is missing; add metric = "),
         ('"maximize"', '"up"', "direction must be maximize or minimize, got 'up'"),
-        ('"demo"', '"de mo"', r"name may hold letters, digits.*got 'de mo'"),
+        ('"demo"', '"de mo"', "name must be 1 to 100 letters .* got 'de mo'; rename"),
         ('"somewhere:Problem"', '"somewhere"', "problem must be 'module:Class', got 'somewhere'"),
-        ("trials = 5", "trails = 5", "unknown key 'trails'; did you mean 'trials'"),
-        ("trials = 5", "trials = 0", "trials must be a whole number >= 1, got 0"),
+        ("trials = 5", "trails = 5", r"\[budget\] has no key 'trails'; did you mean 'trials'"),
+        (
+            "trials = 5",
+            "trials = 0",
+            "budget: trials must be a whole number >= 1 and <= 100,000, got 0",
+        ),
         ("trials = 5", "trials = 1", "budget.trials = 1 is below the 2 named trials"),
         ("trials = 5", "", "budget.trials is missing"),
         (
             "trials = 5",
             "trials = 1000000000",
-            "trials must be <= 100,000, got 1,000,000,000; limit",
+            "trials must be a whole number >= 1 and <= 100,000, got 1000000000",
         ),
         ("trials = 5", "trials = 5\nhours = 0", "hours must be a number > 0, got 0"),
         ('name = "tpe"', 'name = "tpes"', "unknown sampler 'tpes'; did you mean 'tpe'"),
         ('name = "tpe"', 'name = "tpe"\nn_startup = 1', "no option 'n_startup'; did you mean"),
         ("trials = 5", "trials = 5\nhours = nan", "hours must be a finite number > 0, got nan"),
         ("trials = 5", "trials = 5\nhours = inf", "hours must be a finite number > 0, got inf"),
-        ("[fixed]", '[pruner]\nname = "percentile"\n[fixed]', "needs percentile"),
+        (
+            "[fixed]",
+            '[pruner]\nname = "percentile"\n[fixed]',
+            "pruner: percentile is missing; add",
+        ),
         ("[fixed]", '[pruner]\nname = "threshold"\n[fixed]', "needs lower or upper"),
         ("[fixed]", "[workers]\nmax_retries = -1\n[fixed]", "max_retries must be a whole number"),
         ("[fixed]", "[fixed]\nrate = 1", "rate stands in .fixed. and in .space."),
@@ -109,12 +126,16 @@ def test_a_study_of_named_trials_alone_needs_no_budget() -> None:
         ("[space]", "[space", "is not valid TOML"),
         ("[fixed]", "[control]\ntrials = 3\n[fixed]", "need less than 3 .*, got 3; lower it"),
         ("[fixed]", "[control]\ntrials = 0\n[fixed]", "trials must be a whole number >= 1, got 0"),
-        ("[fixed]", "[control]\n[fixed]", "control.trials is missing"),
+        ("[fixed]", "[control]\n[fixed]", "control: trials is missing; add trials = "),
         ("[fixed]", "[control]\ntrails = 1\n[fixed]", "'trails'; did you mean 'trials'"),
         ('"tpe"', '"random"\n[control]\ntrials = 1', "compares the sampler with random search"),
         ("[fixed]", "[audit]\nfraction = 0.1\n[fixed]", "got no pruner; add a .pruner."),
-        ("[fixed]", "[audit]\n[fixed]", "audit.fraction is missing"),
-        ("[fixed]", "[audit]\nfraction = 0\n[fixed]", "fraction must be a number > 0, got 0"),
+        ("[fixed]", "[audit]\n[fixed]", "audit: fraction is missing; add fraction = "),
+        (
+            "[fixed]",
+            "[audit]\nfraction = 0\n[fixed]",
+            "fraction must be a number > 0 and <= 1, got 0",
+        ),
         ("[fixed]", "[audit]\nfraction = 2\n[fixed]", "must be a number > 0 and <= 1, got 2"),
     ],
 )
@@ -192,3 +213,144 @@ def test_the_files_that_ship_are_valid() -> None:
     names = {path.stem: read_spec(path).name for path in folder.glob("*.toml")}
     assert names.keys() >= {"quick", "ann", "cnn", "ablation", "baselines"}
     assert all(stem == name for stem, name in names.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("x = " + "[" * 200_000 + "]" * 200_000, "nested too deeply"),
+        ("x = " + "{a=" * 5_000 + "1" + "}" * 5_000, "nested too deeply"),
+        (".".join(["a"] * 20_000) + " = 1", "a key has at most 20 parts"),
+        (".".join(['"a"'] * 20_000) + " = 1", "a key has at most 20 parts"),
+        ("x = " + "a" * 1_000_000, "is not valid TOML"),
+        ("[a.b.c.d.e.f.g.h.i.j]\nx.y.z.a.b.c.d.e.f.g = [[1]]", "20 deep within each other"),
+        ("seed = 1" + "0" * 100_000, "is not valid TOML"),
+        ("seed = 1979-05-27\n", "a value is no date"),
+        ("[data]\nday = [2000-01-01]\n", "a value is no date"),
+        ("# " + "x" * (1 << 20), "has at most 1,048,576 bytes"),
+        ("seed = \x00", "is not valid TOML"),
+        ('name = "a"\nproblem = "a:B"\nmetric = "a\\u0000b"', "metric must be a non-empty string"),
+    ],
+)
+def test_whatever_the_parser_meets_is_one_line(text: str, message: str) -> None:
+    with pytest.raises(SpecError, match=message) as caught:
+        parse_spec(text, where="deep.toml")
+    line = str(caught.value)
+    assert line.startswith("deep.toml") and "\n" not in line and len(line) < 500
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises_anything_but_a_spec_error(text: str) -> None:
+    with pytest.raises(SpecError):
+        parse_spec(text, where="any.toml")
+
+
+_VALUES = st.recursive(
+    st.none().map(lambda _: False)
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=5),
+    lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=5), below),
+    max_leaves=8,
+)
+
+
+def to_toml(document: dict[str, object]) -> str:
+    return "".join(f"{_inline(name)} = {_inline(value)}\n" for name, value in document.items())
+
+
+def _inline(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_inline(k)} = {_inline(v)}' for k, v in value.items())}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(_inline, value))}]"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower()
+
+
+@given(st.sampled_from(KEYS), _VALUES)
+def test_any_value_of_any_key_is_taken_or_refused_in_one_line(key: Key, value: object) -> None:
+    document: dict[str, object] = tomllib.loads(TEXT)
+    if key.table == TOP:
+        document[key.name] = value
+    elif key.table == "trials":
+        document["trials"] = [{"name": "only", "params": {}, key.name: value}]
+    elif key.table == "space.NAME":
+        document["space"] = {"x": {"float": [0.0, 1.0], key.name: value}}
+    else:
+        document[key.table] = {"name": key.only[0] if key.only else "median", key.name: value}
+    try:
+        parse_spec(to_toml(document), where="any.toml")
+    except SpecError as error:
+        line = str(error)
+        assert line.startswith("any.toml") and "\n" not in line and len(line) < 1000
+
+
+@pytest.mark.parametrize("kind", ["sampler", "pruner"])
+def test_the_defaults_in_the_table_of_keys_are_optunas(kind: str) -> None:
+    makers = {
+        "tpe": optuna.samplers.TPESampler,
+        "gp": optuna.samplers.GPSampler,
+        "cma-es": optuna.samplers.CmaEsSampler,
+        "qmc": optuna.samplers.QMCSampler,
+        "median": optuna.pruners.MedianPruner,
+        "percentile": optuna.pruners.PercentilePruner,
+        "successive-halving": optuna.pruners.SuccessiveHalvingPruner,
+        "hyperband": optuna.pruners.HyperbandPruner,
+        "patience": optuna.pruners.PatientPruner,
+        "threshold": optuna.pruners.ThresholdPruner,
+    }
+    for name, options in {"sampler": SAMPLERS, "pruner": PRUNERS}[kind].items():
+        for key in options.values():
+            default = inspect.signature(makers[name]).parameters[key.name].default
+            assert key.default == (None if default is inspect.Parameter.empty else default), key
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "near"),
+    [
+        ("pruner", "asha", "successive-halving"),
+        ("pruner", "Hyper-Band", "hyperband"),
+        ("sampler", "TPE", "tpe"),
+        ("sampler", "cmaes", "cma-es"),
+        ("sampler", "bayesian", "tpe"),
+        ("sampler", "rnadom", "random"),
+    ],
+)
+def test_a_strategy_by_another_name_is_recognised(kind: str, name: str, near: str) -> None:
+    text = TEXT.replace('[sampler]\nname = "tpe"', f'[{kind}]\nname = "{name}"')
+    with pytest.raises(SpecError, match=f"unknown {kind} '{name}'; did you mean '{near}'"):
+        parse_spec(text, where="demo.toml")
+
+
+def test_a_key_in_the_wrong_table_is_sent_to_the_right_one() -> None:
+    with pytest.raises(SpecError, match=r"demo.toml has no key 'hours'; it belongs in \[budget\]"):
+        parse_spec(f"hours = 2\n{TEXT}", where="demo.toml")
+    text = TEXT.replace("trials = 5", "trials = 5\nmode = 'holdout'")
+    with pytest.raises(SpecError, match=r"\[budget\] has no key 'mode'; it belongs in the top of"):
+        parse_spec(text, where="demo.toml")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b", "a\0b", "a\ud800", "x" * 101, 3,
+                                  "größe", "a b", "-x", "a.toml", "a\n", None])  # fmt: skip
+def test_a_name_that_is_no_folder_is_refused(name: object) -> None:
+    with pytest.raises(SpecError, match="name must be 1 to 100 letters") as caught:
+        study_name_of(name, "study_name")
+    assert len(str(caught.value)) < 400
+    str(caught.value).encode()  # can be printed
+
+
+@pytest.mark.parametrize("name", ["a", "cnn-2.1_x", "x" * 100, "2026"])
+def test_a_name_that_is_a_folder_is_taken(name: str) -> None:
+    assert study_name_of(name, "study_name") == name
+
+
+def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
+    link = tmp_path / "zero.toml"
+    link.symlink_to("/dev/zero")
+    with pytest.raises(SpecError, match="it must be a file of at most 1,048,576 bytes"):
+        read_spec(link)
+    with pytest.raises(SpecError, match="Is a directory"):
+        read_spec(tmp_path)

@@ -1,0 +1,240 @@
+"""Reads and validates a study file."""
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from search.errors import SpecError, one_line
+from search.spec.keys import TOP, keys_of
+from search.spec.size import count
+from search.spec.space import Space
+from search.spec.space_table import parse_space
+from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
+from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
+from search.spec.values import MOST_DEPTH, check_depth, check_table, shown, study_name_of, value_of
+
+__all__ = ["parse_spec", "read_spec"]
+
+DEFAULT_FOLDS = 5
+MOST_BYTES = 1 << 20  # of a study file
+MOST_GRID_POINTS = 1_000_000
+#: A dotted key of more parts than `MOST_DEPTH`, for which tomllib takes quadratic time.
+_DEEP_KEY = re.compile(
+    rf"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){{{MOST_DEPTH},}}"""
+)
+
+
+def read_spec(path: Path) -> StudySpec:
+    """Read and validate a study file.
+
+    Raises:
+        SpecError: names the file, the key, the rule, the value received and what to do.
+    """
+    try:
+        with path.open("rb") as file:
+            # a pipe or a device may never end
+            regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+            content = file.read(MOST_BYTES + 1) if regular else b""
+        text = content.decode("utf-8")
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path, bytes that are no UTF-8
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(
+            f"cannot read the study file {path}: {reason}; check the path and the file"
+        ) from error
+    if not regular or len(content) > MOST_BYTES:
+        raise SpecError(
+            f"cannot read the study file {path}: it must be a file of at most {MOST_BYTES:,} "
+            "bytes; check the path"
+        )
+    return parse_spec(text, where=str(path))
+
+
+def parse_spec(text: str, *, where: str) -> StudySpec:
+    """Validate the text of a study file; `where` names it in messages.
+
+    Raises:
+        SpecError: names the key, the rule, the value received and what to do.
+    """
+    table = _load(text, where)
+    top = keys_of(TOP)
+    check_table(table, TOP, top, where)
+    given = {name: value_of(table, key, where) for name, key in top.items()}
+    given["name"] = study_name_of(given["name"], where)
+    module, _, class_name = given["problem"].partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), class_name)):
+        raise SpecError(f"{where}: problem must be 'module:Class', got {shown(given['problem'])}")
+    fixed = given["fixed"] or {}
+    space = parse_space(given["space"] or {}, fixed, where)
+    sampler = _strategy(given["sampler"] or {}, "sampler", SAMPLERS, where)
+    pruner = _strategy(given["pruner"] or {}, "pruner", PRUNERS, where)
+    named = _named(given["trials"] or [], space, fixed, where)
+    budget = _values(given["budget"] or {}, "budget", where)
+    trials = _budget(budget["trials"], space, fixed, sampler, named, where)
+    return StudySpec(
+        name=given["name"],
+        problem=given["problem"],
+        metric=given["metric"],
+        direction=given["direction"],
+        seed=given["seed"],
+        folds=_folds(given, where),
+        trials=trials,
+        hours=budget["hours"],
+        sampler=sampler,
+        pruner=pruner,
+        control=_control(given["control"], sampler, trials - len(named), where),
+        audit=_audit(given["audit"], pruner, where),
+        workers=Workers(**_values(given["workers"] or {}, "workers", where)),
+        data=given["data"] or {},
+        fixed=fixed,
+        space=space,
+        named=named,
+        text=text,
+    )
+
+
+def _load(text: str, where: str) -> dict[str, Any]:
+    """The document, or `SpecError` for whatever the parser of TOML raises."""
+    if len(text) > MOST_BYTES:
+        raise SpecError(f"{where}: a study file has at most {MOST_BYTES:,} bytes, got more")
+    if _DEEP_KEY.search(text):
+        raise SpecError(f"{where}: a key has at most {MOST_DEPTH} parts, got more; shorten it")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError as error:
+        raise SpecError(
+            f"{where} is not valid TOML: it is nested too deeply; flatten it"
+        ) from error
+    except Exception as error:  # besides its own errors: ValueError for a number of 5,000 digits
+        reason = one_line(error).partition(": ")[2]
+        raise SpecError(f"{where} is not valid TOML: {reason}") from error
+    check_depth(table, where)
+    return table
+
+
+def _values(table: Mapping[str, Any], name: str, where: str) -> dict[str, Any]:
+    """Every key of a table with its value or default, checked."""
+    keys = keys_of(name)
+    check_table(table, name, keys, where)
+    return {key.name: value_of(table, key, f"{where}: {name}") for key in keys.values()}
+
+
+def _folds(given: Mapping[str, Any], where: str) -> int | None:
+    folds: int | None = given["folds"]
+    if given["mode"] == "cross-validation":
+        return DEFAULT_FOLDS if folds is None else folds
+    if folds is not None:
+        raise SpecError(
+            f'{where}: folds = {folds} goes with mode = "cross-validation" only; add that, or '
+            "leave folds out"
+        )
+    return None
+
+
+def _budget(
+    trials: int | None,
+    space: Space,
+    fixed: Mapping[str, Any],
+    sampler: Strategy,
+    named: tuple[NamedTrial, ...],
+    where: str,
+) -> int:
+    """The number of lineages; where it can only be one number it need not be given."""
+    most: int | None = None
+    if not space.parameters:
+        most = len(named)
+    elif sampler.name == "grid":
+        try:
+            space.check_steps()
+            points = count(space, fixed).points
+        except SpecError as error:
+            raise SpecError(f"{where}: {error}") from error
+        assert points is not None
+        if points > MOST_GRID_POINTS:
+            raise SpecError(
+                f"{where}: a grid is shuffled whole, so it may have {MOST_GRID_POINTS:,} points, "
+                f"got {points:,}; give it fewer values, or name the sampler random"
+            )
+        most = len(named) + points
+    trials = most if trials is None else trials
+    if trials is None:
+        raise SpecError(f"{where}: budget.trials is missing; say how many trials shall finish")
+    if most is not None and trials > most:
+        source = "named trials" if not space.parameters else "named trials and points of the grid"
+        raise SpecError(
+            f"{where}: there are {most} {source}, got budget.trials = {trials}; "
+            + (f"set it to {most} or leave it out" if most else "declare a [space] or [[trials]]")
+        )
+    if trials < len(named):
+        raise SpecError(
+            f"{where}: budget.trials = {trials} is below the {len(named)} named trials; raise it"
+        )
+    return int(trials)
+
+
+def _control(
+    table: Mapping[str, Any] | None, sampler: Strategy, unassigned: int, where: str
+) -> int:
+    """The lineages that are drawn at random, beside those that the sampler proposes."""
+    if table is None:
+        return 0
+    trials: int = _values(table, "control", where)["trials"]
+    if sampler.name in ("random", "grid"):
+        raise SpecError(
+            f"{where}: control compares the sampler with random search, got sampler "
+            f"{sampler.name}; remove [control], or name another sampler"
+        )
+    if trials >= unassigned:
+        raise SpecError(
+            f"{where}: control.trials are part of budget.trials and must leave some to the "
+            f"sampler: need less than {unassigned} (without the named ones), got {trials}; lower it"
+        )
+    return trials
+
+
+def _audit(table: Mapping[str, Any] | None, pruner: Strategy, where: str) -> float:
+    """The share of the pruned trials that run on."""
+    if table is None:
+        return 0.0
+    fraction = float(_values(table, "audit", where)["fraction"])
+    if pruner.name == "none":
+        raise SpecError(f"{where}: audit lets pruned trials run on, got no pruner; add a [pruner]")
+    return fraction
+
+
+def _named(
+    tables: list[Any], space: Space, fixed: Mapping[str, Any], where: str
+) -> tuple[NamedTrial, ...]:
+    named: dict[str, NamedTrial] = {}
+    keys = keys_of("trials")
+    for index, table in enumerate(tables):
+        here = f"{where}: trials[{index}]"
+        check_table(table, "trials", keys, where)
+        values = {name: value_of(table, key, here) for name, key in keys.items()}
+        name, params = values["name"], values["params"]
+        if name in named:
+            raise SpecError(f"{here}: the name {name!r} is taken; give each trial its own")
+        for key, value in params.items():
+            if not isinstance(value, bool | int | float | str):
+                raise SpecError(
+                    f"{here}: {key} must be a string, a number, true or false, got {shown(value)}"
+                )
+        space.check(params, fixed, f"{here} ({name})")
+        named[name] = NamedTrial(name=name, params=params)
+    return tuple(named.values())
+
+
+def _strategy(table: Mapping[str, Any], kind: str, known: Options, where: str) -> Strategy:
+    key = keys_of(kind)["name"]
+    name = table.get("name", key.default)
+    options = {option: value for option, value in table.items() if option != "name"}
+    try:
+        if not isinstance(name, str):
+            raise SpecError(f"the {kind}'s name must be {key.rule}, got {shown(name)}")
+        check_options(kind, known, name, options)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
+    return Strategy(name=name, options=options)

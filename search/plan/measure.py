@@ -1,48 +1,61 @@
 """Measures what trials cost, in processes like the workers of a study: as many, at once.
 
-`python -m search.plan.measure REQUEST` is one of them; it prints a line of JSON per point.
+`python -m search.plan.measure` is one of these processes. It reads its request from the standard
+input and prints one line of JSON when it is ready and one per point.
 """
 
 import json
 import os
 import resource
-import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from search.errors import SearchError
 from search.problem import Cost, Probing
+from search.signals import describe_exit, terminated
 from search.spec import StudySpec, parse_spec
 from search.study import load_problem
 from search.supervisor.launchers.local import default_workers
+from search.text import printable, shorten
+from search.worker.contract import PARENT_VARIABLE
 
 __all__ = ["Probe", "Probes", "probe"]
+
+LINE_CHARACTERS = 500  # of what a failed process printed last
+PARENT_SECONDS = 0.5  # between two looks whether the plan is there
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What came out at one point of the space."""
+    """The measurement at one point of the space."""
 
     params: Mapping[str, Any]
     cost: Cost | None
-    failure: str | None  # why there is no cost: it does not fit into the memory
+    failure: str | None  # why there is no cost, such as too little memory
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probes:
-    """What came out at all of them."""
+    """The measurements at all points."""
 
     probes: tuple[Probe, ...]
     start_seconds: float  # until a worker is ready
     peak_bytes: int  # of one worker's memory, at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    process: "subprocess.Popen[str]"
+    answers: IO[str]
+    messages: IO[str]
 
 
 def probe(
@@ -55,7 +68,7 @@ def probe(
 ) -> Probes:
     """Let `workers` processes measure every point at once, as they will share the machine later.
 
-    The medians over the processes are taken. Where there are more of them than processors, each
+    The medians over the processes are taken. Where there are more processes than processors, each
     step takes as much longer.
 
     Args:
@@ -64,42 +77,62 @@ def probe(
         gpus: dealt out in turn.
 
     Raises:
-        SearchError: the problem refused.
+        SearchError: the problem refused, or a process ended before it could measure anything.
     """
-    with tempfile.TemporaryDirectory(prefix="plan-") as name, ExitStack() as stack:
-        folder = Path(name)
-        request = folder / "request.json"
-        request.write_text(json.dumps({"spec": spec.text, "points": list(points)}))
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    request = json.dumps({"spec": spec.text, "points": list(points)})
+    with terminated(), ExitStack() as stack:
         processes = []
         for index in range(workers):
+            environment = {
+                **os.environ,
+                "OMP_NUM_THREADS": str(threads),
+                PARENT_VARIABLE: str(os.getpid()),
+            }
             if gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
-            out: IO[str] = stack.enter_context((folder / f"{index}.out").open("w+"))
-            complaints: IO[str] = stack.enter_context((folder / f"{index}.err").open("w+"))
-            process = subprocess.Popen(
-                [sys.executable, "-m", "search.plan.measure", str(request)],
-                env=environment,
-                stdout=out,
-                stderr=complaints,
-            )
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            processes.append((process, out, complaints))
-        answers: list[list[dict[str, Any]]] = []
-        for process, out, complaints in processes:
-            code = process.wait()
-            out.seek(0)
-            complaints.seek(0)
-            lines = [json.loads(line) for line in out if line.startswith('{"')]
-            if code > 0:
-                said = complaints.read().strip().splitlines() or ["it printed nothing"]
-                raise SearchError(said[-1].removeprefix("error: "))
-            if code < 0:
-                lines.append({"failure": f"the process ended by {signal.Signals(-code).name}"})
-            answers.append(lines)
+            processes.append(_start(request, environment, stack))
+        answers = [_answers_of(one) for one in processes]
     crowd = 1.0 if gpus else max(1.0, workers * threads / default_workers(1, 0))
     return _combined(points, answers, crowd)
+
+
+def _start(request: str, environment: Mapping[str, str], stack: ExitStack) -> _Process:
+    """Start one process; it ends with `stack`, and its files have no name that could stay."""
+    asked, answers, messages = (
+        stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))  # noqa: SIM115
+        for _ in range(3)
+    )
+    asked.write(request)
+    asked.seek(0)
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "search.plan.measure"],
+        env=environment,
+        stdin=asked,
+        stdout=answers,
+        stderr=messages,
+        text=True,
+    )
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    return _Process(process=process, answers=answers, messages=messages)
+
+
+def _answers_of(one: _Process) -> list[dict[str, Any]]:
+    """The lines of a process: "ready" first, then a line per point until it ends or is killed."""
+    code = one.process.wait()
+    one.answers.seek(0)
+    one.messages.seek(0)
+    lines = [json.loads(line) for line in one.answers if line.endswith("\n")]
+    if code == 0:
+        return lines
+    printed = one.messages.read()[-4 * LINE_CHARACTERS :].strip().splitlines()
+    last = printable(shorten(printed[-1], LINE_CHARACTERS)) if printed else "it printed nothing"
+    if code > 0 and lines:
+        raise SearchError(last.removeprefix("error: "))
+    if not lines:
+        how = "" if code == 2 else f"a process ended {describe_exit(code)} before it was ready: "
+        raise SearchError(how + last.removeprefix("error: "))
+    return [*lines, {"failure": f"the process ended {describe_exit(code)}"}]
 
 
 def _combined(
@@ -107,7 +140,6 @@ def _combined(
     answers: Sequence[Sequence[Mapping[str, Any]]],
     crowd: float,
 ) -> Probes:
-    """Each process answers "ready", then point by point until it ends or is killed."""
     probes = []
     for index, params in enumerate(points, start=1):
         lines = [lines[index] for lines in answers if len(lines) > index]
@@ -150,10 +182,26 @@ def _peak_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
+def _leave_with_parent() -> None:
+    """End this process when the plan that started it is gone, whatever ended it."""
+    parent = int(os.environ[PARENT_VARIABLE])
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
+
+
 def _main() -> int:
+    _leave_with_parent()
+    request = json.load(sys.stdin)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what the problem prints is no answer
     try:
-        for answer in _answers(json.loads(Path(sys.argv[1]).read_text())):
-            print(json.dumps(answer), flush=True)
+        for answer in _answers(request):
+            print(json.dumps(answer), file=answers, flush=True)
     except SearchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

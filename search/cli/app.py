@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from search.cli import commands
@@ -98,6 +99,7 @@ def run_command(
         argv: the arguments; None for those of this process.
         errors: further exceptions that are a user's errors.
     """
+    _current_folder_last()
     argv = sys.argv[1:] if argv is None else list(argv)
     top = _parser(app, description, packages)
     if not argv:
@@ -156,6 +158,12 @@ def _check_name(argv: Sequence[str], known: Sequence[str], top: _Parser) -> None
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean `{top.prog} {near[0]}`?" if near else f"it is one of {', '.join(known)}"
     top.exit(2, f"error: there is no command {name!r}; {hint}\n")
+
+
+def _current_folder_last() -> None:
+    """Undo that `python -m` puts the current folder first: a file in it replaces no module."""
+    if not sys.flags.safe_path and sys.path[:1] == [str(Path.cwd())]:
+        sys.path.append(sys.path.pop(0))
 
 
 def _interrupt(number: int) -> None:  # noqa: ARG001

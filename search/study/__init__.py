@@ -1,9 +1,9 @@
 """A study in a storage: its frozen spec, its ledger, its trials."""
 
+from search.study.load_problem import load_problem
 from search.study.study import (
     Study,
     create_study,
-    load_problem,
     open_study,
     study_names,
     validate,

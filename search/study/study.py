@@ -1,11 +1,6 @@
 """A study in a storage: created once, opened by anyone, with its frozen spec, ledger and trials."""
 
-import importlib
-import inspect
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +27,7 @@ from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
+from search.study.load_problem import load_problem, own_code
 from search.study.rows import columns, records
 from search.study.status import Busy, Status, best_of
 
@@ -40,7 +36,7 @@ if TYPE_CHECKING:
 
     from search.study.plots import Plots
 
-__all__ = ["Study", "create_study", "load_problem", "open_study", "study_names", "validate"]
+__all__ = ["Study", "create_study", "open_study", "study_names", "validate"]
 
 # Attributes of Optuna's study.
 
@@ -232,7 +228,7 @@ def create_study(
         StorageError: `checkpoints` is no address of a kind that is known.
     """
     problem = validate(spec)
-    with _own_code(spec.problem, "asked for its fingerprint"):
+    with own_code(spec.problem, "asked for its fingerprint"):
         fingerprint = dict(problem.fingerprint())
     percent = _percent(problem, spec.problem)
     place = checkpoints or default_checkpoints(spec.name)
@@ -316,63 +312,8 @@ def study_names(storage: Storage) -> list[str]:
     return sorted(study.study_name for study in studies if attributes.SPEC in study.user_attrs)
 
 
-def load_problem(spec: StudySpec) -> Problem:
-    """Import the problem and build it from the `[data]` table and the number of folds, if any.
-
-    Modules are looked for in the current directory too.
-
-    Raises:
-        ProblemError: it cannot be imported, does not cross-validate, or refuses its settings.
-    """
-    module_name, _, class_name = spec.problem.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ProblemError(
-            f"cannot import the problem {spec.problem!r}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}; is {module_name} installed, or "
-            "in the current directory?"
-        ) from error
-    kind = getattr(module, class_name, None)
-    if kind is None:
-        raise ProblemError(f"the problem {spec.problem!r}: {module_name} has no {class_name!r}")
-    if spec.folds is None:
-        with _own_code(spec.problem, "built"):
-            held_out: Problem = kind(spec.data)
-        return held_out
-    try:
-        inspect.signature(kind).bind(spec.data, folds=spec.folds)
-    except TypeError as error:
-        raise ProblemError(
-            f"the problem {spec.problem!r} does not cross-validate: it takes no argument folds; "
-            'leave mode = "cross-validation" out, or give it one (see search.problem.Problem)'
-        ) from error
-    with _own_code(spec.problem, "built"):
-        problem: Problem = kind(spec.data, folds=spec.folds)
-    return problem
-
-
-@contextmanager
-def _own_code(problem: str, asked: str) -> Iterator[None]:
-    """Turn an exception that a problem should not raise into one line; its traceback is a note."""
-    try:
-        yield
-    except SearchError:
-        raise
-    except Exception as error:
-        said = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-        told = ProblemError(
-            f"the problem {problem!r} failed when it was {asked}: {said}; mend its code, the "
-            "traceback stands above"
-        )
-        told.add_note("".join(traceback.format_exception(error)).rstrip())
-        raise told from error
-
-
 def _check_params(problem: Problem, spec: StudySpec) -> None:
-    with _own_code(spec.problem, "asked to check parameters"):
+    with own_code(spec.problem, "asked to check parameters"):
         for named in spec.named:
             try:
                 problem.check({**spec.fixed, **named.params})

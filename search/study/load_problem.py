@@ -1,0 +1,121 @@
+"""From the name of a problem in a study file to the problem itself."""
+
+import importlib
+import inspect
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from search.errors import ProblemError, SearchError
+from search.problem import Problem
+from search.spec import StudySpec
+from search.text import describe_error
+
+__all__ = ["load_problem", "own_code"]
+
+log = logging.getLogger(__name__)
+
+METHODS = ("check", "fingerprint", "environment", "run")
+
+
+def load_problem(spec: StudySpec) -> Problem:
+    """Import the problem and build it from the `[data]` table and the number of folds, if any.
+
+    Modules are looked for in the current folder last, so that a file in it replaces no other
+    module.
+
+    Raises:
+        ProblemError: it cannot be imported, is no class with a problem's methods, does not
+            cross-validate, or refuses its settings.
+    """
+    kind = _find(spec.problem)
+    if spec.folds is None:
+        with own_code(spec.problem, "built"):
+            held_out: Problem = kind(spec.data)
+        return held_out
+    try:
+        inspect.signature(kind).bind(spec.data, folds=spec.folds)
+    except TypeError as error:
+        raise ProblemError(
+            f"the problem {spec.problem!r} does not cross-validate: it takes no argument folds; "
+            'leave mode = "cross-validation" out, or give it one (see search.problem.Problem)'
+        ) from error
+    with own_code(spec.problem, "built"):
+        problem: Problem = kind(spec.data, folds=spec.folds)
+    return problem
+
+
+def _find(problem: str) -> Any:
+    """The class that an address `module:Class` names."""
+    module_name, _, class_name = problem.partition(":")
+    here = Path.cwd()
+    if str(here) not in sys.path:
+        sys.path.append(str(here))
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        raise ProblemError(
+            f"cannot import the problem {problem!r}: {describe_error(error)}; "
+            f"is {module_name} installed, or in the current directory?"
+        ) from error
+    hidden = _hidden(here)
+    if hidden:
+        log.warning(
+            "%s in the current folder has the name of a module that is used here, and is not "
+            "imported; rename it",
+            ", ".join(hidden),
+        )
+    kind = getattr(module, class_name, None)
+    if kind is None:
+        top = module_name.partition(".")[0]
+        hint = f"; rename {top} in the current folder" if top in map(_stem, hidden) else ""
+        raise ProblemError(f"the problem {problem!r}: {module_name} has no {class_name!r}{hint}")
+    missing = [name for name in METHODS if not callable(getattr(kind, name, None))]
+    if not inspect.isclass(kind) or missing:
+        raise ProblemError(
+            f"the problem {problem!r} must be a class with the methods {', '.join(METHODS)}; "
+            + (f"it has no {', '.join(missing)}" if missing else f"it is a {type(kind).__name__}")
+        )
+    return kind
+
+
+def _hidden(here: Path) -> list[str]:
+    """Modules and packages of a folder whose name another module in use has."""
+    try:
+        entries = sorted(here.iterdir())
+    except OSError:
+        return []
+    found = [e for e in entries if e.suffix == ".py" or (e / "__init__.py").is_file()]
+    return [e.name for e in found if _is_elsewhere(sys.modules.get(e.stem), here)]
+
+
+def _is_elsewhere(module: ModuleType | None, here: Path) -> bool:
+    if module is None:
+        return False
+    file = getattr(module, "__file__", None)
+    return file is None or not Path(file).absolute().is_relative_to(here)
+
+
+def _stem(name: str) -> str:
+    return name.removesuffix(".py")
+
+
+@contextmanager
+def own_code(problem: str, asked: str) -> Iterator[None]:
+    """Turn an exception that a problem should not raise into one line, its traceback in a note."""
+    try:
+        yield
+    except SearchError:
+        raise
+    except (Exception, SystemExit) as error:
+        failed = ProblemError(
+            f"the problem {problem!r} failed when it was {asked}: {describe_error(error)}; "
+            "correct its code (traceback above)"
+        )
+        failed.add_note("".join(traceback.format_exception(error)).rstrip())
+        raise failed from error

@@ -23,7 +23,6 @@ __all__ = [
     "StudyHalted",
     "StudyNotFound",
     "nearest",
-    "one_line",
 ]
 
 
@@ -87,7 +86,6 @@ class NoResult(SearchError):
     """No trial is COMPLETE, so there is nothing to choose."""
 
 
-LONGEST_LINE = 400  # characters of somebody else's message that are quoted
 NEAR = 0.65  # similarity from which a name may be a misspelt other: `rnu` and `run` have 0.67
 #: What people call things elsewhere, without hyphens -> their names here.
 _ALIASES = {
@@ -134,16 +132,3 @@ def nearest(name: str, known: Collection[str]) -> str | None:
 
 def _letters(name: str) -> str:
     return name.casefold().translate(str.maketrans("", "", "-_ "))
-
-
-def one_line(error: BaseException) -> str:
-    """The type of an exception and the first line of its message, cut to a bounded length.
-
-    Messages of other people's code may be empty, long, of many lines, or raise when they are read.
-    """
-    try:
-        message = next(iter(str(error).splitlines()), "")
-    except Exception:
-        message = "(its message cannot be read)"
-    line = f"{type(error).__name__}: {message}" if message else type(error).__name__
-    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}..."

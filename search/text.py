@@ -89,7 +89,9 @@ def describe_error(error: BaseException) -> str:
     """An exception on one line: its type and the first line of its message."""
     try:
         message = str(error)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         message = "its message cannot be shown"
     line = next(iter(message[: 2 * ERROR_CHARACTERS].splitlines()), "")
     name = type(error).__name__

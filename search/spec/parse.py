@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search.errors import SpecError, one_line
+from search.errors import SpecError
 from search.spec.keys import TOP, keys_of
 from search.spec.size import count
 from search.spec.space import Space
@@ -16,6 +16,7 @@ from search.spec.space_table import parse_space
 from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
 from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
 from search.spec.values import MOST_DEPTH, check_depth, check_table, shown, study_name_of, value_of
+from search.text import describe_error
 
 __all__ = ["parse_spec", "read_spec"]
 
@@ -109,7 +110,7 @@ def _load(text: str, where: str) -> dict[str, Any]:
             f"{where} is not valid TOML: it is nested too deeply; flatten it"
         ) from error
     except Exception as error:  # besides its own errors: ValueError for a number of 5,000 digits
-        reason = one_line(error).partition(": ")[2]
+        reason = describe_error(error).partition(": ")[2]
         raise SpecError(f"{where} is not valid TOML: {reason}") from error
     check_depth(table, where)
     return table

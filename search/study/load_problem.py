@@ -58,7 +58,9 @@ def _find(problem: str) -> Any:
         sys.path.append(str(here))
     try:
         module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may also call sys.exit
         raise ProblemError(
             f"cannot import the problem {problem!r}: {describe_error(error)}; "
             f"is {module_name} installed, or in the current directory?"
@@ -110,9 +112,9 @@ def own_code(problem: str, asked: str) -> Iterator[None]:
     """Turn an exception that a problem should not raise into one line, its traceback in a note."""
     try:
         yield
-    except SearchError:
+    except (SearchError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # sys.exit too
         failed = ProblemError(
             f"the problem {problem!r} failed when it was {asked}: {describe_error(error)}; "
             "correct its code (traceback above)"

@@ -5,6 +5,8 @@ from typing import Any
 import optuna
 from optuna import visualization
 
+from search.study.rows import utc
+
 __all__ = ["Plots"]
 
 
@@ -48,5 +50,20 @@ class Plots:
         return visualization.plot_contour(self._study, params=params, target_name=self._metric)
 
     def timeline(self) -> Any:
-        """When each trial ran and how it ended."""
-        return visualization.plot_timeline(self._study)
+        """When each trial ran and how it ended; times are UTC."""
+        return visualization.plot_timeline(_in_utc(self._study))
+
+
+def _in_utc(study: optuna.Study) -> optuna.Study:
+    """A copy in memory with times in UTC.
+
+    Optuna's are local: the bars of trials would be wrong where clocks were put forward or back.
+    """
+    copied = optuna.study.create_study(study_name=study.study_name, directions=study.directions)
+    for trial in study.get_trials(deepcopy=True):
+        for name in ("datetime_start", "datetime_complete"):
+            moment = getattr(trial, name)
+            if moment is not None:
+                setattr(trial, name, utc(moment).replace(tzinfo=None))
+        copied.add_trial(trial)
+    return copied

@@ -1,12 +1,10 @@
-"""A study in a storage: created once, opened by anyone, with its frozen spec, ledger and trials."""
+"""An open study: its frozen spec, its ledger, its trials."""
 
 from collections.abc import Callable, Mapping
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from search import attributes
@@ -14,20 +12,18 @@ from search.errors import (
     NoResult,
     ProblemError,
     SearchError,
-    SpecError,
     StorageError,
-    StudyChanged,
     StudyNotFound,
 )
 from search.ledger import Ledger, Row, Timing
 from search.problem import Problem
-from search.sampling.make import make_pruner, make_sampler
+from search.sampling.make import make_pruner
 from search.spec import StudySpec, parse_spec
 from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
-from search.study.load_problem import load_problem, own_code
+from search.study.load_problem import load_problem
 from search.study.rows import columns, records
 from search.study.status import Busy, Status, best_of
 
@@ -36,9 +32,7 @@ if TYPE_CHECKING:
 
     from search.study.plots import Plots
 
-__all__ = ["Study", "create_study", "open_study", "study_names", "validate"]
-
-# Attributes of Optuna's study.
+__all__ = ["Study", "open_study", "study_names"]
 
 
 class Study:
@@ -205,55 +199,6 @@ def _busy(row: Row, trial: FrozenTrial) -> Busy:
     )
 
 
-def create_study(
-    spec: StudySpec,
-    storage: Storage,
-    *,
-    checkpoints: str | None = None,
-    say: Callable[[str], None] = print,
-) -> Study:
-    """Create a study, or open the one that was created from the same content.
-
-    Several processes may do so at once. The problem is asked first whether it accepts every named
-    trial and both ends of every range.
-
-    Args:
-        checkpoints: a directory, or an address such as s3://bucket/prefix; default
-            runs/NAME/checkpoints, or where the study that exists says.
-
-    Raises:
-        StudyChanged: the study in the storage was created from other content.
-        SpecError: the sampler or the pruner refuses an option's value.
-        ProblemError: the problem refuses its data or a parameter.
-        StorageError: `checkpoints` is no address of a kind that is known.
-    """
-    problem = validate(spec)
-    with own_code(spec.problem, "asked for its fingerprint"):
-        fingerprint = dict(problem.fingerprint())
-    percent = _percent(problem, spec.problem)
-    place = checkpoints or default_checkpoints(spec.name)
-    CheckpointStore(place, "")  # refuses an address before the study bears it
-    try:
-        Ledger.create(
-            storage,
-            spec.name,
-            directions=[StudyDirection[spec.direction.upper()]],
-            lineages=spec.trials,
-            user_attrs={
-                attributes.SPEC: spec.text,
-                attributes.FINGERPRINT: fingerprint,
-                attributes.CHECKPOINTS: place,
-                attributes.PERCENT: percent,
-            },
-            system_attrs={attributes.METRIC_NAMES: [spec.metric]},
-        )
-    except optuna.exceptions.DuplicatedStudyError:
-        stored = open_study(spec.name, storage, say=say).spec.text
-        if differences := spec.differences(stored):
-            raise StudyChanged(spec.name, differences) from None
-    return Study(storage, spec.name, checkpoints=checkpoints, say=say)
-
-
 def open_study(
     name: str,
     storage: Storage,
@@ -273,60 +218,7 @@ def open_study(
     return Study(storage, name, checkpoints=checkpoints, say=say)
 
 
-def validate(spec: StudySpec) -> Problem:
-    """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
-
-    Raises:
-        SpecError: the sampler or the pruner refuses an option's value, or the problem returns
-            another metric.
-        ProblemError: the problem refuses its settings or a parameter.
-    """
-    make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
-    make_pruner(spec.pruner.name, spec.pruner.options)
-    problem = load_problem(spec)
-    returned = getattr(problem, "returns", None)
-    if returned not in (None, (spec.metric, spec.direction)):
-        metric, direction = returned
-        raise SpecError(
-            f"the problem {spec.problem!r} returns {metric!r}, to {direction}, got metric "
-            f'{spec.metric!r} and direction {spec.direction!r}; write metric = "{metric}" and '
-            f'direction = "{direction}"'
-        )
-    _check_params(problem, spec)
-    return problem
-
-
-def _percent(problem: Problem, address: str) -> list[str]:
-    names = getattr(problem, "percent", ())
-    if not isinstance(names, tuple | list) or not all(isinstance(name, str) for name in names):
-        raise ProblemError(
-            f"the problem {address!r}: percent must be a tuple of metrics' names, got {names!r}; "
-            'write percent = ("val_accuracy",)'
-        )
-    return list(names)
-
-
 def study_names(storage: Storage) -> list[str]:
     """The studies in a storage that `open_study` opens, sorted."""
     studies = storage.optuna.get_all_studies()
     return sorted(study.study_name for study in studies if attributes.SPEC in study.user_attrs)
-
-
-def _check_params(problem: Problem, spec: StudySpec) -> None:
-    with own_code(spec.problem, "asked to check parameters"):
-        for named in spec.named:
-            try:
-                problem.check({**spec.fixed, **named.params})
-            except SearchError as error:
-                raise ProblemError(f"trial {named.name!r}: {error}") from error
-        if spec.space.parameters:
-            for point in spec.space.probes(spec.fixed):
-                try:
-                    problem.check({**spec.fixed, **point})
-                except SearchError as error:
-                    raise ProblemError(f"the space allows what cannot be run: {error}") from error
-
-
-def default_checkpoints(name: str) -> str:
-    """Where a study's checkpoints lie unless told otherwise."""
-    return str(Path("runs") / name / "checkpoints")

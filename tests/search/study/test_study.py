@@ -81,7 +81,13 @@ def test_a_study_that_does_not_exist_names_the_nearest(make_study):
         ("nowhere:X", None, "", ProblemError, "cannot import the problem 'nowhere:X': ModuleNotF"),
         ("toy:Nothing", None, "", ProblemError, "toy has no 'Nothing'"),
         ("toy:Refusing", None, "[data]\na = 1", ProblemError, "need no settings"),
-        ("toy:Careless", None, "", ProblemError, "asked to check parameters: KeyError: .*mend"),
+        (
+            "toy:Careless",
+            None,
+            "",
+            ProblemError,
+            "asked to check parameters: KeyError: .*correct its",
+        ),
         ("toy:Toy", "x = { float = [0, 200] }", "", ProblemError, "need x <= 100, got 200"),
         (
             "toy:Toy",

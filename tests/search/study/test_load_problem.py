@@ -48,7 +48,7 @@ def test_a_program_named_as_a_problem_does_not_run(in_folder: Path):
         ("import sys; sys.exit()", "SystemExit"),
         ("raise SystemExit(0)", "SystemExit: 0"),
         ("raise GeneratorExit", "GeneratorExit"),
-        ("class E(BaseException):\n  def __str__(self): raise E\nraise E", "E: its message),
+        ("class E(BaseException):\n  def __str__(self): raise E\nraise E", "E: its message"),
         ("raise ValueError('a' * 10**6)", "ValueError: aaa"),
         ("import nothing_of_that_name", "ModuleNotFoundError: No module named"),
         ("def", "SyntaxError"),

@@ -86,7 +86,7 @@ def test_a_study_that_does_not_exist_names_the_nearest(make_study):
             None,
             "",
             ProblemError,
-            "asked to check parameters: KeyError: .*correct its",
+            "asked to check parameters: KeyError: .*correct",
         ),
         ("toy:Toy", "x = { float = [0, 200] }", "", ProblemError, "need x <= 100, got 200"),
         (

@@ -1,6 +1,6 @@
 """Classical models as a problem of the search service: `ClassicalProblem`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,20 +40,20 @@ class ClassicalProblem(ImageProblem):
 
         return describe(_PACKAGES, device="cpu", threads=threads())
 
-    def run(self, run: TrialContext) -> float:
-        """Fit one model for each fold; the value is the mean accuracy on what was held out."""
-        return cross_validate(run, len(self.splits), self._fold)
+    def run(self, trial: TrialContext, /) -> float:
+        """Fit one model for each fold; the value is the mean accuracy on the held-out parts."""
+        return cross_validate(trial, len(self.splits), self._fold)
 
-    def _fold(self, run: FoldContext) -> Fold:
+    def _fold(self, fold: FoldContext) -> Fold:
         from fmnist_hpo.classical.pipeline import fit_and_score
 
-        if run.should_stop:
+        if fold.should_stop:
             raise TrialStopped
         scores = fit_and_score(
-            classical_config.parse(run.params),
+            classical_config.parse(fold.params),
             self.data,
-            self.splits[run.index],
-            seed=run.seed,
+            self.splits[fold.index],
+            seed=fold.seed,
             cache=FeatureCache(CACHE),
         )
         return Fold(
@@ -69,11 +69,12 @@ class ClassicalProblem(ImageProblem):
         split: "Split",
         *,
         seed: int,
+        curves: Mapping[str, Sequence[float | None]],  # noqa: ARG002 - of folds
         checkpoint: bytes | None,  # noqa: ARG002 - none holds a model
         save: Callable[[bytes], None],  # noqa: ARG002
-        say: Callable[[str], None],  # noqa: ARG002 - a fit has no steps to tell of
+        say: Callable[[str], None],  # noqa: ARG002 - a fit has no steps
     ) -> "Model":
-        """See `ImageProblem.model`; it is always fitted anew."""
+        """See `ImageProblem.model`; it is always fitted from the start."""
         from fmnist_hpo.classical import bundle as classical_bundle
 
         config = classical_config.parse(params)

@@ -3,7 +3,7 @@
 import difflib
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,7 +188,7 @@ class ImageProblem(ABC):
         """See `search.problem.Problem.environment`."""
 
     @abstractmethod
-    def run(self, run: TrialContext) -> float:
+    def run(self, trial: TrialContext, /) -> float:
         """See `search.problem.Problem.run`."""
 
     @abstractmethod
@@ -198,6 +198,7 @@ class ImageProblem(ABC):
         split: "Split",
         *,
         seed: int,
+        curves: Mapping[str, Sequence[float | None]],
         checkpoint: bytes | None,
         save: Callable[[bytes], None],
         say: Callable[[str], None],
@@ -206,10 +207,11 @@ class ImageProblem(ABC):
 
         Args:
             split: what it is, or was, trained on.
-            checkpoint: of this training on that split, to go on from where it is not the end; None
-                to train from the start.
-            save: is given a checkpoint to replace that one now and then while it trains.
-            say: is given a line now and then while it trains.
+            curves: what the trial reported, one value per step.
+            checkpoint: of this training on that split, to continue it where it is not complete;
+                None to train from the start.
+            save: called with a checkpoint that replaces the last one, now and then during training.
+            say: called with a line of progress, now and then during training.
 
         Raises:
             InputError: see the model's own training.

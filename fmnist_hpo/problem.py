@@ -1,7 +1,7 @@
 """Networks as a problem of the search service: `FashionProblem`."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
@@ -14,7 +14,7 @@ from search.problem import Cost, Diverged, Outline, TrialContext, TrialStopped
 if TYPE_CHECKING:
     from fmnist_hpo.bundle.export import Model
     from fmnist_hpo.data import Split
-    from fmnist_hpo.networks.training import EpochMetrics, TrainResult
+    from fmnist_hpo.networks.training import Epoch
 
 __all__ = ["FashionProblem"]
 
@@ -25,9 +25,14 @@ class FashionProblem(ImageProblem):
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`."""
         try:
-            config.parse(params)
+            _, how = config.parse(params)
         except InputError as error:
             raise ProblemError(str(error)) from error
+        if how.patience is not None and self.folds is not None:
+            raise ProblemError(
+                f"patience needs one part held out, got patience={how.patience} with {self.folds} "
+                "folds, whose refit has no part to validate on; leave patience out"
+            )
 
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""
@@ -62,26 +67,24 @@ class FashionProblem(ImageProblem):
             steps=steps, step_seconds=step_seconds, start_seconds=start_seconds, share=cost.share
         )
 
-    def run(self, run: TrialContext) -> float:
+    def run(self, trial: TrialContext, /) -> float:
         """Train one network, or one for each fold.
 
-        The value is the last epoch's validation accuracy, or its mean over the folds.
+        The value is the validation accuracy of the last epoch, with patience of the best epoch, or
+        the mean over the folds.
         """
         if self.folds is not None:
-            return cross_validate(run, self.folds, self._fold)
-
-        from fmnist_hpo.networks import training
-
-        def report(epoch: int, metrics: training.EpochMetrics) -> None:
-            curves = {k: v for k, v in vars(metrics).items() if v is not None}
-            run.report(epoch, curves["val_accuracy"], **curves)
-
+            return cross_validate(trial, self.folds, self._fold)
         (split,) = self.splits
-        return _train(self, run, split, report).val_accuracy
+        for epoch in self._epochs(trial, split):
+            figures = {name: x for name, x in vars(epoch.metrics).items() if x is not None}
+            trial.report(epoch.number, figures["val_accuracy"], **figures)
+        return epoch.result().val_accuracy
 
-    def _fold(self, run: FoldContext) -> Fold:
+    def _fold(self, fold: FoldContext) -> Fold:
         """One fold; the score on its training part is the running one of the last epoch."""
-        result = _train(self, run, self.splits[run.index], lambda epoch, metrics: None)
+        *_, last = self._epochs(fold, self.splits[fold.index])
+        result = last.result()
         return Fold(
             fold_score=result.val_accuracy,
             fold_train_score=result.history[-1].train_accuracy,
@@ -89,86 +92,69 @@ class FashionProblem(ImageProblem):
             score_seconds=0.0,  # a network is validated after each epoch, within `fit_seconds`
         )
 
+    def _epochs(self, trial: TrialContext | FoldContext, split: "Split") -> Iterator["Epoch"]:
+        """Train on a split from the trial's checkpoint, and replace that after each epoch."""
+        from fmnist_hpo.networks import training
+
+        network, how = config.parse(trial.params)
+        try:
+            for epoch in training.epochs(
+                network,
+                how,
+                self.data,
+                split,
+                seed=trial.seed,
+                resume=trial.load_checkpoint(),
+                should_stop=lambda: trial.should_stop,
+            ):
+                if not epoch.resumed:
+                    trial.save_checkpoint(epoch.save())
+                yield epoch
+        except training.Diverged as error:
+            raise Diverged(str(error)) from error
+        except training.Interrupted as stopped:
+            trial.save_checkpoint(stopped.checkpoint)
+            raise TrialStopped from stopped
+
     def model(
         self,
         params: Mapping[str, Any],
         split: "Split",
         *,
         seed: int,
+        curves: Mapping[str, Sequence[float | None]],
         checkpoint: bytes | None,
         save: Callable[[bytes], None],
         say: Callable[[str], None],
     ) -> "Model":
-        """See `ImageProblem.model`."""
+        """See `ImageProblem.model`.
+
+        Without a validation part patience cannot act: training then ends after the epoch that was
+        the trial's best.
+        """
         from fmnist_hpo.networks import bundle as network_bundle
         from fmnist_hpo.networks import training
         from search.text import clock
 
-        network_config, training_config = config.parse(params)
-        epochs = training_config.epochs
+        network, how = config.parse(params)
+        epochs = how.epochs
+        if how.patience is not None and not len(split.validation):
+            accuracies = [-1.0 if x is None else x for x in curves["val_accuracy"]]
+            epochs = accuracies.index(max(accuracies)) + 1
         done = 0 if checkpoint is None else len(training.history(checkpoint))
-        if checkpoint is not None and done == epochs:
-            weights, history = training.weights(checkpoint), training.history(checkpoint)
-        else:
-            if done:
-                say(f"going on after epoch {done} of {epochs}")
-            began = time.monotonic()
-
-            def on_epoch(epoch: int, metrics: training.EpochMetrics, write: training.Save) -> None:
-                save(write())
-                left = (time.monotonic() - began) / (epoch - done) * (epochs - epoch)
+        if 0 < done < epochs:
+            say(f"going on after epoch {done} of {epochs}")
+        began = time.monotonic()
+        for epoch in training.epochs(network, how, self.data, split, seed=seed, resume=checkpoint):
+            number = epoch.number
+            if not epoch.resumed:
+                save(epoch.save())
+                left = (time.monotonic() - began) / (number - done) * (epochs - number)
+                accuracy = epoch.metrics.train_accuracy
                 say(
-                    f"epoch {epoch}/{epochs}, training accuracy {metrics.train_accuracy:.4f}, "
+                    f"epoch {number}/{epochs}, training accuracy {accuracy:.4f}, "
                     f"about {clock(left)} left"
                 )
-
-            result = training.train(
-                network_config,
-                training_config,
-                self.data,
-                split,
-                seed=seed,
-                resume=checkpoint,
-                on_epoch=on_epoch,
-            )
-            weights, history = dict(result.weights), result.history
-        return network_bundle.pack(
-            network_config, training_config, weights, history, self.data, split
-        )
-
-
-def _train(
-    problem: FashionProblem,
-    run: TrialContext | FoldContext,
-    split: "Split",
-    report: "Callable[[int, EpochMetrics], None]",
-) -> "TrainResult":
-    """Train on one split, from the run's checkpoint where there is one, and save after epochs."""
-    from fmnist_hpo.networks import training
-
-    network, how = config.parse(run.params)
-    resume = run.load_checkpoint()
-
-    def on_epoch(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:
-        run.save_checkpoint(save())
-        report(epoch, metrics)
-
-    if resume is not None:
-        for epoch, metrics in enumerate(training.history(resume), start=1):
-            report(epoch, metrics)
-    try:
-        return training.train(
-            network,
-            how,
-            problem.data,
-            split,
-            seed=run.seed,
-            resume=resume,
-            should_stop=lambda: run.should_stop,
-            on_epoch=on_epoch,
-        )
-    except training.Diverged as error:
-        raise Diverged(str(error)) from error
-    except training.Interrupted as stopped:
-        run.save_checkpoint(stopped.checkpoint)
-        raise TrialStopped from stopped
+            if number == epochs:
+                break
+        return network_bundle.pack(network, how, epoch.result(), self.data, split)

@@ -1,32 +1,46 @@
-"""The rules that single parameters obey: each checks a value and says what is wrong with it."""
+"""Rules for single values: each checks one value and names what is wrong with it."""
 
 import difflib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
 from fmnist_hpo.errors import InputError
 
-__all__ = ["Choice", "Integer", "Number", "Rule"]
+__all__ = ["Choice", "Integer", "Number", "Rule", "suggest"]
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of some values."""
+    """One of a few values."""
 
     values: tuple[Any, ...]
 
+    def __str__(self) -> str:
+        return ", ".join(json.dumps(allowed) for allowed in self.values)
+
+    @property
+    def python_type(self) -> str:
+        """The type as numpydoc writes it."""
+        if self.values == (True, False):
+            return "bool"
+        return f"{{{self}}}"
+
     def check(self, name: str, value: Any) -> Any:
+        """Return the allowed value that equals `value`.
+
+        Raises:
+            InputError: none does.
+        """
         for allowed in self.values:
             # 1 == True == 1.0 in Python; a choice of numbers must not accept a truth value.
             if isinstance(value, bool) == isinstance(allowed, bool) and value == allowed:
                 return allowed
-        shown = ", ".join(json.dumps(allowed) for allowed in self.values)
-        near = difflib.get_close_matches(str(value), [str(v) for v in self.values], n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else "choose one of these"
-        raise InputError(f"{name} must be one of {shown}, got {value!r}; {remedy}")
+        hint = suggest(str(value), map(str, self.values)) or "choose one of these"
+        raise InputError(f"{name} must be one of {self}, got {value!r}; {hint}")
 
 
 @dataclass(frozen=True)
@@ -36,7 +50,17 @@ class Integer:
     low: int
     high: int
 
+    python_type = "int"
+
+    def __str__(self) -> str:
+        return f"{self.low} to {self.high}"
+
     def check(self, name: str, value: Any) -> int:
+        """Return `value` as an int.
+
+        Raises:
+            InputError: it is no whole number, or out of range.
+        """
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise InputError(f"{name} must be a whole number, got {value!r}; write it like 3")
         number = int(value)
@@ -57,7 +81,19 @@ class Number:
     open_low: bool = False
     open_high: bool = False
 
+    python_type = "float"
+
+    def __str__(self) -> str:
+        low = "above " if self.open_low else ""
+        high = "below " if self.open_high else ""
+        return f"{low}{self.low:g} to {high}{self.high:g}"
+
     def check(self, name: str, value: Any) -> float:
+        """Return `value` as a float.
+
+        Raises:
+            InputError: it is no finite number, or out of range.
+        """
         if isinstance(value, bool) or not isinstance(value, Real):
             raise InputError(f"{name} must be a number, got {value!r}; write it like 0.5")
         number = float(value)
@@ -73,3 +109,9 @@ class Number:
 
 
 Rule = Choice | Integer | Number
+
+
+def suggest(name: str, known: Iterable[str]) -> str | None:
+    """A question that names the known name most like a misspelt one; None when none is near."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"did you mean {near[0]!r}?" if near else None

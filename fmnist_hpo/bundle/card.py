@@ -195,7 +195,11 @@ class _Kind:
 
 
 def _what_network(config: Mapping[str, Any]) -> str:
-    return f"A network of the family {config['network']['family'].upper()}"
+    what = f"A network of the family {config['network']['family'].upper()}"
+    if config["training"].get("patience") is None:
+        return what
+    kept, trained = config["epoch"]["kept"], config["epoch"]["trained"]
+    return f"{what}, as it was after epoch {kept} of {trained} (early stopping)"
 
 
 def _what_classical(config: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Networks in bundles: what is written of one, and its logits, computed exactly as in training."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -17,10 +17,12 @@ from fmnist_hpo.bundle.kinds import Logits, Size
 from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig, from_json
-from fmnist_hpo.networks.loop import VALIDATION_BATCH, EpochMetrics
+from fmnist_hpo.networks.loop import EpochMetrics
 from fmnist_hpo.networks.models import build, count_flops, count_parameters
 from fmnist_hpo.networks.onnx import to_onnx
-from fmnist_hpo.networks.preprocessing import Preprocessing, normalization
+from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, normalization
+from fmnist_hpo.networks.process import torch_defaults
+from fmnist_hpo.networks.training import TrainResult
 
 __all__ = ["load_network", "pack", "portable", "reader", "size"]
 
@@ -28,26 +30,25 @@ __all__ = ["load_network", "pack", "portable", "reader", "size"]
 def pack(
     network: NetworkConfig,
     training: TrainingConfig,
-    weights: Mapping[str, torch.Tensor],
-    history: Sequence[EpochMetrics],
+    result: TrainResult,
     data: TrainingData,
     split: Split,
 ) -> Model:
     """A network for `export`.
 
     Args:
-        weights: its state after the last epoch of `history`.
         split: what it was trained and validated on.
     """
     rows, columns = data.image_size
     mean, deviation = normalization(training.normalization, data, split)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in result.weights.items()}
     return Model(
         files={"model.safetensors": safetensors.torch.save(tensors)},
         config={
             "kind": "network",
             "network": json.loads(network.to_json()),
             "training": asdict(training),
+            "epoch": {"kept": result.kept, "trained": len(result.history)},
             "classes": list(data.classes),
             "image_size": [rows, columns],
             "preprocessing": {
@@ -59,8 +60,8 @@ def pack(
                 "where": "model.onnx has it inside; the network of model.safetensors wants it done",
             },
         },
-        curves=_curves(history),
-        fit_seconds=sum(epoch.seconds for epoch in history),
+        curves=_curves(result.history),
+        fit_seconds=sum(epoch.seconds for epoch in result.history),
     )
 
 
@@ -85,6 +86,7 @@ def portable(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
     return {"model.onnx": model}
 
 
+@torch_defaults()
 def load_network(bundle: Bundle) -> nn.Module:
     """The network of a bundle on the CPU, in float32 and in evaluation mode.
 
@@ -111,6 +113,7 @@ def load_network(bundle: Bundle) -> nn.Module:
     return network.eval()
 
 
+@torch_defaults()
 def size(bundle: Bundle) -> Size:
     """See `inference.Kind`."""
     network = load_network(bundle)
@@ -138,13 +141,8 @@ def reader(bundle: Bundle) -> Logits:
         TrainingConfig(**bundle.config["training"]), stored["mean"], stored["deviation"]
     )
 
-    @torch.inference_mode()
     def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        batches = []
-        for start in range(0, len(images), VALIDATION_BATCH):
-            batch = torch.from_numpy(np.array(images[start : start + VALIDATION_BATCH])).to(device)
-            batches.append(preprocessing.logits(network, batch).cpu().numpy())
-        outputs: NDArray[np.float32] = np.concatenate(batches)
+        outputs = compute_logits(network, preprocessing, images)
         if not np.isfinite(outputs).all():
             raise InputError(
                 f"need a network with finite outputs, got {np.isnan(outputs).sum()} NaN among "

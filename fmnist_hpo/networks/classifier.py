@@ -1,8 +1,8 @@
-"""What scikit-learn asks of a classifier, done by a network and the loop of a study's trials."""
+"""A network as a scikit-learn classifier, trained by the loop that trains a study's trials."""
 
 import contextlib
+import inspect
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Self
@@ -20,31 +20,44 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import softmax
 from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig, parse
-from fmnist_hpo.networks.loop import VALIDATION_BATCH
 from fmnist_hpo.networks.models import build
-from fmnist_hpo.networks.preprocessing import Preprocessing, normalization
-from fmnist_hpo.rules import Integer, Number
+from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, normalization
+from fmnist_hpo.networks.process import torch_defaults
+from fmnist_hpo.parameters import Parameter, parameters
+from fmnist_hpo.rules import Number
 
 __all__ = ["NetworkClassifier"]
 
-# torch's generator belongs to the process: fits in several threads of one take turns.
-_training = threading.Lock()
-
-_OWN = ("validation_fraction", "patience", "random_state")  # no parameters of a study file
-_PATIENCE = Integer(1, 10_000)  # epochs, as many as there can be
 _VALIDATION_FRACTION = Number(0.0, 1.0, open_high=True)
-
-
-class _Stopped(Exception):
-    """The held-out accuracy has not improved for long enough."""
+#: Parameters that no study file has, and their defaults.
+_OWN: dict[str, Any] = {"validation_fraction": 0.1, "random_state": None}
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A subclass says which network. What is fitted is a checkpoint, and the network made of it."""
+    """Base of the classifiers. `class ANNClassifier(NetworkClassifier, network=ANNConfig)`.
 
+    Constructor, signature and the `{parameters}` of the subclass's docstring come from the fields
+    of the network's config and of `TrainingConfig`. What is fitted is a checkpoint and the network
+    made of it.
+    """
+
+    classes_: NDArray[Any]
+    image_size_: tuple[int, int]
     history_: tuple[training.EpochMetrics, ...]
-    _family: ClassVar[str]
-    _counters: ClassVar[dict[str, str]]  # parameter with a value per layer -> number of layers
+    best_epoch_: int
+    _config: ClassVar[type[NetworkConfig]]
+
+    def __init_subclass__(
+        cls, *, network: type[NetworkConfig] | None = None, **options: Any
+    ) -> None:
+        super().__init_subclass__(**options)
+        if network is not None:
+            cls._config = network
+            known = parameters(network) | parameters(TrainingConfig)
+            cls.__init__ = _constructor(cls, _defaults(known))  # type: ignore[method-assign]
+            if cls.__doc__ is not None:
+                listed = "\n".join(_numpydoc(known))
+                cls.__doc__ = inspect.cleandoc(cls.__doc__).replace("{parameters}", listed)
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train from first weights.
@@ -57,12 +70,11 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Data or a parameter break a rule, or the loss is not finite any more. What was fitted
-            before is as it was.
+            Data or a parameter break a rule, or the loss is no longer finite. An earlier fit then
+            remains in place.
         """
         with self._whole_or_not_at_all():
-            network, config = self._configs()
-            patience = self._patience()
+            network, config = self._parse()
             images, labels = self._check(X, y)
             self.classes_, encoded = np.unique(labels, return_inverse=True)
             if len(self.classes_) < 2:
@@ -72,21 +84,21 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             part = self._split(examples, seed)
             self._scale = normalization(config.normalization, examples, part)
             self._passes, self.history_ = 0, ()
-            self._train(network, config, examples, part, seed, patience)
+            self._train(network, config, examples, part, seed)
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
-        """Train one epoch on these data, at the constant learning rate, and keep what was learnt.
+        """Train one more epoch, on these data and at the constant learning rate.
 
         The first call, unless `fit` came before, decides the shape of the images, the classes and
-        the normalisation. `epochs`, `schedule` and `patience` do not count here.
+        the normalisation. `epochs`, `schedule` and `patience` do not apply.
 
         Parameters
         ----------
         X, y
             As for `fit`.
         classes
-            All labels that will ever come; due in the first call.
+            All labels that will ever come; required in the first call.
 
         Raises
         ------
@@ -97,7 +109,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if first and classes is None:
             raise ValueError("need classes in the first call of partial_fit, got None")
         with self._whole_or_not_at_all():
-            network, config = self._configs()
+            network, config = self._parse()
             images, labels = self._check(X, y, reset=first)
             known = np.unique(classes) if classes is not None else self.classes_
             if not first and not np.array_equal(known, self.classes_):
@@ -108,7 +120,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 strange = np.setdiff1d(labels, known)
                 raise ValueError(f"need labels among the classes {known}, got {strange}")
             self.classes_ = known
-            config = replace(config, epochs=1, schedule="constant")
+            config = replace(config, epochs=1, schedule="constant", patience=None)
             examples = self._examples(images, np.searchsorted(known, labels))
             part = split(examples, validation_fraction=0.0)
             start = None if first else self._checkpoint
@@ -116,7 +128,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 self._scale = normalization(config.normalization, examples, part)
                 self._passes, self.history_ = 0, ()
             seed = (self._draw_seed() + self._passes) % 2**31
-            self._train(network, config, examples, part, seed, math.inf, start)
+            self._train(network, config, examples, part, seed, start)
             self._passes += 1
         return self
 
@@ -126,16 +138,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Computed in float32, whatever the precision of the training.
         """
         check_is_fitted(self)
-        images = torch.from_numpy(self._check(X, reset=False)[0])
+        images, _ = self._check(X, reset=False)
         mean, deviation = self._scale
         seen = Preprocessing(mean=mean, deviation=deviation, dtype=torch.float32)
-        device = next(self._network.parameters()).device
-        with torch.inference_mode():
-            batches = [
-                seen.logits(self._network, batch.to(device)).cpu().numpy()
-                for batch in torch.split(images, VALIDATION_BATCH)
-            ]
-        return softmax(np.concatenate(batches))
+        return softmax(compute_logits(self._network, seen, images))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """X as for `fit` -> (n,): the most probable of `classes_`."""
@@ -145,7 +151,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _whole_or_not_at_all(self) -> Iterator[None]:
-        """Everything that is assigned inside is taken back where that fails or is interrupted."""
+        """Undo every assignment to attributes when the block fails or is interrupted."""
         before = dict(self.__dict__)
         try:
             with _value_errors():
@@ -161,44 +167,27 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         examples: Examples,
         part: Split,
         seed: int,
-        patience: float,
         start: bytes | None = None,
     ) -> None:
-        """Train, and keep the last epoch; with patience, the one that validated best."""
-        best: tuple[float, int, bytes] = -math.inf, 0, b""
-        history: list[training.EpochMetrics] = []
-
-        def on_epoch(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:
-            nonlocal best
-            history.append(metrics)
-            if patience < math.inf and metrics.val_accuracy is not None:
-                if metrics.val_accuracy > best[0]:
-                    best = metrics.val_accuracy, epoch, save()
-                elif epoch - best[1] >= patience:
-                    raise _Stopped
-
-        with _training, contextlib.suppress(_Stopped):
-            result = training.train(
-                network,
-                config,
-                examples,
-                part,
-                seed=seed,
-                start=start,
-                preprocessing=Preprocessing.of(config, *self._scale),
-                on_epoch=on_epoch,
-            )
-            best = best if best[2] else (math.nan, config.epochs, result.checkpoint)
-        _, self.best_epoch_, self._checkpoint = best
-        self.history_ = (*self.history_, *history)
+        result = training.train(
+            network,
+            config,
+            examples,
+            part,
+            seed=seed,
+            start=start,
+            preprocessing=Preprocessing.of(config, *self._scale),
+        )
+        self.best_epoch_, self._checkpoint = result.kept, result.checkpoint
+        self.history_ = (*self.history_, *result.history)
         self._network_config = network
         self._build()
 
+    @torch_defaults()
     def _build(self) -> None:
-        """The network of the checkpoint, ready to predict."""
+        """Make the network of the checkpoint, ready to predict."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        # On the meta device nothing is drawn: another thread's training may use the generator now.
-        with torch.device("meta"):
+        with torch.device("meta"):  # draws no weights: they are loaded below
             network = build(
                 self._network_config, image_size=self.image_size_, classes=len(self.classes_)
             )
@@ -215,16 +204,25 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if hasattr(self, "_checkpoint"):
             self._build()
 
-    def _configs(self) -> tuple[NetworkConfig, TrainingConfig]:
-        """The study file's flat parameters from ours, checked by its rules."""
-        given = {name: value for name, value in self.get_params().items() if name not in _OWN}
-        if given["optimizer"] != "sgd":  # the others have none, and a study file refuses it
-            del given["momentum"]
-        params: dict[str, Any] = {"family": self._family}
+    def _parse(self) -> tuple[NetworkConfig, TrainingConfig]:
+        """Read the parameters as a study file's are read."""
+        given = self.get_params()
+        known = parameters(self._config) | parameters(TrainingConfig)
+        params: dict[str, Any] = {"family": self._config.family}
         for name, value in given.items():
-            if name in self._counters and isinstance(value, Sequence | np.ndarray):
-                params |= {f"{name}_{index}": _plain(one) for index, one in enumerate(value)}
-                params.setdefault(self._counters[name], len(value))
+            one = known.get(name)
+            if name in _OWN:
+                continue
+            if one is not None and one.when is not None and given[one.when[0]] != one.when[1]:
+                continue  # it has no effect, and a study file refuses it
+            if (
+                one is not None
+                and one.count is not None
+                and isinstance(value, Sequence | np.ndarray)
+            ):
+                params |= {f"{name}_{index}": _plain(each) for index, each in enumerate(value)}
+                if given[one.count.name] is None:
+                    params.setdefault(one.count.name, len(value))
             elif value is not None:
                 params[name] = _plain(value)
         return parse(params)
@@ -232,18 +230,13 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _patience(self) -> float:
-        if self.patience is None:
-            return math.inf
-        return float(_PATIENCE.check("patience", self.patience))
-
     def _split(self, examples: Examples, seed: int) -> Split:
         """What is trained on and, with patience, what is held out."""
-        fraction = 0.0
-        if self.patience is not None:
-            fraction = _VALIDATION_FRACTION.check("validation_fraction", self.validation_fraction)
+        if self.patience is None:
+            return split(examples, validation_fraction=0.0, seed=seed)
+        fraction = _VALIDATION_FRACTION.check("validation_fraction", self.validation_fraction)
         part = split(examples, validation_fraction=fraction, seed=seed)
-        if self.patience is not None and not len(part.validation):
+        if not len(part.validation):
             raise InputError(
                 f"need at least one sample to validate, got none of {len(examples.labels)} with "
                 f"validation_fraction={fraction}; raise it, or set patience=None"
@@ -290,9 +283,57 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return np.ascontiguousarray(table).reshape(-1, *self.image_size_), labels
 
 
+def _defaults(known: dict[str, Parameter]) -> dict[str, Any]:
+    """The constructor's parameters and defaults. A number of layers follows from the values."""
+    defaults: dict[str, Any] = {}
+    for name, one in known.items():
+        if one.count is not None:
+            defaults.setdefault(one.count.name, None)
+        defaults[name] = one.flat_default
+    return defaults | _OWN
+
+
+def _constructor(cls: type, defaults: dict[str, Any]) -> Any:
+    """An `__init__` with these keyword-only parameters, which it stores as scikit-learn wants."""
+    keyword, itself = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+    signature = inspect.Signature(
+        [
+            inspect.Parameter("self", itself),
+            *(inspect.Parameter(name, keyword, default=defaults[name]) for name in defaults),
+        ]
+    )
+
+    def __init__(self: Any, *args: Any, **params: Any) -> None:
+        bound = signature.bind(self, *args, **params)  # raises TypeError as a call does
+        for name, default in defaults.items():
+            setattr(self, name, bound.arguments.get(name, default))
+
+    __init__.__qualname__ = f"{cls.__qualname__}.__init__"
+    __init__.__module__ = cls.__module__
+    __init__.__signature__ = signature  # type: ignore[attr-defined]
+    return __init__
+
+
+def _numpydoc(known: dict[str, Parameter]) -> Iterator[str]:
+    """The entries of a docstring's section Parameters."""
+    counted: set[str] = set()
+    for name, one in known.items():
+        if one.count is not None and one.count.name not in counted:
+            counted.add(one.count.name)
+            yield f"{one.count.name} : int, default=None"
+            yield f"    {one.count.doc} None for one per given value, else {one.count.default}."
+        kind, default = one.rule.python_type, one.flat_default
+        sequence = f" or sequence of {kind}" if one.count is not None else ""
+        yield f"{name} : {kind}{sequence}, default={default!r}"
+        series = one.count is not None and default is None
+        yield f"    {one.doc}" + (
+            f" None for {', '.join(map(str, one.default[:3]))}, ..." if series else ""
+        )
+
+
 @contextlib.contextmanager
 def _value_errors() -> Iterator[None]:
-    """What scikit-learn expects of data and parameters that cannot be used."""
+    """Raise what scikit-learn expects of data and parameters that cannot be used."""
     try:
         yield
     except InputError as error:

@@ -1,90 +1,52 @@
 """What a trial is: the network and how it is trained, from flat parameters to checked records.
 
+A hyperparameter is one field of a record here. Study files, stored networks, checkpoints, the
+scikit-learn classifiers and the tables of the documentation follow from the field.
+
 Free of torch, so that a study file can be checked without importing it. The size of the images and
 the number of classes are the data set's and not in here.
 """
 
-import difflib
 import json
-import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
 
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.rules import Choice, Integer, Number, Rule
+from fmnist_hpo.parameters import (
+    Count,
+    check_fields,
+    parameter,
+    parameters,
+    per_layer,
+    read,
+    refuse_idle,
+    split_index,
+)
+from fmnist_hpo.rules import Choice, Integer, Number, suggest
 
-__all__ = ["ANNConfig", "CNNConfig", "NetworkConfig", "TrainingConfig", "from_json", "parse"]
-
+__all__ = [
+    "FAMILIES",
+    "ANNConfig",
+    "CNNConfig",
+    "NetworkConfig",
+    "TrainingConfig",
+    "from_json",
+    "parse",
+]
 
 _FLAG = Choice((True, False))
 _PROBABILITY_BELOW_ONE = Number(0.0, 1.0, open_high=True)
+_ACTIVATION = Choice(("relu", "leaky_relu", "gelu", "silu", "elu", "tanh"))
 
-_FAMILY = Choice(("ann", "cnn"))
-_LAYERS, _BLOCKS, _DENSE_LAYERS = Integer(1, 6), Integer(1, 5), Integer(0, 3)
-_SHARED: dict[str, Rule] = {  # of both families
-    "activation": Choice(("relu", "leaky_relu", "gelu", "silu", "elu", "tanh")),
-    "batch_norm": _FLAG,
-    "dropout": _PROBABILITY_BELOW_ONE,
-}
-_ANN: dict[str, Rule] = _SHARED | {
-    "layers": _LAYERS,
-    "hidden_units": Integer(1, 16384),
-}
-_CNN: dict[str, Rule] = _SHARED | {
-    "blocks": _BLOCKS,
-    "channels": Integer(1, 2048),
-    "convolutions": Integer(1, 2),
-    "kernel_size": Choice((3, 5, 7)),
-    "head": Choice(("flatten", "average")),
-    "dense_layers": _DENSE_LAYERS,
-    "dense_units": Integer(1, 16384),
-    "dense_dropout": _PROBABILITY_BELOW_ONE,
-}
-_TRAINING: dict[str, Rule] = {
-    "epochs": Integer(1, 10_000),
-    "batch_size": Integer(2, 65_536),  # batch normalisation needs two images
-    "optimizer": Choice(("adam", "adamw", "sgd")),
-    "learning_rate": Number(0.0, 1000.0, open_low=True),
-    "momentum": _PROBABILITY_BELOW_ONE,
-    "weight_decay": Number(0.0, 10.0),
-    "schedule": Choice(("constant", "cosine", "one-cycle", "step")),
-    "label_smoothing": _PROBABILITY_BELOW_ONE,
-    "flip": _FLAG,
-    "shift": Integer(0, 14),
-    "erase": Number(0.0, 1.0),
-    "normalization": Choice(("symmetric", "standard")),
-    "precision": Choice(("auto", "fp32", "bf16")),
-}
-# Parameters with one value per layer: given once for all, or as name_0, name_1, ...
-_PER_LAYER = {
-    "ann": {"hidden_units": "layers", "dropout": "layers"},
-    "cnn": {"channels": "blocks", "dropout": "blocks", "dense_units": "dense_layers"},
-}
-
-
-def _check(record: Any, rules: Mapping[str, Rule]) -> None:
-    """Check and normalise every field of a record being built (2 -> 2.0 where a number is due)."""
-    for field in fields(record):
-        value, rule = getattr(record, field.name), rules[field.name]
-        if isinstance(value, tuple | list):
-            checked: Any = tuple(
-                rule.check(f"{field.name}_{index}", one) for index, one in enumerate(value)
-            )
-        else:
-            checked = rule.check(field.name, value)
-        object.__setattr__(record, field.name, checked)
-
-
-def _check_lengths(count: str, rule: Integer, **values: tuple[Any, ...]) -> None:
-    (first, reference), *others = values.items()
-    rule.check(count, len(reference))
-    for name, value in others:
-        if len(value) != len(reference):
-            raise InputError(
-                f"{name} needs one value per {first} value, got {len(value)} for {len(reference)}; "
-                f"give {len(reference)}"
-            )
+_LAYERS = Count(name="layers", rule=Integer(1, 6), default=2, doc="Hidden layers.")
+_BLOCKS = Count(name="blocks", rule=Integer(1, 5), default=2, doc="Blocks of convolutions.")
+_DENSE_LAYERS = Count(
+    name="dense_layers",
+    rule=Integer(0, 3),
+    default=1,
+    doc="Dense layers between the last block and the classifier.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,18 +57,25 @@ class ANNConfig:
         InputError: a value breaks its rule.
     """
 
-    hidden_units: tuple[int, ...] = (256, 128)
-    dropout: tuple[float, ...] = (0.0, 0.0)  # after each layer
-    activation: str = "relu"
-    batch_norm: bool = False
+    family: ClassVar = "ann"
+
+    hidden_units: tuple[int, ...] = per_layer(
+        _LAYERS, Integer(1, 16384), (256, 128, 128, 128, 128, 128), "Units of a hidden layer."
+    )
+    dropout: tuple[float, ...] = per_layer(
+        _LAYERS, _PROBABILITY_BELOW_ONE, (0.0,) * 6, "Dropout probability after a hidden layer."
+    )
+    activation: str = parameter(_ACTIVATION, "relu", "Nonlinearity of the hidden layers.")
+    batch_norm: bool = parameter(
+        _FLAG, False, "Batch normalisation between each linear layer and its activation."
+    )
 
     def __post_init__(self) -> None:
-        _check(self, _ANN)
-        _check_lengths("layers", _LAYERS, hidden_units=self.hidden_units, dropout=self.dropout)
+        check_fields(self)
 
     def to_json(self) -> str:
         """What is stored and exported; `from_json` reads it back."""
-        return _to_json("ann", self)
+        return _to_json(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,27 +89,45 @@ class CNNConfig:
         InputError: a value breaks its rule.
     """
 
-    channels: tuple[int, ...] = (32, 64)
-    dropout: tuple[float, ...] = (0.0, 0.0)  # after each block's pooling
-    convolutions: int = 1  # in each block
-    kernel_size: int = 3
-    activation: str = "relu"
-    batch_norm: bool = False
-    head: str = "flatten"
-    dense_units: tuple[int, ...] = (128,)
-    dense_dropout: float = 0.0  # after each dense layer
+    family: ClassVar = "cnn"
+
+    channels: tuple[int, ...] = per_layer(
+        _BLOCKS, Integer(1, 2048), (32, 64, 128, 128, 128), "Channels of a block's convolutions."
+    )
+    dropout: tuple[float, ...] = per_layer(
+        _BLOCKS, _PROBABILITY_BELOW_ONE, (0.0,) * 5, "Dropout probability after a block's pooling."
+    )
+    convolutions: int = parameter(Integer(1, 2), 1, "Convolutions in each block.")
+    kernel_size: int = parameter(Choice((3, 5, 7)), 3, "Height and width of the kernels in pixels.")
+    activation: str = parameter(
+        _ACTIVATION, "relu", "Nonlinearity of the convolutions and dense layers."
+    )
+    batch_norm: bool = parameter(
+        _FLAG, False, "Batch normalisation between each convolution and its activation."
+    )
+    head: str = parameter(
+        Choice(("flatten", "average")),
+        "flatten",
+        "What the dense layers see: the whole map of the last block, or each channel's mean.",
+    )
+    dense_units: tuple[int, ...] = per_layer(
+        _DENSE_LAYERS, Integer(1, 16384), (128,) * 3, "Units of a dense layer."
+    )
+    dense_dropout: float = parameter(
+        _PROBABILITY_BELOW_ONE, 0.0, "Dropout probability after each dense layer."
+    )
 
     def __post_init__(self) -> None:
-        _check(self, _CNN)
-        _check_lengths("blocks", _BLOCKS, channels=self.channels, dropout=self.dropout)
-        _DENSE_LAYERS.check("dense_layers", len(self.dense_units))
+        check_fields(self)
 
     def to_json(self) -> str:
         """What is stored and exported; `from_json` reads it back."""
-        return _to_json("cnn", self)
+        return _to_json(self)
 
 
 NetworkConfig = ANNConfig | CNNConfig
+FAMILIES: Mapping[str, type[NetworkConfig]] = {kind.family: kind for kind in (ANNConfig, CNNConfig)}
+_FAMILY = Choice(tuple(FAMILIES))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,30 +138,69 @@ class TrainingConfig:
         InputError: a value breaks its rule.
     """
 
-    epochs: int = 10
-    batch_size: int = 64
-    optimizer: str = "adam"
-    learning_rate: float = 1e-3  # the peak, where a schedule varies it
-    momentum: float = 0.9  # of sgd; the others do not use it
-    weight_decay: float = 0.0
-    schedule: str = "constant"
-    label_smoothing: float = 0.0
-    flip: bool = False  # mirror left-right, each image with probability 1/2
-    shift: int = 0  # pixels, the most in each direction
-    erase: float = 0.0  # probability that a rectangle of an image is blanked
-    normalization: str = "symmetric"  # to (-1, 1), or "standard": training mean and deviation
-    precision: str = "auto"
+    epochs: int = parameter(
+        Integer(1, 10_000), 10, "Passes over the training images; with `patience`, the most."
+    )
+    batch_size: int = parameter(
+        Integer(2, 65_536),  # batch normalisation needs two images
+        64,
+        "Images in a step.",
+    )
+    optimizer: str = parameter(
+        Choice(("adam", "adamw", "sgd")), "adam", "Rule by which a step changes the weights."
+    )
+    learning_rate: float = parameter(
+        Number(0.0, 1000.0, open_low=True), 1e-3, "Step size; the peak where a schedule varies it."
+    )
+    momentum: float = parameter(
+        _PROBABILITY_BELOW_ONE, 0.9, "Share of the last step kept.", when=("optimizer", "sgd")
+    )
+    weight_decay: float = parameter(
+        Number(0.0, 10.0), 0.0, "L2 penalty of adam and sgd, decoupled decay of adamw."
+    )
+    schedule: str = parameter(
+        Choice(("constant", "cosine", "one-cycle", "step")),
+        "constant",
+        "Course of the learning rate over all epochs.",
+    )
+    label_smoothing: float = parameter(
+        _PROBABILITY_BELOW_ONE, 0.0, "Share of each label spread evenly over the classes."
+    )
+    flip: bool = parameter(_FLAG, False, "Mirror an image left-right with probability 1/2.")
+    shift: int = parameter(
+        Integer(0, 14), 0, "Largest random displacement of an image per axis, in pixels."
+    )
+    erase: float = parameter(
+        Number(0.0, 1.0), 0.0, "Probability that a random square of an image is blanked."
+    )
+    normalization: str = parameter(
+        Choice(("symmetric", "standard")),
+        "symmetric",
+        "Scale of the images: to (-1, 1), or to mean 0 and deviation 1 over the training part.",
+    )
+    precision: str = parameter(
+        Choice(("auto", "fp32", "bf16")),
+        "auto",
+        "Number format of the matrix products; auto is bf16 where that is faster.",
+    )
+
+    patience: int | None = parameter(
+        Integer(1, 10_000),
+        None,
+        "Epochs without a better validation accuracy after which training stops; the result is "
+        "then the best epoch's.",
+    )
 
     def __post_init__(self) -> None:
-        _check(self, _TRAINING)
+        check_fields(self)
 
 
-def _to_json(family: str, config: NetworkConfig) -> str:
-    return json.dumps({"family": family} | asdict(config))
+def _to_json(config: NetworkConfig) -> str:
+    return json.dumps({"family": config.family} | asdict(config))
 
 
 def from_json(text: str) -> NetworkConfig:
-    """Read what `to_json` wrote.
+    """Read what `to_json` wrote, with this version or with one that had fewer parameters.
 
     Raises:
         InputError: not JSON, not such an object, or a value breaks its rule.
@@ -187,28 +213,22 @@ def from_json(text: str) -> NetworkConfig:
             f"a network is a JSON object with a 'family', got {text[:80]!r}; "
             "use what to_json() wrote"
         ) from None
-    _FAMILY.check("family", family)
-    kind: type[NetworkConfig] = ANNConfig if family == "ann" else CNNConfig
-    names = [field.name for field in fields(kind)]
-    if sorted(values) != sorted(names):
+    kind = FAMILIES[_FAMILY.check("family", family)]
+    known = parameters(kind)
+    needed = {name for name, one in known.items() if one.count is not None}
+    if not needed <= values.keys() <= known.keys():
         raise InputError(
-            f"a stored {family} has exactly {', '.join(names)}, got {', '.join(values)}; "
+            f"a stored {family} has {', '.join(known)}, got {', '.join(values) or 'none of them'}; "
             "use what to_json() wrote"
         )
-    for name in _PER_LAYER[family]:
-        if not isinstance(values[name], list):
-            raise InputError(
-                f"{name} of a stored {family} is a list, got {values[name]!r}; "
-                "use what to_json() wrote"
-            )
     return kind(**values)
 
 
 def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
     """Flat parameters, as they stand in study files and trials, to the two records.
 
-    Everything but `family` has a default. `hidden_units`, `channels`, `dense_units` and `dropout`
-    are given once for all layers or as `hidden_units_0`, `hidden_units_1`, ...
+    Everything but `family` has a default. A parameter with one value per layer, such as `dropout`,
+    is given once for all layers or as `dropout_0`, `dropout_1`, ...
 
     Raises:
         InputError: an unknown name, a name that does not apply, a missing layer, a bad value.
@@ -217,90 +237,32 @@ def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
         raise InputError('family is missing; set it to "ann" or "cnn"')
     family = _FAMILY.check("family", params["family"])
     _refuse_misplaced(params, family)
-    build = _ann if family == "ann" else _cnn
-    training = TrainingConfig(**{name: params[name] for name in _TRAINING if name in params})
-    if "momentum" in params and training.optimizer != "sgd":
-        raise InputError(
-            f'momentum applies to optimizer "sgd" only, got optimizer "{training.optimizer}"; '
-            'leave it out, or in a space add when = { optimizer = "sgd" }'
-        )
-    return build(params), training
+    training = read(TrainingConfig, params)
+    refuse_idle(training, params)
+    return read(FAMILIES[family], params), training
 
 
 def _refuse_misplaced(params: Mapping[str, Any], family: str) -> None:
-    own, other, other_family = (_ANN, _CNN, "cnn") if family == "ann" else (_CNN, _ANN, "ann")
-    per_layer = _PER_LAYER[family]
+    """Raise `InputError` for a name that no record of this family has."""
+    names = {name: _names(kind) for name, kind in FAMILIES.items()}
+    known = {"family": False} | names[family] | _names(TrainingConfig)
     for name in params:
-        match = re.fullmatch(r"(.+)_(\d+)", name)
-        base = match[1] if match else name
-        if match and base in per_layer:
-            continue  # its index is checked against the number of layers
-        if not match and (name == "family" or name in own or name in _TRAINING):
-            continue
-        if base in other and (not match or base in _PER_LAYER[other_family]):
-            raise InputError(
-                f"{name} does not apply to family {family!r}; leave it out, or in a space add "
-                f'when = {{ family = "{other_family}" }}'
-            )
-        known = ["family", *own, *_TRAINING]
-        near = [base] if base in other else []
-        near = near or difflib.get_close_matches(base, known, n=1, cutoff=0.4)
-        hint = f"did you mean {near[0]!r}?" if near else f"the known ones are {', '.join(known)}"
-        raise InputError(f"unknown parameter {name!r}; {hint}")
+        base, index = split_index(name)
+        if name in known or (index is not None and known.get(base)):
+            continue  # an index is checked against the number of layers later
+        for other, theirs in names.items():
+            if name in theirs or (index is not None and theirs.get(base)):
+                raise InputError(
+                    f"{name} does not apply to family {family!r}; leave it out, or in a space add "
+                    f'when = {{ family = "{other}" }}'
+                )
+        anywhere = base in known or any(base in theirs for theirs in names.values())
+        hint = f"did you mean {base!r}?" if anywhere else suggest(base, known)
+        listed = f"the known ones are {', '.join(known)}"
+        raise InputError(f"unknown parameter {name!r}; {hint or listed}")
 
 
-def _ann(params: Mapping[str, Any]) -> ANNConfig:
-    layers = _LAYERS.check("layers", params.get("layers", 2))
-    defaults = (256, 128, 128, 128, 128, 128)
-    return ANNConfig(
-        hidden_units=_per_layer(params, _ANN, "hidden_units", "layers", layers, defaults),
-        dropout=_per_layer(params, _ANN, "dropout", "layers", layers, (0.0,) * layers),
-        **{name: params[name] for name in ("activation", "batch_norm") if name in params},
-    )
-
-
-def _cnn(params: Mapping[str, Any]) -> CNNConfig:
-    blocks = _BLOCKS.check("blocks", params.get("blocks", 2))
-    dense = _DENSE_LAYERS.check("dense_layers", params.get("dense_layers", 1))
-    plain = _CNN.keys() - {"blocks", "dense_layers", *_PER_LAYER["cnn"]}
-    return CNNConfig(
-        channels=_per_layer(params, _CNN, "channels", "blocks", blocks, (32, 64, 128, 128, 128)),
-        dropout=_per_layer(params, _CNN, "dropout", "blocks", blocks, (0.0,) * blocks),
-        dense_units=_per_layer(params, _CNN, "dense_units", "dense_layers", dense, (128,) * dense),
-        **{name: params[name] for name in plain if name in params},
-    )
-
-
-def _per_layer(
-    params: Mapping[str, Any],
-    rules: Mapping[str, Rule],
-    name: str,
-    counter: str,
-    count: int,
-    defaults: tuple[Any, ...],
-) -> tuple[Any, ...]:
-    """One value per layer, from `name` for all of them or from name_0 ... name_{count-1}."""
-    given = [key for key in params if re.fullmatch(rf"{name}_\d+", key)]
-    if not given:
-        if name in params:
-            return (rules[name].check(name, params[name]),) * count
-        return defaults[:count]
-    wanted = [f"{name}_{index}" for index in range(count)]
-    for key in given:
-        if key not in wanted:
-            raise InputError(
-                f"{key} is one too many: {counter}={count}"
-                + (f" allows {wanted[0]} to {wanted[-1]}" if wanted else f" allows no {name}")
-                + f"; leave {key} out or raise {counter}"
-            )
-    if name in params:
-        raise InputError(
-            f"{name} (for all) and {given[0]} (for one) exclude each other; give one kind only"
-        )
-    for key in wanted:
-        if key not in params:
-            raise InputError(
-                f"{key} is missing: {counter}={count} needs {wanted[0]} to {wanted[-1]}; "
-                f"add it, or give {name} once for all"
-            )
-    return tuple(params[key] for key in wanted)
+def _names(kind: type) -> dict[str, bool]:
+    """Every flat name of a record, counts included; whether it takes one value per layer."""
+    counts = {one.count.name: False for one in parameters(kind).values() if one.count is not None}
+    return counts | {name: one.count is not None for name, one in parameters(kind).items()}

@@ -1,53 +1,37 @@
-"""The training loop: the state of one run between two batches, and the checkpoint that carries it.
+"""The training loop: the state of one run between two batches."""
 
-A checkpoint is safetensors: the network's and the optimiser's tensors, the generators' states and
-the running sums; its JSON part holds the position, the curve so far, and what run it belongs to.
-"""
-
-import json
 import math
 import time
-import warnings
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-import safetensors.torch
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from fmnist_hpo.data import Examples, Split
-from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.augmentation import augment
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import build_optimizer, learning_rate
-from fmnist_hpo.networks.preprocessing import Preprocessing, normalization
+from fmnist_hpo.networks.preprocessing import (
+    EVALUATION_BATCH,
+    Preprocessing,
+    as_tensor,
+    normalization,
+)
+from fmnist_hpo.networks.process import torch_defaults
 
 __all__ = [
-    "VALIDATION_BATCH",
     "Diverged",
     "EpochMetrics",
-    "Interrupted",
     "Loop",
-    "read_part",
-    "read_state",
 ]
-
-VALIDATION_BATCH = 500  # images; larger ones take more memory and are no faster
 
 
 class Diverged(Exception):
     """A loss is not finite."""
-
-
-class Interrupted(Exception):
-    """Training was asked to stop; `checkpoint` goes on at the next batch."""
-
-    def __init__(self, checkpoint: bytes) -> None:
-        super().__init__("training was asked to stop")
-        self.checkpoint = checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +47,10 @@ class EpochMetrics:
 
 
 class Loop:
-    """The state of one run, between batches."""
+    """The state of one run, between batches.
+
+    It computes under `torch_defaults` and draws from random generators of its own.
+    """
 
     def __init__(
         self,
@@ -75,35 +62,76 @@ class Loop:
         device: torch.device,
         preprocessing: Preprocessing | None = None,
     ) -> None:
+        self.network_config = network_config
         self.config = config
-        self.device = device
+        self.split = split
         self.seed = seed
-        self.key = json.dumps([network_config.to_json(), asdict(config), seed, split.hash])
-        network = build(network_config, image_size=data.image_size, classes=len(data.classes))
-        self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.optimizer = build_optimizer(self.network, config)
-        self.preprocessing = preprocessing or Preprocessing.of(
-            config, *normalization(config.normalization, data, split)
-        )
-        with warnings.catch_warnings():  # they are only read
-            warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-            images, labels = torch.from_numpy(data.images), torch.from_numpy(data.labels)
-        self.images = images.to(device)  # (n, h, w); on a CPU the mapped file or the array itself
-        self.labels = labels.to(device)  # (n,) int64
-        self.train_indices = torch.from_numpy(split.train)
-        self.validation_indices = torch.from_numpy(split.validation).to(device)
+        self.device = device
+        self.patience = config.patience if len(split.validation) else None
+        self.generators: dict[str, Tensor] = {}
+        with self._running():
+            torch.manual_seed(seed)
+            network = build(network_config, image_size=data.image_size, classes=len(data.classes))
+            self.network = network.to(device).to(memory_format=torch.channels_last)
+            self.optimizer = build_optimizer(self.network, config)
+            self.preprocessing = preprocessing or Preprocessing.of(
+                config, *normalization(config.normalization, data, split)
+            )
+            # On a CPU these are the mapped file or the array itself, without a copy.
+            self.images = as_tensor(data.images).to(device)  # (n, h, w)
+            self.labels = as_tensor(data.labels).to(device)  # (n,) int64
+            self.train_indices = torch.from_numpy(split.train)
+            self.validation_indices = torch.from_numpy(split.validation).to(device)
+            # Summed on the device and read once an epoch, so that the device never waits.
+            self.loss = torch.zeros((), device=device)  # sum of the batches' means
+            self.correct = torch.zeros((), dtype=torch.int64, device=device)
         self.batch_size = min(config.batch_size, len(split.train))
         self.batches = len(split.train) // self.batch_size
         self.epoch = 0  # finished
         self.batch = 0  # finished in the present epoch
         self.seconds = 0.0  # spent in the present epoch
         self.history: list[EpochMetrics] = []
-        # Summed on the device and read once an epoch, so that the device never waits.
-        self.loss = torch.zeros((), dtype=torch.float32, device=device)  # sum of batches' means
-        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.best = 0  # the first epoch with the highest validation accuracy; with patience only
+        self.best_weights: dict[str, Tensor] = {}
 
-    def run_epoch(self, should_stop: Callable[[], bool]) -> EpochMetrics:
-        """Train what is left of the epoch and validate."""
+    @property
+    def finished(self) -> bool:
+        """Whether the last epoch is over, or patience has run out."""
+        impatient = self.patience is not None and self.epoch - self.best >= self.patience
+        return self.epoch == self.config.epochs or impatient
+
+    @property
+    def kept(self) -> int:
+        """The number of the epoch that the run's result is taken from."""
+        return self.best or self.epoch
+
+    def kept_weights(self) -> dict[str, Tensor]:
+        """The network's state after the kept epoch, on the CPU."""
+        return self.best_weights if self.best else self.weights()
+
+    def run_epoch(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
+        """Train what is left of the epoch and validate: its figures, or None when it was stopped.
+
+        Args:
+            should_stop: asked after every batch.
+
+        Raises:
+            Diverged: a loss is not finite.
+        """
+        with self._running():
+            metrics = self._run_epoch(should_stop)
+        if metrics is None:
+            return None
+        self.history.append(metrics)
+        self.epoch += 1
+        self.batch, self.seconds = 0, 0.0
+        self.loss.zero_()
+        self.correct.zero_()
+        if self.patience is not None and self._is_best(metrics):
+            self.best, self.best_weights = self.epoch, self.weights()
+        return metrics
+
+    def _run_epoch(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
         started = time.perf_counter() - self.seconds
         self.network.train()
         batches = torch.split(self._order(), self.batch_size)[: self.batches]
@@ -112,13 +140,13 @@ class Loop:
             self.batch += 1
             if should_stop():
                 self.seconds = time.perf_counter() - started
-                raise Interrupted(self.checkpoint())
+                return None
         train_loss = self._finite("training", float(self.loss) / self.batches)
         trained = self.batches * self.batch_size
         train_accuracy = int(self.correct) / trained
         train_seconds = time.perf_counter() - started
         val_loss, val_accuracy = self._validate()
-        metrics = EpochMetrics(
+        return EpochMetrics(
             train_loss=train_loss,
             train_accuracy=train_accuracy,
             val_loss=val_loss,
@@ -126,12 +154,27 @@ class Loop:
             seconds=time.perf_counter() - started,
             images_per_second=trained / train_seconds,
         )
-        self.history.append(metrics)
-        self.epoch += 1
-        self.batch, self.seconds = 0, 0.0
-        self.loss.zero_()
-        self.correct.zero_()
-        return metrics
+
+    def _is_best(self, metrics: EpochMetrics) -> bool:
+        before = self.history[self.best - 1].val_accuracy if self.best else None
+        assert metrics.val_accuracy is not None
+        return before is None or metrics.val_accuracy > before
+
+    @contextmanager
+    def _running(self) -> Iterator[None]:
+        """Torch's defaults, and this run's random generators in place of the caller's."""
+        devices = [torch.cuda.current_device()] if self.device.type == "cuda" else []
+        with torch_defaults(), torch.random.fork_rng(devices):
+            if self.generators:
+                torch.set_rng_state(self.generators["cpu"])
+            if "cuda" in self.generators and devices:
+                torch.cuda.set_rng_state(self.generators["cuda"])
+            try:
+                yield
+            finally:
+                self.generators = {"cpu": torch.get_rng_state()}
+                if devices:
+                    self.generators["cuda"] = torch.cuda.get_rng_state()
 
     def _order(self) -> Tensor:
         """The epoch's indices; drawn from seed and epoch alone, so it need not be stored."""
@@ -162,7 +205,7 @@ class Loop:
         self.network.eval()
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         correct = torch.zeros((), dtype=torch.int64, device=self.device)
-        for indices in torch.split(self.validation_indices, VALIDATION_BATCH):
+        for indices in torch.split(self.validation_indices, EVALUATION_BATCH):
             labels = self.labels.index_select(0, indices)
             images = self.images.index_select(0, indices)
             logits = self.preprocessing.logits(self.network, images)
@@ -175,81 +218,10 @@ class Loop:
             raise Diverged(f"the {part} loss of epoch {self.epoch + 1} is {loss}")
         return loss
 
+    @torch_defaults()
     def weights(self) -> dict[str, Tensor]:
+        """The network's present state, on the CPU."""
         return {
             name: tensor.detach().cpu().contiguous().clone()
             for name, tensor in self.network.state_dict().items()
         }
-
-    def checkpoint(self) -> bytes:
-        """Everything the rest of the run depends on, as safetensors."""
-        tensors = {f"network.{name}": tensor for name, tensor in self.weights().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            for name, value in moments.items():
-                if value is not None:
-                    tensors[f"optimizer.{index}.{name}"] = value.cpu().contiguous()
-        tensors["generator.cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["generator.cuda"] = torch.cuda.get_rng_state()
-        tensors["sum.loss"], tensors["sum.correct"] = self.loss.cpu(), self.correct.cpu()
-        state = {
-            "key": self.key,
-            "epoch": self.epoch,
-            "batch": self.batch,
-            "seconds": self.seconds,
-            "history": [asdict(metrics) for metrics in self.history],
-        }
-        return safetensors.torch.save(tensors, {"state": json.dumps(state)})
-
-    def begin_from(self, checkpoint: bytes) -> None:
-        """Begin this run with the weights and the optimiser's moments of another one's end."""
-        self._load(safetensors.torch.load(checkpoint))
-
-    def restore(self, checkpoint: bytes) -> None:
-        """Take up this run where `checkpoint` left it."""
-        state, tensors = read_state(checkpoint), safetensors.torch.load(checkpoint)
-        if state["key"] != self.key:
-            raise InputError(
-                "a checkpoint resumes its own run only, got one of another configuration, seed or "
-                "split; delete it to start over"
-            )
-        self._load(tensors)
-        torch.set_rng_state(tensors["generator.cpu"])
-        if self.device.type == "cuda" and "generator.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["generator.cuda"])
-        self.loss.copy_(tensors["sum.loss"])
-        self.correct.copy_(tensors["sum.correct"])
-        self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
-        self.history = [EpochMetrics(**row) for row in state["history"]]
-
-    def _load(self, tensors: Mapping[str, Tensor]) -> None:
-        self.network.load_state_dict(read_part(tensors, "network."))
-        self._restore_optimizer(read_part(tensors, "optimizer."))
-
-    def _restore_optimizer(self, stored: Mapping[str, Tensor]) -> None:
-        parameters = list(self.network.parameters())
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in stored.items():
-            index, name = key.split(".", 1)
-            if tensor.ndim:  # in the parameter's memory order: the fused step walks both as one
-                tensor = torch.empty_like(parameters[int(index)]).copy_(tensor).detach()
-            moments.setdefault(int(index), {})[name] = tensor
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def read_state(checkpoint: bytes) -> dict[str, Any]:
-    """A checkpoint's JSON part, read from safetensors' header alone."""
-    length = int.from_bytes(checkpoint[:8], "little")  # of the header
-    header = json.loads(checkpoint[8 : 8 + length])
-    state: dict[str, Any] = json.loads(header["__metadata__"]["state"])
-    return state
-
-
-def read_part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose names start with a prefix, without it."""
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }

@@ -7,6 +7,7 @@ from torch import nn
 
 from fmnist_hpo.bundle.predict import onnx_logits
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.networks.process import torch_defaults
 
 __all__ = ["to_onnx"]
 
@@ -28,6 +29,7 @@ class _Normalised(nn.Module):
         return logits
 
 
+@torch_defaults()
 def to_onnx(
     network: nn.Module, *, mean: float, deviation: float, images: NDArray[np.uint8]
 ) -> bytes:

@@ -16,19 +16,19 @@ STEPS, STEP_FACTOR = (0.5, 0.75), 0.1
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """torch's fused optimiser of that name, with torch's other defaults."""
-    parameters = network.parameters()
-    rate, decay = config.learning_rate, config.weight_decay
+    """torch's fused optimiser of that name, with torch's other defaults.
+
+    Its learning rate is set before each step, see `learning_rate`.
+    """
+    parameters, decay = network.parameters(), config.weight_decay
     if config.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=rate, momentum=config.momentum, weight_decay=decay, fused=True
-        )
+        return torch.optim.SGD(parameters, momentum=config.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr=rate, weight_decay=decay, fused=True)
+    return kind(parameters, weight_decay=decay, fused=True)
 
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
-    """The rate of a step, counted from 0, of `steps` in all; a closed form, so nothing to store."""
+    """The rate of a step, counted from 0, of `steps` in all. Closed form: nothing to store."""
     peak, progress = config.learning_rate, step / max(1, steps - 1)
     if config.schedule == "cosine":
         return peak * _half_cosine(progress)

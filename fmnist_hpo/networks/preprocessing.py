@@ -9,13 +9,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.utils.dlpack import from_dlpack
 
 from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.environment import vendor
 from fmnist_hpo.networks.config import TrainingConfig
+from fmnist_hpo.networks.process import torch_defaults
 
-__all__ = ["Preprocessing", "bf16_is_fast", "normalization"]
+__all__ = [
+    "EVALUATION_BATCH",
+    "Preprocessing",
+    "as_tensor",
+    "bf16_is_fast",
+    "compute_logits",
+    "normalization",
+]
 
+EVALUATION_BATCH = 500  # images; larger batches take more memory and are no faster
 _COUNTED_AT_ONCE = 1000  # images; counting pixels takes 8 bytes for each
 
 
@@ -40,10 +50,38 @@ class Preprocessing:
         dtype = torch.float32 if images.is_floating_point() else self.dtype
         inputs = images.to(dtype, copy=True).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
         with torch.autocast(
-            images.device.type, dtype=torch.bfloat16, enabled=self.dtype is torch.bfloat16
+            images.device.type,
+            dtype=torch.bfloat16,
+            enabled=self.dtype is torch.bfloat16,
+            # Within another autocast block the cache of cast weights would outlive the step.
+            cache_enabled=False,
         ):
             logits: Tensor = network(inputs.unsqueeze(1))
         return logits.float()
+
+
+def as_tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor in an array's memory. The array may be read-only; the tensor is not written to."""
+    return from_dlpack(array)  # torch.from_numpy warns of read-only arrays
+
+
+@torch_defaults()
+def compute_logits(
+    network: nn.Module, preprocessing: Preprocessing, images: NDArray[Any]
+) -> NDArray[np.float32]:
+    """images: (n, h, w), n >= 1, uint8 or float32, may be read-only -> logits: (n, classes).
+
+    Args:
+        network: in evaluation mode, on any device.
+    """
+    device = next(network.parameters()).device
+    with torch.inference_mode():
+        batches = [
+            preprocessing.logits(network, batch.to(device)).cpu().numpy()
+            for batch in torch.split(as_tensor(images), EVALUATION_BATCH)
+        ]
+    logits: NDArray[np.float32] = np.concatenate(batches)
+    return logits
 
 
 def bf16_is_fast() -> bool:

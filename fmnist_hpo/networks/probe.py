@@ -7,17 +7,19 @@ import time
 import torch
 
 from fmnist_hpo.data import Split, TrainingData
-from fmnist_hpo.networks.allocator import keep_freed_memory
+from fmnist_hpo.networks import checkpoint
 from fmnist_hpo.networks.config import ANNConfig, NetworkConfig, TrainingConfig
-from fmnist_hpo.networks.loop import VALIDATION_BATCH, Loop
+from fmnist_hpo.networks.loop import EpochMetrics, Loop
 from fmnist_hpo.networks.models import build, count_flops
+from fmnist_hpo.networks.preprocessing import EVALUATION_BATCH
+from fmnist_hpo.networks.process import keep_freed_memory, torch_defaults
 
 __all__ = ["EpochCost", "flops", "measure_epoch", "remarks"]
 
 EPOCHS = 3  # timed, of a part of the images each; their median counts
 PART_SECONDS = 0.25  # that the training of such a part shall take
 FEWEST_BATCHES = 2
-VALIDATED = VALIDATION_BATCH  # images
+VALIDATED = EVALUATION_BATCH  # images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class EpochCost:
 
 def flops(network: NetworkConfig, image_size: tuple[int, int], classes: int) -> int:
     """FLOPs of one image's prediction; nothing is computed for it."""
-    with torch.device("meta"):
+    with torch_defaults(), torch.device("meta"):
         return count_flops(build(network, image_size=image_size, classes=classes), image_size)
 
 
@@ -75,7 +77,7 @@ def measure_epoch(
     """
     keep_freed_memory()
     # nothing learnt here is used, and a small rate cannot diverge
-    config = dataclasses.replace(config, epochs=EPOCHS + 1, learning_rate=1e-6)
+    config = dataclasses.replace(config, epochs=EPOCHS + 1, patience=None, learning_rate=1e-6)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
     batch_size = Loop(network, config, data, split, 0, device).batch_size
@@ -91,10 +93,10 @@ def measure_epoch(
         return Loop(network, config, data, chosen, 0, device)
 
     loop = part(min(2, most))
-    loop.run_epoch(_never)  # the first steps choose kernels and grow the memory
-    batch_seconds = batch_size / loop.run_epoch(_never).images_per_second
+    _run_epoch(loop)  # the first steps choose kernels and grow the memory
+    batch_seconds = batch_size / _run_epoch(loop).images_per_second
     loop = part(min(most, max(FEWEST_BATCHES, round(PART_SECONDS / batch_seconds))))
-    loop.run_epoch(_never)
+    _run_epoch(loop)
     measured = [_measure(loop, split, most) for _ in range(EPOCHS)]
     share = statistics.median(share for _, share in measured)
     return EpochCost(
@@ -107,9 +109,9 @@ def measure_epoch(
 def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
     """Run an epoch of a part, with its checkpoint: seconds of a whole one, and our share."""
     started, used = time.perf_counter(), time.process_time()
-    metrics = loop.run_epoch(_never)
+    metrics = _run_epoch(loop)
     run = time.perf_counter() - started
-    loop.checkpoint()
+    checkpoint.save(loop)
     passed, used = time.perf_counter() - started, time.process_time() - used
     share = 1.0
     if loop.device.type == "cpu":
@@ -126,5 +128,7 @@ def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
     return seconds * share, share
 
 
-def _never() -> bool:
-    return False
+def _run_epoch(loop: Loop) -> EpochMetrics:
+    metrics = loop.run_epoch(lambda: False)
+    assert metrics is not None
+    return metrics

@@ -1,4 +1,7 @@
-"""One run: a configuration, a seed and a split to a curve and the last epoch's weights.
+"""One run: a configuration, a seed and a split to a curve and the weights of the kept epoch.
+
+    for epoch in training.epochs(network, config, data, split, seed=0):
+        print(epoch.number, epoch.metrics.val_accuracy)
 
 Deterministic given seed, threads and machine: a run that is interrupted after any batch and
 resumed from its checkpoint gives the same weights and curve, bit for bit on a CPU.
@@ -8,56 +11,83 @@ import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.networks.allocator import keep_freed_memory
+from fmnist_hpo.networks import checkpoint
+from fmnist_hpo.networks.checkpoint import history, weights
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
-from fmnist_hpo.networks.loop import (
-    Diverged,
-    EpochMetrics,
-    Interrupted,
-    Loop,
-    read_part,
-    read_state,
-)
+from fmnist_hpo.networks.loop import Diverged, EpochMetrics, Loop
 from fmnist_hpo.networks.preprocessing import Preprocessing
+from fmnist_hpo.networks.process import keep_freed_memory
 
 __all__ = [
     "Diverged",
+    "Epoch",
     "EpochMetrics",
     "Interrupted",
-    "Save",
     "TrainResult",
+    "epochs",
     "history",
     "memory_errors",
     "train",
     "weights",
 ]
 
-Save = Callable[[], bytes]
+
+class Interrupted(Exception):
+    """Training was asked to stop; from `checkpoint` it goes on at the next batch."""
+
+    def __init__(self, checkpoint: bytes) -> None:
+        super().__init__("training was asked to stop")
+        self.checkpoint = checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
-    """The end of a run."""
+    """A run after its last epoch."""
 
-    weights: Mapping[str, Tensor]  # on the CPU, as `nn.Module.load_state_dict` takes them
+    weights: Mapping[str, Tensor]  # of the kept epoch; see `Epoch.weights`
     history: tuple[EpochMetrics, ...]
+    kept: int  # number of the epoch whose weights these are
     checkpoint: bytes
 
     @property
     def val_accuracy(self) -> float:
-        """Of the last epoch; NaN without a validation part."""
-        last = self.history[-1].val_accuracy
-        return math.nan if last is None else last
+        """Of the kept epoch; NaN without a validation part."""
+        accuracy = self.history[self.kept - 1].val_accuracy
+        return math.nan if accuracy is None else accuracy
 
 
-def train(
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """A finished epoch of a run. `result` and `save` are of the run as it is now."""
+
+    number: int  # from 1
+    metrics: EpochMetrics
+    resumed: bool  # read from a checkpoint, not trained here
+    _loop: Loop
+
+    def save(self) -> bytes:
+        """A checkpoint for `epochs(..., resume=...)`."""
+        return checkpoint.save(self._loop)
+
+    def result(self) -> TrainResult:
+        """The run as if it ended here: the last epoch is kept, or with patience the best one."""
+        loop = self._loop
+        return TrainResult(
+            weights=loop.kept_weights(),
+            history=tuple(loop.history),
+            kept=loop.kept,
+            checkpoint=checkpoint.save(loop),
+        )
+
+
+def epochs(
     network_config: NetworkConfig,
     config: TrainingConfig,
     data: Examples,
@@ -68,22 +98,21 @@ def train(
     start: bytes | None = None,
     preprocessing: Preprocessing | None = None,
     should_stop: Callable[[], bool] = lambda: False,
-    on_epoch: Callable[[int, EpochMetrics, Save], None] = lambda epoch, metrics, save: None,
-) -> TrainResult:
-    """Train a network from its first weights, or from a checkpoint, to its last epoch.
+) -> Iterator[Epoch]:
+    """Train a network and yield each finished epoch, those of the checkpoint first.
 
     On the GPU where there is one. The images that are left when an epoch is cut into batches are
-    not used in that epoch. The caller's random generators are left as they were.
+    not used in that epoch. Training ends after `config.epochs`, or with `config.patience` and a
+    validation part earlier. Between two epochs, and whenever the iterator is dropped, the caller's
+    random generators and torch settings are as they were.
 
     Args:
         seed: decides first weights, order of the images, augmentation and dropout.
-        resume: what an earlier run with the same arguments saved.
+        resume: a checkpoint of a run with the same arguments, to continue it.
         start: a checkpoint of another run of the same network and optimiser, whose weights and
             moments this one begins with.
         preprocessing: None for what `config` says, measured on the training part.
         should_stop: asked after every batch.
-        on_epoch: called after each epoch trained here with its number from 1, its figures and a
-            function that gives a checkpoint; what it raises ends the training.
 
     Raises:
         Interrupted: `should_stop` turned true.
@@ -98,30 +127,37 @@ def train(
         )
     keep_freed_memory()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), memory_errors():
-        torch.manual_seed(seed)
+    with memory_errors():
         loop = Loop(network_config, config, data, split, seed, device, preprocessing)
         if start is not None:
-            loop.begin_from(start)
+            checkpoint.begin_from(loop, start)
         if resume is not None:
-            loop.restore(resume)
-        while loop.epoch < config.epochs:
-            metrics = loop.run_epoch(should_stop)
-            on_epoch(loop.epoch, metrics, loop.checkpoint)
-        return TrainResult(
-            weights=loop.weights(), history=tuple(loop.history), checkpoint=loop.checkpoint()
-        )
+            checkpoint.restore(loop, resume)
+    for number, metrics in enumerate(list(loop.history), start=1):
+        yield Epoch(number=number, metrics=metrics, resumed=True, _loop=loop)
+    while not loop.finished:
+        with memory_errors():
+            finished = loop.run_epoch(should_stop)
+        if finished is None:
+            raise Interrupted(checkpoint.save(loop))
+        yield Epoch(number=loop.epoch, metrics=finished, resumed=False, _loop=loop)
 
 
-def history(checkpoint: bytes) -> tuple[EpochMetrics, ...]:
-    """The figures of the epochs that a checkpoint has behind it."""
-    return tuple(EpochMetrics(**row) for row in read_state(checkpoint)["history"])
-
-
-def weights(checkpoint: bytes) -> dict[str, Tensor]:
-    """The network's state in a checkpoint."""
-    return read_part(safetensors.torch.load(checkpoint), "network.")
+def train(
+    network_config: NetworkConfig,
+    config: TrainingConfig,
+    data: Examples,
+    split: Split,
+    *,
+    seed: int,
+    **options: Any,
+) -> TrainResult:
+    """Train to the end; arguments and errors are those of `epochs`."""
+    last = None
+    for epoch in epochs(network_config, config, data, split, seed=seed, **options):
+        last = epoch
+    assert last is not None  # `epochs` is at least 1
+    return last.result()
 
 
 @contextlib.contextmanager

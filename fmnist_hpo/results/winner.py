@@ -125,6 +125,7 @@ def export_trial(
         params,
         split,
         seed=seed,
+        curves=trial.user_attrs[attributes.CURVES],
         checkpoint=checkpoint,
         save=partial(checkpoints.save, lineage),
         say=say,

@@ -54,10 +54,7 @@ class Trained:
 
     def export(self, directory: Path) -> Bundle:
         """Write its bundle."""
-        result = self.result
-        model = pack(
-            self.network, self.training, result.weights, result.history, self.data, self.split
-        )
+        model = pack(self.network, self.training, self.result, self.data, self.split)
         return export(
             directory, model, data=self.data, split=self.split, provenance=self.provenance
         )

@@ -108,7 +108,13 @@ def export_of(sliced, params: dict[str, object]) -> Bundle:
 
     problem = problem_on(ClassicalProblem, sliced, tune_on=500)
     model = problem.model(
-        params, problem.splits[0], seed=1, checkpoint=None, save=lambda data: None, say=print
+        params,
+        problem.splits[0],
+        seed=1,
+        curves={},
+        checkpoint=None,
+        save=lambda data: None,
+        say=print,
     )
     return Bundle(path=Path("x"), files={**model.files, "config.json": to_json(model.config)})
 

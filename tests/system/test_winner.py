@@ -284,7 +284,13 @@ def test_a_refit_that_was_broken_off_gives_the_weights_of_one_that_was_not(slice
 
     def weights(checkpoint: bytes | None, save) -> bytes:
         model = problem.model(
-            params, problem.everything, seed=7, checkpoint=checkpoint, save=save, say=print
+            params,
+            problem.everything,
+            seed=7,
+            curves={},
+            checkpoint=checkpoint,
+            save=save,
+            say=print,
         )
         return model.files["model.safetensors"]
 

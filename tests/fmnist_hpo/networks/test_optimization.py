@@ -61,5 +61,5 @@ def test_optimizers(name: str, kind: type[torch.optim.Optimizer]) -> None:
     optimizer = build_optimizer(build(ANNConfig()), config)
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
-    assert (group["lr"], group["weight_decay"]) == (0.03, 0.02)
+    assert group["weight_decay"] == 0.02
     assert group.get("momentum", 0.8) == 0.8

@@ -91,16 +91,10 @@ def test_resumed_after_any_batch(
     whole = training.train(*parse(params), *small, seed=5)
     checkpoint = interrupted(params, small, batches)
     assert curve(training.history(checkpoint)) == curve(whole.history)[: (batches - 1) // BATCHES]
-    epochs: list[int] = []
-    resumed = training.train(
-        *parse(params),
-        *small,
-        seed=5,
-        resume=checkpoint,
-        on_epoch=lambda epoch, metrics, save: epochs.append(epoch),
-    )
-    assert_same(whole, resumed)
-    assert epochs == list(range((batches - 1) // BATCHES + 1, 4))
+    resumed = list(training.epochs(*parse(params), *small, seed=5, resume=checkpoint))
+    assert_same(whole, resumed[-1].result())
+    assert [epoch.number for epoch in resumed] == [1, 2, 3]
+    assert sum(epoch.resumed for epoch in resumed) == (batches - 1) // BATCHES
 
 
 def test_resumed_in_another_process(
@@ -110,7 +104,7 @@ def test_resumed_in_another_process(
     (tmp_path / "in").write_bytes(interrupted(CNN_ADAM, small, BATCHES + 5))
     code = f"""
 import dataclasses, pathlib, torch
-from fmnist_hpo import training
+from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import parse
 from fmnist_hpo.data import load_training, split
 torch.set_num_threads({torch.get_num_threads()})
@@ -129,12 +123,9 @@ pathlib.Path("out").write_bytes(result.checkpoint)
 
 def test_checkpoints_of_epochs_resume_and_are_no_pickle(small: tuple[TrainingData, Split]) -> None:
     checkpoints: list[bytes] = []
-    whole = training.train(
-        *parse(ANN),
-        *small,
-        seed=5,
-        on_epoch=lambda epoch, metrics, save: checkpoints.append(save()),
-    )
+    for last in training.epochs(*parse(ANN), *small, seed=5):
+        checkpoints.append(last.save())
+    whole = last.result()
     for epoch, checkpoint in enumerate(checkpoints, start=1):
         assert curve(training.history(checkpoint)) == curve(whole.history)[:epoch]
         assert_same(whole, training.train(*parse(ANN), *small, seed=5, resume=checkpoint))
@@ -260,15 +251,25 @@ def test_an_absurd_rate_diverges(small: tuple[TrainingData, Split], family: str)
         training.train(*parse(params), *small, seed=0)
 
 
-def test_exceptions_of_the_caller_pass(small: tuple[TrainingData, Split]) -> None:
-    class Pruned(Exception):
-        pass
+def test_between_epochs_the_generator_is_the_callers(small: tuple[TrainingData, Split]) -> None:
+    whole = training.train(*parse(CNN), *small, seed=1)
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    drawn = []
+    for last in training.epochs(*parse(CNN), *small, seed=1):  # noqa: B007
+        drawn.append(torch.rand(1))
+    assert torch.equal(torch.cat(drawn), expected)
+    assert_same(whole, last.result())
 
-    def prune(epoch: int, metrics: training.EpochMetrics, save: training.Save) -> None:
-        raise Pruned(epoch)
 
-    with pytest.raises(Pruned, match="1"):
-        training.train(*parse(ANN), *small, seed=0, on_epoch=prune)
+def test_two_runs_in_turns_do_not_disturb_each_other(small: tuple[TrainingData, Split]) -> None:
+    alone = [training.train(*parse(params), *small, seed=1) for params in (ANN, CNN)]
+    runs = [training.epochs(*parse(params), *small, seed=1) for params in (ANN, CNN)]
+    for one, other in zip(*runs, strict=True):
+        last = one, other
+    for result, epoch in zip(alone, last, strict=True):
+        assert_same(result, epoch.result())
 
 
 @pytest.mark.parametrize(
@@ -298,7 +299,7 @@ def test_out_of_memory_is_one_line(fashion_dir: Path) -> None:
     """In a process whose address space ends soon after torch's import."""
     code = f"""
 import dataclasses, pathlib, resource, torch
-from fmnist_hpo import training
+from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import parse
 from fmnist_hpo.data import load_training, split
 data = load_training(pathlib.Path({str(fashion_dir)!r}))
@@ -324,7 +325,7 @@ def test_memory_of_a_worker(fashion_dir: Path) -> None:
     code = f"""
 import dataclasses, pathlib, resource, torch
 imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-from fmnist_hpo import training
+from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import parse
 from fmnist_hpo.data import load_training, split
 torch.set_num_threads(1)

@@ -11,7 +11,7 @@ import pytest
 def test_steps_reuse_memory() -> None:
     code = """
 import resource, torch
-from fmnist_hpo.networks.allocator import keep_freed_memory
+from fmnist_hpo.networks.process import keep_freed_memory
 from fmnist_hpo.networks.config import CNNConfig
 from fmnist_hpo.networks.models import build
 torch.set_num_threads(1)

@@ -1,0 +1,140 @@
+"""Checkpoints of a run: all that its rest depends on, as bytes.
+
+A checkpoint is safetensors. Its tensors are the network's, the optimiser's, the states of the
+random generators and the running sums; with patience also the weights of the best epoch. Its JSON
+part holds the position, the curve so far, and the run that it belongs to.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.networks.config import TrainingConfig, from_json
+from fmnist_hpo.networks.loop import EpochMetrics, Loop
+from fmnist_hpo.networks.process import torch_defaults
+
+__all__ = ["begin_from", "history", "restore", "save", "weights"]
+
+
+@torch_defaults()
+def save(loop: Loop) -> bytes:
+    """A checkpoint of a loop between two batches."""
+    tensors = _prefixed("network.", loop.weights())
+    if loop.best != loop.epoch or loop.batch:  # else the best weights are the network's
+        tensors |= _prefixed("best.", loop.best_weights)
+    for index, moments in loop.optimizer.state_dict()["state"].items():
+        for name, value in moments.items():
+            if value is not None:
+                tensors[f"optimizer.{index}.{name}"] = value.cpu().contiguous()
+    tensors |= _prefixed("generator.", loop.generators)
+    tensors["sum.loss"], tensors["sum.correct"] = loop.loss.cpu(), loop.correct.cpu()
+    state = {
+        "key": _key(loop),
+        "epoch": loop.epoch,
+        "batch": loop.batch,
+        "seconds": loop.seconds,
+        "best": loop.best,
+        "history": [asdict(metrics) for metrics in loop.history],
+    }
+    return safetensors.torch.save(tensors, {"state": json.dumps(state)})
+
+
+@torch_defaults()
+def begin_from(loop: Loop, checkpoint: bytes) -> None:
+    """Give a new loop the kept weights and the last moments of another run."""
+    tensors = safetensors.torch.load(checkpoint)
+    loop.network.load_state_dict(_kept(tensors))
+    _restore_optimizer(loop, _part("optimizer.", tensors))
+
+
+@torch_defaults()
+def restore(loop: Loop, checkpoint: bytes) -> None:
+    """Put a new loop where `checkpoint` left its run.
+
+    Raises:
+        InputError: the checkpoint is of another run.
+    """
+    state, tensors = _state(checkpoint), safetensors.torch.load(checkpoint)
+    if not _is_of(loop, state["key"]):
+        raise InputError(
+            "a checkpoint resumes its own run only, got one of another configuration, seed or "
+            "split; delete it to start over"
+        )
+    loop.network.load_state_dict(_part("network.", tensors))
+    _restore_optimizer(loop, _part("optimizer.", tensors))
+    loop.generators = _part("generator.", tensors)
+    loop.loss.copy_(tensors["sum.loss"])
+    loop.correct.copy_(tensors["sum.correct"])
+    loop.epoch, loop.batch, loop.seconds = state["epoch"], state["batch"], state["seconds"]
+    loop.history = [EpochMetrics(**row) for row in state["history"]]
+    loop.best = state.get("best", 0)
+    loop.best_weights = _kept(tensors) if loop.best else {}
+
+
+def history(checkpoint: bytes) -> tuple[EpochMetrics, ...]:
+    """The figures of a checkpoint's finished epochs."""
+    return tuple(EpochMetrics(**row) for row in _state(checkpoint)["history"])
+
+
+@torch_defaults()
+def weights(checkpoint: bytes) -> dict[str, Tensor]:
+    """The network's state in a checkpoint: with patience the best epoch's, else the last."""
+    return _kept(safetensors.torch.load(checkpoint))
+
+
+def _key(loop: Loop) -> str:
+    """What makes two runs the same run."""
+    network, training = loop.network_config.to_json(), asdict(loop.config)
+    return json.dumps([network, training, loop.seed, loop.split.hash])
+
+
+def _is_of(loop: Loop, key: str) -> bool:
+    """Whether a key is of this run. It may lack parameters newer than it, left at their default."""
+    network, training, *others = json.loads(key)
+    mine = asdict(loop.config)
+    if others != [loop.seed, loop.split.hash] or not training.keys() <= mine.keys():
+        return False
+    return from_json(network) == loop.network_config and TrainingConfig(**training) == loop.config
+
+
+def _restore_optimizer(loop: Loop, stored: Mapping[str, Tensor]) -> None:
+    parameters = list(loop.network.parameters())
+    moments: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in stored.items():
+        index, name = key.split(".", 1)
+        if tensor.ndim:  # in the parameter's memory order: the fused step walks both as one
+            tensor = torch.empty_like(parameters[int(index)]).copy_(tensor).detach()
+        moments.setdefault(int(index), {})[name] = tensor
+    groups = loop.optimizer.state_dict()["param_groups"]
+    loop.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _state(checkpoint: bytes) -> dict[str, Any]:
+    """A checkpoint's JSON part, read from safetensors' header alone."""
+    length = int.from_bytes(checkpoint[:8], "little")  # of the header
+    header = json.loads(checkpoint[8 : 8 + length])
+    state: dict[str, Any] = json.loads(header["__metadata__"]["state"])
+    return state
+
+
+def _kept(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return _part("best.", tensors) or _part("network.", tensors)
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in tensors.items()}
+
+
+def _part(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with a prefix, without it."""
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }

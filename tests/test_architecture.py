@@ -20,7 +20,8 @@ FLOORS = {
     ],
     "fmnist_hpo": [
         "cli", "report", "results", "problem classical_problem", "image_problem estimators",
-        "networks classical", "bundle", "data", "parameters", "atomic metrics rules environment", "errors",
+        "networks classical", "bundle", "data", "parameters",
+        "atomic metrics rules environment", "errors",
     ],
 }  # fmt: skip
 

@@ -131,10 +131,7 @@ class _Tending:
         if reaped:
             self._end_silent(status)
         self._running = status.running
-        self._progress.update(status)
-        if status.ended != self._noted:
-            self._noted = status.ended
-            annotate(study)
+        self._show(status)
         if status.halted is not None:
             raise _halted(study, status)
         self._note_progress(status)
@@ -146,7 +143,17 @@ class _Tending:
         if not over:
             self._over_since = None
             return None
-        return self._leave(status)
+        if not self._have_left(status):
+            return None
+        status = study.status()
+        self._show(status)
+        return status
+
+    def _show(self, status: Status) -> None:
+        self._progress.update(status)
+        if status.ended != self._noted:
+            self._noted = status.ended
+            annotate(self._study)
 
     def _end_silent(self, status: Status) -> None:
         """End workers that lost their lease for want of heartbeats although they live: stuck."""
@@ -189,18 +196,19 @@ class _Tending:
         if follows:
             self._launcher.start(1)
 
-    def _leave(self, status: Status) -> Status | None:
-        """Wait for the last workers to leave, for a bounded time; the status when they have."""
+    def _have_left(self, status: Status) -> bool:
+        """Whether the last workers have left, or have had the time to."""
         running, _ = self._launcher.counts()
         if not running:
-            return status
+            return True
         now = time.monotonic()
         if status.running or self._over_since is None:  # a trial may go on past the hours
             self._over_since = now
+            return False
         if now - self._over_since < LEAVE_SECONDS:
-            return None
+            return False
         log.warning("a worker did not leave after the last trial; ending it")
-        return status
+        return True
 
 
 def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:

@@ -7,6 +7,8 @@ import time
 
 import pytest
 
+from search.signals import describe_exit
+
 _WAITS = """
 import signal, sys, threading
 from search.signals import stopping
@@ -55,3 +57,16 @@ def test_another_ctrl_c_ends_the_process_at_once() -> None:
         assert process.wait(timeout=30) == 130
         assert process.stdout is not None
         assert process.stdout.read() == "asked\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        (0, "with exit code 0"),
+        (-9, "by SIGKILL"),
+        (-(signal.SIGRTMIN + 6), f"by signal {signal.SIGRTMIN + 6}"),
+        (-200, "by signal 200"),
+    ],
+)
+def test_how_a_process_ended_is_described(code: int, text: str) -> None:
+    assert describe_exit(code) == text

@@ -1,5 +1,6 @@
 """Proof of life of running trials, from a thread of its own."""
 
+import logging
 import threading
 from types import TracebackType
 from typing import Self
@@ -8,6 +9,8 @@ from search.errors import StorageError
 from search.ledger.ledger import Lease, Ledger
 
 __all__ = ["Heartbeat", "Heartbeats"]
+
+log = logging.getLogger(__name__)
 
 
 class Heartbeat:
@@ -106,5 +109,5 @@ def _beat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
     except StorageError:  # told to give up
         pass
     except Exception as error:
-        ledger.storage.retry.report(f"a beat failed and will be repeated: {error!r}")
+        log.warning("a heartbeat failed and will be repeated: %r", error)
     return True

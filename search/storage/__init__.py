@@ -3,12 +3,14 @@
 No other package names Optuna's private storage modules.
 """
 
-from search.storage.database import (
-    SHORT_LOCK_WAIT_MS,
-    Retry,
-    Storage,
-    is_missing_file,
-    open_storage,
-)
+from search.storage.database import SHORT_LOCK_WAIT_MS, Storage, is_missing_file, open_storage
+from search.storage.retry import READING_SECONDS, Retry
 
-__all__ = ["SHORT_LOCK_WAIT_MS", "Retry", "Storage", "is_missing_file", "open_storage"]
+__all__ = [
+    "READING_SECONDS",
+    "SHORT_LOCK_WAIT_MS",
+    "Retry",
+    "Storage",
+    "is_missing_file",
+    "open_storage",
+]

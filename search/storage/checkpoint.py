@@ -1,242 +1,193 @@
-"""One checkpoint per lineage, whole or absent, in a directory or an artifact store of Optuna's.
+"""Checkpoints of trials: whole or absent, and never another's.
 
-A checkpoint is stored behind a header with its length and SHA-256, so bytes that a crash, a full
-disk or a half-finished upload left behind are never taken for one.
+Each attempt at a lineage writes a file of its own, so an attempt that was declared dead and comes
+back replaces nothing of its successor's. A file begins with a header that says whose it is and a
+SHA-256 over everything that follows, so neither bytes that a crash, a full disk or a half-finished
+upload left behind nor a file of another study is taken for a checkpoint.
 """
 
 import copy
 import hashlib
-import io
-import os
-import tempfile
-from collections.abc import Callable
-from contextlib import closing, suppress
+import json
+import logging
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any
 
-from search.errors import StorageError
-
-if TYPE_CHECKING:  # importing it takes a third of a second where boto3 is installed
-    from optuna.artifacts._protocol import ArtifactStore
+from search.storage.engines.address import redact
+from search.storage.files import Files, open_files, place_of
 
 __all__ = ["CheckpointStore"]
 
-_MAGIC = b"checkpoint 1\n"
-_LENGTH_BYTES = 8
+log = logging.getLogger(__name__)
+
+# A file: _MAGIC, SHA-256 of all that follows, length of the header, header (JSON), data.
+_MAGIC = b"checkpoint 2\n"
+_OLDER_MAGIC = b"checkpoint 1\n"  # of a version that did not say whose a checkpoint is
 _DIGEST_BYTES = 32
-
-
-class _Files(Protocol):
-    """Where whole files are kept by key."""
-
-    def read(self, key: str) -> bytes | None: ...
-
-    def write(self, key: str, data: bytes) -> None: ...
-
-    def remove(self, key: str) -> None: ...
+_LENGTH_BYTES = 4
+_SUFFIX = ".checkpoint"
 
 
 class CheckpointStore:
     """The checkpoints of one study.
 
-    A store that fails never fails a trial: what cannot be written or read is said, and a retry of
-    the trial then starts from an older checkpoint or over.
+    A store that fails never fails a trial: what cannot be written or read is logged, and the next
+    attempt at the trial starts from an older checkpoint, or over.
 
     Args:
-        address: a directory, `s3://bucket/prefix` (the endpoint is taken from AWS_ENDPOINT_URL,
-            credentials from where boto3 looks for them), or an artifact store of Optuna's.
+        address: a directory, or `s3://bucket/prefix` (the endpoint is taken from AWS_ENDPOINT_URL,
+            credentials from where boto3 looks for them).
         uid: of the study.
-        warn: is given one line when a checkpoint is missing where one was expected, is damaged, or
-            cannot be read or written.
+
+    Attributes:
+        address: the address; that of a directory is absolute.
 
     Raises:
-        StorageError: an address of a kind that is not known, or boto3 is not installed.
+        StorageError: an address of a kind that is not known or with credentials in it, or boto3 is
+            not installed.
     """
 
-    def __init__(
-        self,
-        address: "str | Path | ArtifactStore",
-        uid: str,
-        *,
-        warn: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        self.address = str(address)
-        self._files = _open(address)
+    def __init__(self, address: str | Path, uid: str) -> None:
+        self.address = place_of(address)
+        self._files: Files = open_files(self.address)
         self._uid = uid
-        self._warn = warn
 
-    def save(self, lineage: int, data: bytes) -> None:
-        """Replace the checkpoint of a lineage."""
-        digest = hashlib.sha256(data).digest()
-        packed = b"".join((_MAGIC, len(data).to_bytes(_LENGTH_BYTES, "big"), digest, data))
-        try:
-            self._files.write(self._key(lineage), packed)
-        except Exception as error:
-            self._warn(
-                f"the checkpoint of lineage {lineage} could not be written ({_line(error)}); "
-                "the trial runs on, a retry of it would repeat more"
-            )
-
-    def load(self, lineage: int, *, expected: bool = False) -> bytes | None:
-        """The last bytes saved for a lineage; None when there are none that can be trusted.
+    def save(self, lineage: int, data: bytes, *, attempt: int, params: Mapping[str, Any]) -> None:
+        """Replace the checkpoint of an attempt, and with it those of earlier attempts.
 
         Args:
-            expected: whether there should be one, so that its absence is said.
+            params: the parameters of the trial; only a trial with the same ones is given the data.
         """
+        header = {
+            "uid": self._uid,
+            "lineage": lineage,
+            "attempt": attempt,
+            "parameters": _digest_of(params),
+        }
         try:
-            packed = self._files.read(self._key(lineage))
+            self._files.write(self._key(lineage, attempt), _pack(header, data))
+            self._remove(lineage, range(attempt))
         except Exception as error:
-            self._warn(
-                f"the checkpoint of lineage {lineage} could not be read ({_line(error)}); "
-                "its trial starts over"
+            log.warning(
+                "the checkpoint of lineage %d could not be written (%s); "
+                "the trial runs on, and a later attempt at it would repeat more",
+                lineage,
+                self._line(error),
+            )
+
+    def load(
+        self,
+        lineage: int,
+        *,
+        params: Mapping[str, Any],
+        attempt: int | None = None,
+        expected: bool = False,
+    ) -> bytes | None:
+        """The data last saved by the latest attempt; None when there are none that can be trusted.
+
+        Args:
+            params: the parameters of the trial.
+            attempt: the latest that counts; None for no limit.
+            expected: whether there should be a checkpoint, so that its absence is logged.
+        """
+        wanted = {"uid": self._uid, "lineage": lineage, "parameters": _digest_of(params)}
+        try:
+            found = self._attempts(lineage)
+            for number in sorted((n for n in found if attempt is None or n <= attempt), reverse=True):
+                packed = self._files.read(found[number])
+                if packed is None:  # deleted in the meantime
+                    continue
+                header, data = _unpack(packed)
+                if data is not None and {key: header.get(key) for key in wanted} == wanted:
+                    return data
+                expected = False  # the line below says why there is none
+                log.warning(
+                    "the checkpoint %s in %s %s and is not used",
+                    found[number],
+                    self.address,
+                    "belongs to other parameters or another study" if header else _fault(packed),
+                )
+        except Exception as error:
+            log.warning(
+                "the checkpoint of lineage %d could not be read (%s); its trial starts over",
+                lineage,
+                self._line(error),
             )
             return None
-        if packed is None:
-            if expected:
-                self._warn(f"the checkpoint of lineage {lineage} is missing; its trial starts over")
-            return None
-        data = _unpack(packed)
-        if data is None:
-            self._warn(f"the checkpoint of lineage {lineage} is damaged; its trial starts over")
-        return data
+        if expected:
+            log.warning(
+                "the checkpoint of lineage %d is missing in %s; its trial starts over",
+                lineage,
+                self.address,
+            )
+        return None
 
-    def delete(self, lineage: int) -> None:
-        """Delete the checkpoint of a lineage where there is one."""
+    def delete(self, lineage: int, *, attempt: int | None = None) -> None:
+        """Delete the checkpoints of a lineage.
+
+        Args:
+            attempt: the latest whose checkpoint is deleted; None for all, of a lineage that is over.
+        """
         try:
-            self._files.remove(self._key(lineage))
+            self._remove(lineage, None if attempt is None else range(attempt + 1))
         except Exception as error:
-            self._warn(f"the checkpoint of lineage {lineage} could not be deleted ({_line(error)})")
+            log.warning(
+                "the checkpoint of lineage %d could not be deleted (%s)", lineage, self._line(error)
+            )
 
-    def apart(self, name: str) -> "CheckpointStore":
-        """A store in the same place, for other checkpoints of the same lineages."""
+    def scoped(self, name: str) -> "CheckpointStore":
+        """The same store under another prefix."""
         other = copy.copy(self)
         other._uid = f"{self._uid}/{name}"
         return other
 
-    def _key(self, lineage: int) -> str:
-        return f"{self._uid}/{lineage:06d}.checkpoint"
+    def _remove(self, lineage: int, attempts: range | None) -> None:
+        for number, key in self._attempts(lineage).items():
+            if attempts is None or number in attempts:
+                self._files.remove(key)
+
+    def _attempts(self, lineage: int) -> dict[int, str]:
+        """The keys of a lineage's checkpoints, by attempt; 0 stands for one of an older version."""
+        found = {}
+        for key in self._files.keys(f"{self._uid}/{lineage:06d}"):
+            attempt = key.removeprefix(f"{self._uid}/{lineage:06d}").removesuffix(_SUFFIX)
+            if key.endswith(_SUFFIX) and (not attempt or attempt.lstrip(".").isdigit()):
+                found[int(attempt.lstrip(".") or 0)] = key
+        return found
+
+    def _key(self, lineage: int, attempt: int) -> str:
+        return f"{self._uid}/{lineage:06d}.{attempt:06d}{_SUFFIX}"
+
+    def _line(self, error: BaseException) -> str:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        return redact(line, self.address)
 
 
-class _Directory:
-    def __init__(self, root: Path) -> None:
-        self._root = root
-
-    def read(self, key: str) -> bytes | None:
-        try:
-            return (self._root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def write(self, key: str, data: bytes) -> None:
-        target = self._root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync_directory(target.parent)
-
-    def remove(self, key: str) -> None:
-        target = self._root / key
-        target.unlink(missing_ok=True)
-        for leftover in target.parent.glob(f".{target.name}.*"):  # of a writer that was killed
-            leftover.unlink(missing_ok=True)
+def _digest_of(params: Mapping[str, Any]) -> str:
+    """A hash of parameters that is the same in every process."""
+    text = json.dumps(dict(params), sort_keys=True, default=lambda value: value.item())
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Artifacts:
-    """The key is the artifact id: nothing has to be listed, and saving again replaces."""
-
-    def __init__(self, store: "ArtifactStore", prefix: str = "") -> None:
-        from optuna.artifacts.exceptions import ArtifactNotFound
-
-        self._absent = ArtifactNotFound
-        self._store = store
-        self._prefix = prefix
-
-    def read(self, key: str) -> bytes | None:
-        try:
-            with closing(self._store.open_reader(self._prefix + key)) as reader:
-                return bytes(reader.read())
-        except self._absent:
-            return None
-
-    def write(self, key: str, data: bytes) -> None:
-        self._store.write(self._prefix + key, io.BytesIO(data))
-
-    def remove(self, key: str) -> None:
-        with suppress(self._absent):
-            self._store.remove(self._prefix + key)
+def _pack(header: Mapping[str, Any], data: bytes) -> bytes:
+    head = json.dumps(header).encode()
+    body = len(head).to_bytes(_LENGTH_BYTES, "big") + head + data
+    return _MAGIC + hashlib.sha256(body).digest() + body
 
 
-def _open(address: "str | Path | ArtifactStore") -> _Files:
-    if isinstance(address, Path):
-        return _Directory(address)
-    if not isinstance(address, str):
-        return _Artifacts(address)
-    scheme, separator, rest = address.partition("://")
-    if not separator:
-        return _Directory(Path(address))
-    if scheme != "s3":
-        raise StorageError(
-            f"checkpoints go to a directory or to s3://BUCKET/PREFIX, got {address!r}; "
-            "give one of these"
-        )
-    bucket, _, prefix = rest.partition("/")
-    if not bucket:
-        raise StorageError(f"s3 checkpoints need a bucket, got {address!r}; s3://BUCKET/PREFIX")
-    return _Artifacts(_s3(bucket), f"{prefix.strip('/')}/" if prefix.strip("/") else "")
+def _unpack(packed: bytes) -> tuple[dict[str, Any], bytes | None]:
+    """Header and data; an empty header when the file is damaged or of another version."""
+    start = len(_MAGIC) + _DIGEST_BYTES
+    body = packed[start:]
+    if not packed.startswith(_MAGIC) or (
+        hashlib.sha256(body).digest() != packed[len(_MAGIC) : start]
+    ):
+        return {}, None
+    end = _LENGTH_BYTES + int.from_bytes(body[:_LENGTH_BYTES], "big")
+    header: dict[str, Any] = json.loads(body[_LENGTH_BYTES:end])
+    return header, body[end:]
 
 
-def _s3(bucket: str) -> "ArtifactStore":
-    try:
-        import boto3
-    except ImportError as error:
-        raise StorageError(
-            "checkpoints in s3:// need boto3, which is not installed; "
-            "install fmnist-hpo[s3], or give a directory"
-        ) from error
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError
-    from optuna.artifacts import Boto3ArtifactStore
-
-    config = Config(
-        retries={"mode": "standard", "total_max_attempts": 5}, connect_timeout=10, read_timeout=60
-    )
-    try:
-        return Boto3ArtifactStore(bucket, boto3.client("s3", config=config))
-    except (BotoCoreError, ValueError) as error:
-        raise StorageError(
-            f"cannot use s3://{bucket}: {_line(error)}; see boto3's settings"
-        ) from error
-
-
-def _unpack(packed: bytes) -> bytes | None:
-    head = len(_MAGIC)
-    body = head + _LENGTH_BYTES + _DIGEST_BYTES
-    if len(packed) < body or packed[:head] != _MAGIC:
-        return None
-    length = int.from_bytes(packed[head : head + _LENGTH_BYTES], "big")
-    data = packed[body:]
-    if len(data) != length or hashlib.sha256(data).digest() != packed[body - _DIGEST_BYTES : body]:
-        return None
-    return data
-
-
-def _sync_directory(directory: Path) -> None:
-    """Make the new name itself last; not every platform lets a directory be opened."""
-    with suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _fault(packed: bytes) -> str:
+    return "is of an older version" if packed.startswith(_OLDER_MAGIC) else "is damaged"

@@ -1,11 +1,10 @@
 """Opens the database of a study: SQLite, Postgres, or a private Postgres (`embedded`).
 
 Optuna's storage and the ledger share one engine of at most two connections per process: one for
-the thread that runs trials, one for the thread that beats.
+the thread that runs trials, one for the thread that sends heartbeats.
 """
 
 import contextlib
-import os
 import random
 import sqlite3
 import threading
@@ -13,29 +12,28 @@ import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeVar
 
-import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy import exc, orm
 
 from search.errors import StorageError
 from search.storage import schema
+from search.storage.engines import postgres, sqlite
+from search.storage.engines.address import redact, shown
+from search.storage.engines.failure import Failure, driver_error, failure_of, first_line
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.optuna_rdb import connect
-from search.storage.retry import Retry, driver_error, first_line, is_transient
+from search.storage.retry import Retry
 
-__all__ = ["SHORT_LOCK_WAIT_MS", "Retry", "Storage", "is_missing_file", "open_storage"]
+__all__ = ["SHORT_LOCK_WAIT_MS", "Storage", "is_missing_file", "open_storage"]
 
 T = TypeVar("T")
 
-CONNECTIONS = 2  # per process; on a server the second is closed after use, as most stand idle
-CONNECT_S = 5  # seconds until an unreachable server counts as such
-LOCK_WAIT_MS = 30_000  # SQLite waits this long for a lock before it reports one
-#: The same in a process that has to hear signals, which the main thread does not while it waits in
-#: SQLite; `Retry` then waits on.
+CONNECTIONS = 2  # per process
+#: How long SQLite waits for a lock in a process that has to hear signals, which the main thread
+#: does not while it waits in SQLite; `Retry` then waits on.
 SHORT_LOCK_WAIT_MS = 1_000
 OPEN_S = 60.0  # seconds for others to finish creating the schema, or to leave us a connection
 OPEN_PAUSE_S = 0.2
@@ -56,11 +54,14 @@ class Storage:
         retry: how this process waits for the database.
     """
 
-    def __init__(self, rdb: RDBStorage, retry: Retry) -> None:
+    def __init__(self, rdb: RDBStorage, retry: Retry, place: "_Place") -> None:
         self.engine: sa.Engine = rdb.engine
         self.dialect = self.engine.dialect.name
         self.retry = retry
+        self.retry.address = self.address
         self.optuna = OptunaStorage(rdb, retry, writing, partial(_reopen, rdb.url))
+        self._place = place
+        self._number = self._database_number()
 
     @property
     def address(self) -> str:
@@ -70,7 +71,30 @@ class Storage:
     @property
     def url(self) -> str:
         """The URL to show."""
-        return self.engine.url.render_as_string(hide_password=True)
+        return shown(self.address)
+
+    def bound_by(self, lease_seconds: float) -> None:
+        """Let no wait for a lock, an answer or a stopped client outlast a lease."""
+        if isinstance(self._place, postgres.Limits) and self._place.follow(lease_seconds):
+            self.engine.dispose()  # connections made from now on take the new limits
+
+    def still_there(self) -> bool:
+        """Whether the database that was opened is the one at its address now.
+
+        Raises:
+            StorageError: it does not answer within the time that `retry` allows.
+        """
+        if isinstance(self._place, sqlite.File):
+            return self._place.is_there()
+        self.engine.dispose()  # a connection may outlive the database's place at the address
+        return self._database_number() == self._number
+
+    def _database_number(self) -> int | None:
+        """The number that a Postgres server gives to a database when it is created."""
+        if self.dialect == "sqlite":
+            return None
+        number = sa.text("SELECT oid FROM pg_database WHERE datname = current_database()")
+        return int(self.read(lambda session: session.scalar(number)) or 0)
 
     def write(
         self,
@@ -96,7 +120,11 @@ class Storage:
                 return work(session)
 
         return self.retry.call(
-            attempt, self.optuna.ping, give_up=give_up, longest_pause_s=longest_pause_s
+            attempt,
+            self.optuna.ping,
+            writes=True,
+            give_up=give_up,
+            longest_pause_s=longest_pause_s,
         )
 
     def read(self, work: Callable[[orm.Session], T]) -> T:
@@ -117,8 +145,12 @@ class Storage:
         return f"Storage({self.url!r})"
 
 
+#: What is particular to one kind of database: the file, or the limits of the server's sessions.
+_Place = sqlite.File | postgres.Limits
+
+
 def open_storage(
-    url: str, *, retry: Retry | None = None, lock_wait_ms: int = LOCK_WAIT_MS
+    url: str, *, retry: Retry | None = None, lock_wait_ms: int = sqlite.LOCK_WAIT_MS
 ) -> Storage:
     """Open a database and create Optuna's tables and ours where they are missing.
 
@@ -131,17 +163,22 @@ def open_storage(
         StorageError: of another kind, unreachable, or written by another version of Optuna.
     """
     if url == "embedded":
-        from search.storage.embedded import start
+        from search.storage.engines.embedded import start
 
         url = start()
     parsed = _parse(url)
-    rdb = _open(parsed, parsed.render_as_string(hide_password=True), lock_wait_ms)
     if parsed.get_backend_name() == "sqlite":
-        sa.event.listen(rdb.engine, "connect", _on_sqlite_connect)
-        sa.event.listen(rdb.engine, "begin", _on_sqlite_begin)
+        file = sqlite.File(parsed)
+        kwargs = sqlite.engine_kwargs(CONNECTIONS, lock_wait_ms)
+        rdb = _open(parsed, kwargs, prepare=file.prepare)
+        file.listen(rdb.engine, _writing.get)
         rdb.remove_session()
         rdb.engine.dispose()  # what is open was opened without our settings
-    return Storage(rdb, retry or Retry())
+        return Storage(rdb, retry or Retry(), file)
+    limits = postgres.Limits()
+    kwargs = postgres.engine_kwargs(CONNECTIONS)
+    rdb = _open(parsed, kwargs, listen=lambda engine: postgres.listen(engine, limits, _writing.get))
+    return Storage(rdb, retry or Retry(), limits)
 
 
 def is_missing_file(url: str) -> bool:
@@ -153,9 +190,10 @@ def is_missing_file(url: str) -> bool:
     if url == "embedded":
         return False
     parsed = _parse(url)
-    if parsed.get_backend_name() != "sqlite" or _is_uri(parsed):
+    if parsed.get_backend_name() != "sqlite":
         return False
-    return not Path(str(parsed.database)).exists()
+    path = sqlite.File(parsed).path
+    return path is not None and not path.exists()
 
 
 @contextlib.contextmanager
@@ -179,7 +217,7 @@ def _reopen(url: str) -> OptunaStorage:
 def _parse(url: str) -> sa.URL:
     if url.startswith("grpc://"):
         raise StorageError(
-            f"a gRPC proxy cannot carry the ledger, got {url!r}; "
+            f"a gRPC proxy cannot carry the ledger, got {shown(url)!r}; "
             "give the Postgres itself, with PgBouncer before it when connections run out"
         )
     known = "sqlite:///FILE, postgresql://USER:PASSWORD@HOST/DATABASE or embedded"
@@ -187,8 +225,9 @@ def _parse(url: str) -> sa.URL:
         url = "postgresql" + url.removeprefix("postgres")
     try:
         parsed = sa.make_url(url)
-    except (exc.ArgumentError, ValueError) as error:
-        raise StorageError(f"a storage is {known}, got something that is no URL") from error
+    except (exc.ArgumentError, ValueError):
+        # Without its cause, whose text may hold the password.
+        raise StorageError(f"a storage is {known}, got something that is no URL") from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
@@ -202,65 +241,46 @@ def _parse(url: str) -> sa.URL:
     return parsed
 
 
-def _engine_kwargs(url: sa.URL, lock_wait_ms: int) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {"pool_timeout": 60}
-    if url.get_backend_name() == "sqlite":
-        kwargs |= {"pool_size": CONNECTIONS, "max_overflow": 0, "poolclass": sa.pool.QueuePool}
-        kwargs["connect_args"] = {"timeout": lock_wait_ms / 1000}
-    else:
-        kwargs |= {"pool_size": 1, "max_overflow": CONNECTIONS - 1, "pool_pre_ping": True}
-        kwargs["connect_args"] = {
-            # PgBouncer's transaction mode gives each transaction another server connection, which
-            # does not know the statements prepared on the one before.
-            "prepare_threshold": None,
-            "connect_timeout": CONNECT_S,
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 15_000,
-            "application_name": f"fmnist-hpo {os.getpid()}",
-        }
-    return kwargs
-
-
-def _open(url: sa.URL, shown: str, lock_wait_ms: int) -> RDBStorage:
+def _open(
+    url: sa.URL,
+    kwargs: dict[str, Any],
+    *,
+    prepare: Callable[[], None] = lambda: None,
+    listen: Callable[[sa.Engine], None] = lambda engine: None,
+) -> RDBStorage:
     """Create what is missing.
 
     Processes that collide in this, find no room, or lose a server that had answered, try again.
+
+    Args:
+        kwargs: of `sqlalchemy.create_engine`.
+        prepare: is called before each try.
+        listen: is called with each engine before it connects.
     """
+    address = url.render_as_string(hide_password=False)
     answered = threading.Event()
     deadline = time.monotonic() + OPEN_S
     pause = OPEN_PAUSE_S
     while True:
         engine: sa.Engine | None = None
         try:
-            if url.get_backend_name() == "sqlite":
-                _prepare_file(url)
-            engine = sa.create_engine(url, **_engine_kwargs(url, lock_wait_ms))
-            if url.get_backend_name() == "postgresql":
-                # first of all, as SQLAlchemy itself fails on the texts of such a database
-                sa.event.listen(engine, "connect", _on_postgres_connect, insert=True)
+            prepare()
+            engine = sa.create_engine(url, **kwargs)
+            listen(engine)
             sa.event.listen(engine, "connect", lambda *_: answered.set())
-            rdb = connect(engine)
+            rdb = connect(engine, kwargs["connect_args"])
             schema.metadata.create_all(engine)
             return rdb
-        except StorageError:
+        except Exception as error:
             if engine is not None:
                 engine.dispose()
-            raise
-        except OSError as error:
-            raise StorageError(f"cannot create the directory of {shown}: {error}") from error
-        except (exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-            assert engine is not None or url.get_backend_name() == "sqlite"
-            if engine is not None:
-                engine.dispose()
-            went_away = answered.is_set() and is_transient(error)
+            if isinstance(error, StorageError):
+                raise
+            went_away = answered.is_set() and failure_of(error) in (Failure.AWAY, Failure.BUSY)
             if time.monotonic() > deadline or not (went_away or _may_work_later(error)):
-                line = first_line(error)
-                if url.password:
-                    line = line.replace(str(url.password), "***")
                 raise StorageError(
-                    f"cannot open {shown}: {line}; is it running, and the URL right?"
+                    f"cannot open {shown(address)}: {redact(first_line(error), address)}; "
+                    "is it running, and the URL right?"
                 ) from error
             time.sleep(pause * random.random())
             pause = min(2 * pause, 2.0)
@@ -270,48 +290,11 @@ def _may_work_later(error: Exception) -> bool:
     """Whether somebody else just created the same table, or the server has no room for us yet."""
     if isinstance(error, exc.IntegrityError):
         return True
+    if isinstance(error, sqlite3.OperationalError):  # somebody else has the file locked
+        return True
     text = first_line(error)
     if any(words in text for words in _NOT_YET):
         return True
     driver = driver_error(error)
-    unreachable = not isinstance(driver, sqlite3.Error) and getattr(driver, "sqlstate", 0) is None
-    return is_transient(error) and not unreachable
-
-
-def _is_uri(url: sa.URL) -> bool:
-    """Whether SQLite itself is to read a file's name, with options, as a URI."""
-    return str(url.database).startswith("file:")
-
-
-def _prepare_file(url: sa.URL) -> None:
-    if _is_uri(url):
-        return
-    file = Path(str(url.database))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Kept in the file: readers never wait for the writer, nor the writer for readers.
-    with contextlib.closing(sqlite3.connect(file, timeout=LOCK_WAIT_MS / 1000)) as connection:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            raise exc.OperationalError("PRAGMA journal_mode=WAL", None, error) from error
-        except sqlite3.DatabaseError as error:
-            raise StorageError(f"{file} is not an SQLite database; give another file") from error
-
-
-def _on_postgres_connect(connection: Any, record: Any) -> None:  # noqa: ARG001
-    encoding = connection.info.parameter_status("server_encoding")
-    if encoding == "SQL_ASCII":  # texts then are bytes of no known meaning
-        name = connection.info.dbname
-        raise StorageError(
-            f"need a Postgres database in UTF8, got {name!r} in {encoding}; create one with "
-            f"CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
-        )
-
-
-def _on_sqlite_connect(connection: Any, record: Any) -> None:  # noqa: ARG001
-    connection.isolation_level = None  # we begin transactions ourselves, below
-    connection.execute("PRAGMA synchronous=NORMAL")  # with WAL: safe against a killed process
-
-
-def _on_sqlite_begin(connection: sa.Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if _writing.get() else "BEGIN")
+    answers = isinstance(driver, sqlite3.Error) or getattr(driver, "sqlstate", None) is not None
+    return answers and failure_of(error) is Failure.BUSY

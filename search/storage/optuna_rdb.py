@@ -1,19 +1,19 @@
-"""Optuna's RDB storage over an engine of ours, whose tables are usually there already.
+"""Optuna's RDB storage over an engine of ours.
 
-RDBStorage creates its tables and asks alembic for their version each time it is made, and importing
-alembic is a fifth of the time of a short command. Here a database that bears the version of this
-Optuna is taken as it is; any other is Optuna's own to create or to judge.
+RDBStorage's constructor makes an engine of its own, creates its tables and asks alembic for their
+version, and importing alembic is a fifth of the time of a short command. It is called once, to
+create the tables. A database that has the tables of this Optuna is then opened without it.
 """
 
-from functools import cached_property
+from typing import Any
 
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
-from optuna.storages._rdb.storage import _VersionManager
 from sqlalchemy import orm
 
 from search.errors import StorageError
+from search.storage.engines.address import shown
+from search.storage.optuna_tables import models
 
 __all__ = ["HEAD", "connect"]
 
@@ -35,33 +35,45 @@ class _OnEngine(RDBStorage):
         self.engine = engine
         self.scoped_session = orm.scoped_session(orm.sessionmaker(bind=engine))
 
-    @cached_property
-    def _version_manager(self) -> _VersionManager:  # type: ignore[override]
-        """Writes the version into tables that have none."""
-        return _VersionManager(self.url, self.engine, self.scoped_session)
 
-
-def connect(engine: sa.Engine) -> RDBStorage:
+def connect(engine: sa.Engine, connect_args: dict[str, Any]) -> RDBStorage:
     """Optuna's storage on this engine; its tables are created where they are missing.
+
+    Args:
+        connect_args: of the connections that create the tables.
 
     Raises:
         StorageError: the tables are of another version of Optuna.
     """
-    rdb = _OnEngine(engine)
-    if _version(engine) == HEAD:
-        return rdb
-    for model in (models.StudyModel, models.TrialModel):
-        # Else a new study gets the ids of one that was deleted, and whoever still has that in mind,
-        # a worker, a page, takes the new one for it. Postgres never gives an id twice.
-        model.__table__.dialect_options["sqlite"]["autoincrement"] = True
-    models.BaseModel.metadata.create_all(engine)
-    current, head = rdb.get_current_version(), rdb.get_head_version()
-    if current != head:
+    version = _version(engine)
+    if version is None:
+        _create(engine, connect_args)
+        version = _version(engine)
+    if version != HEAD:
         raise StorageError(
-            f"{engine.url.render_as_string()} has Optuna's tables in version {current}, this "
-            f"Optuna needs {head}; use the Optuna that made it, or run `optuna storage upgrade`"
+            f"{shown(engine.url.render_as_string(hide_password=False))} has Optuna's tables in "
+            f"version {version}, this Optuna needs {HEAD}; use the Optuna that made it, or run "
+            "`optuna storage upgrade`"
         )
-    return rdb
+    return _OnEngine(engine)
+
+
+def _create(engine: sa.Engine, connect_args: dict[str, Any]) -> None:
+    # Without AUTOINCREMENT, SQLite gives a new study the ids of one that was deleted, and a worker
+    # or a page that still knows the old one takes the new one for it. Postgres never gives an id
+    # twice.
+    ours = sa.MetaData()
+    for model in (models.StudyModel, models.TrialModel):
+        table = model.__table__.to_metadata(ours)
+        table.dialect_options["sqlite"]["autoincrement"] = True
+    ours.create_all(engine)
+    theirs = RDBStorage(
+        engine.url.render_as_string(hide_password=False),
+        engine_kwargs={"connect_args": connect_args, "poolclass": sa.pool.NullPool},
+        skip_compatibility_check=True,
+    )
+    theirs.remove_session()
+    theirs.engine.dispose()
 
 
 def _version(engine: sa.Engine) -> str | None:

@@ -1,8 +1,13 @@
-"""Optuna's tables, as our own statements name them."""
+"""What is private in Optuna and used here: its tables, and the type of what lists the studies.
+
+No public call of Optuna's changes two tables in one transaction, which is what the ledger promises.
+`optuna_rdb.connect` refuses tables of another version than these.
+"""
 
 from optuna.storages._rdb import models
+from optuna.study._frozen import FrozenStudy
 
-__all__ = ["study_user_attrs", "trial_user_attrs", "trials"]
+__all__ = ["FrozenStudy", "models", "study_user_attrs", "trial_user_attrs", "trials"]
 
 study_user_attrs = models.StudyUserAttributeModel.__table__
 trial_user_attrs = models.TrialUserAttributeModel.__table__

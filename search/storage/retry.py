@@ -1,62 +1,72 @@
 """Waiting for a database that is away.
 
-A statement whose connection was lost may or may not have been committed. Whoever writes therefore
-says how to recognise an own write (`settled`), or writes something that may be written twice.
+A statement whose connection was lost may or may not have been committed. A caller that writes
+therefore says how to recognise its own write (`settled`), or writes what may be written twice.
 """
 
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
-
-import optuna
-from sqlalchemy import exc
+from contextvars import ContextVar
+from typing import TypeVar
 
 from search.errors import StorageError
+from search.storage.engines.address import redact
+from search.storage.engines.failure import Failure, failure_of, first_line, is_read_only
 
-__all__ = ["Retry", "driver_error", "first_line", "is_transient"]
+__all__ = ["READING_SECONDS", "Retry", "giving_up"]
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 FIRST_PAUSE_S = 0.02  # seconds before the first repetition: a deadlock or a lock clears at once
 LONGEST_PAUSE_S = 5.0  # seconds; pauses double up to this
 QUIET_S = 10.0  # a lock that keeps us waiting for longer than this is worth a line
+MISSING_S = 60.0  # a database that does not exist may be in the course of a restore
+#: For how long a command that only reads waits: somebody sits before it.
+READING_SECONDS = 30.0
 
-#: SQLSTATEs, by their beginnings. Away: connection lost, resources exhausted (connections, disk),
-#: the server stops or starts, a standby. Contention: serialization failure, deadlock, lock timeout.
-_AWAY = ("08", "53", "57P", "25006")
-_CONTENTION = ("40", "55P03")
-#: What stays as it is until somebody changes the rights to the database, or its file.
-_REFUSED = ("42501",)
-_REFUSED_SQLITE = ("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_CORRUPT", "SQLITE_NOTADB")
-_TRANSIENT_SQLITE = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_FULL")
+#: Of the call that this thread is in: the event that asks it to leave.
+_give_up: ContextVar[threading.Event | None] = ContextVar("give_up", default=None)
+
+
+def giving_up() -> bool:
+    """Whether the call that this thread is in was asked to leave."""
+    event = _give_up.get()
+    return event is not None and event.is_set()
 
 
 class Retry:
     """Repeats a call until the database answers again, with growing, jittered pauses.
 
-    One object per process: the threads share it, so an outage is reported once.
+    One object per process. Its threads share it, so an outage is logged once when it begins and
+    once when it is over.
 
     Args:
-        say: is given one line when the database goes away and one when it is back.
         give_up: ends the waiting; the call then raises `StorageError`.
+        limit_seconds: for which one call waits; None: as long as it takes.
     """
 
     def __init__(
-        self, say: Callable[[str], None] | None = None, give_up: threading.Event | None = None
+        self, *, give_up: threading.Event | None = None, limit_seconds: float | None = None
     ) -> None:
-        self._say = say or (lambda line: None)
+        self.address = ""  # whose secrets are kept out of messages; set by the storage
         self._give_up = give_up or threading.Event()
+        self._limit = limit_seconds
         self._lock = threading.Lock()
         self._away_since: float | None = None
+        self._has_written = False
 
     def call(
         self,
         attempt: Callable[[bool], T],
         ping: Callable[[], None],
         *,
+        writes: bool = False,
         give_up: threading.Event | None = None,
         longest_pause_s: float = LONGEST_PAUSE_S,
     ) -> T:
@@ -64,39 +74,39 @@ class Retry:
 
         Args:
             attempt: is told whether it was tried before, so that a commit may have gone through.
-            ping: raises when the database does not answer.
+            ping: is called before a repetition; raises when the database does not answer.
+            writes: whether the call changes something.
+            give_up: takes the place of this object's own.
 
         Raises:
-            StorageError: told to give up, or the database lets us not write, or is damaged.
+            StorageError: the waiting was ended, or the database refuses the call for good.
         """
         give_up = give_up or self._give_up
+        token = _give_up.set(give_up)
         pause = FIRST_PAUSE_S
         started = time.monotonic()
         repeated = False
-        while True:
-            try:
-                if repeated:
-                    ping()
-                result = attempt(repeated)
-            except Exception as error:
-                if _is_refused(error):
-                    raise StorageError(
-                        f"the database refuses what we ask of it: {first_line(error)}; see to the "
-                        "rights to it and to its files, or name another storage"
-                    ) from error
-                if not is_transient(error):
-                    raise
-                if _is_away(error) or time.monotonic() - started > QUIET_S:
-                    self._gone(error)
-                if give_up.wait(pause * random.uniform(0.5, 1.0)):
-                    raise StorageError(
-                        f"the database did not answer and we were told to stop: {first_line(error)}"
-                    ) from error
-                pause = min(2 * pause, longest_pause_s)
-                repeated = True
-            else:
-                self._back()
-                return result
+        try:
+            while True:
+                try:
+                    if repeated:
+                        ping()
+                    result = attempt(repeated)
+                except Exception as error:
+                    waited = time.monotonic() - started
+                    self._judge(error, waited)
+                    if give_up.wait(self._pause(pause, waited)):
+                        raise StorageError(
+                            f"stopped while waiting for the database: {self._line(error)}"
+                        ) from error
+                    pause = min(2 * pause, longest_pause_s)
+                    repeated = True
+                else:
+                    self._has_written |= writes
+                    self._back()
+                    return result
+        finally:
+            _give_up.reset(token)
 
     @contextmanager
     def until(self, asked: threading.Event) -> Iterator[None]:
@@ -107,16 +117,39 @@ class Retry:
         finally:
             self._give_up = before
 
-    def report(self, line: str) -> None:
-        """Pass a line on to the user."""
-        self._say(line)
+    def _judge(self, error: Exception, waited: float) -> None:
+        """Log an error that is to be waited out; raise one that is not."""
+        failure = failure_of(error)
+        if self._has_written and is_read_only(error):
+            failure = Failure.AWAY  # it was no matter of rights: the disk is read-only now
+        if failure is Failure.CALL:
+            raise error
+        if failure is Failure.REFUSED or (failure is Failure.MISSING and waited > MISSING_S):
+            raise StorageError(
+                f"the database rejected the statement: {self._line(error)}; check that the "
+                "database is whole, and the permissions on it and its files"
+            ) from error
+        if self._limit is not None and waited > self._limit:
+            raise StorageError(
+                f"the database did not answer for {self._limit:.0f} s: {self._line(error)}; "
+                "run the same command again when it is back"
+            ) from error
+        if failure is not Failure.BUSY or waited > QUIET_S:
+            self._gone(error)
+
+    def _pause(self, pause: float, waited: float) -> float:
+        pause *= random.uniform(0.5, 1.0)
+        return pause if self._limit is None else min(pause, max(0.0, self._limit - waited))
+
+    def _line(self, error: BaseException) -> str:
+        return redact(first_line(error), self.address)
 
     def _gone(self, error: Exception) -> None:
         with self._lock:
             if self._away_since is not None:
                 return
             self._away_since = time.monotonic()
-        self._say(f"the database is away ({first_line(error)}); waiting until it is back")
+        log.warning("the database is away (%s); waiting until it is back", self._line(error))
 
     def _back(self) -> None:
         if self._away_since is None:
@@ -124,51 +157,4 @@ class Retry:
         with self._lock:
             since, self._away_since = self._away_since, None
         if since is not None:
-            self._say(f"the database is back after {time.monotonic() - since:.1f} s")
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether the same call may work later: the database is away, or somebody else was first."""
-    if isinstance(_cause(error), exc.TimeoutError):  # no connection of the pool became free
-        return True
-    driver = driver_error(error)
-    if hasattr(driver, "sqlite_errorname"):
-        return str(driver.sqlite_errorname).startswith(_TRANSIENT_SQLITE)
-    state = str(getattr(driver, "sqlstate", None))
-    return _is_away(error) or state.startswith(_CONTENTION)
-
-
-def _is_refused(error: BaseException) -> bool:
-    driver = driver_error(error)
-    if hasattr(driver, "sqlite_errorname"):
-        return str(driver.sqlite_errorname).startswith(_REFUSED_SQLITE)
-    return getattr(driver, "sqlstate", None) in _REFUSED
-
-
-def _is_away(error: BaseException) -> bool:
-    """Whether there is no database that answers, so that waiting is worth a line."""
-    driver = driver_error(error)
-    if driver is None or hasattr(driver, "sqlite_errorname"):
-        return False
-    state = getattr(driver, "sqlstate", None)
-    if state is None:  # libpq failed before a server could answer, or while it did
-        return isinstance(_cause(error), exc.OperationalError | exc.InterfaceError)
-    return str(state).startswith(_AWAY)
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    """SQLAlchemy's error, which Optuna wraps in one of its own."""
-    wrapped = isinstance(error, optuna.exceptions.StorageInternalError)
-    return error.__cause__ if wrapped else error
-
-
-def driver_error(error: BaseException) -> Any:
-    """The driver's own exception; None when there is none."""
-    cause = _cause(error)
-    return cause.orig if isinstance(cause, exc.DBAPIError) else None
-
-
-def first_line(error: BaseException) -> str:
-    """The driver's first line: SQLAlchemy's own text also holds the statement."""
-    text = str(driver_error(error) or error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+            log.warning("the database is back after %.1f s", time.monotonic() - since)

@@ -1,8 +1,8 @@
-"""What a study's sampler and pruner are shown of its trials.
+"""The storage as a study's sampler and pruner see it.
 
-A control trial is not shown. A trial that runs on though the pruner would have ended it is shown
-as the pruned one it would be, from then on, whatever becomes of it: so neither control nor audit
-changes what is proposed and what is pruned.
+A control trial is hidden. A trial that runs on although the pruner would have ended it is shown as
+the pruned one it would be, from that step on and whatever becomes of it. So neither control nor
+audit changes what is proposed and what is pruned.
 """
 
 import copy
@@ -17,10 +17,13 @@ __all__ = ["SearchedStorage", "as_searched"]
 
 
 class SearchedStorage(OptunaStorage):
-    """A view of a storage that differs in `get_all_trials` alone."""
+    """A storage beside another one, over the same connections and cache of trials.
+
+    It differs in `get_all_trials` alone.
+    """
 
     def __init__(self, whole: OptunaStorage) -> None:
-        self.__dict__ = whole.__dict__  # one cache, one lock, one connection pool
+        super().__init__(whole.rdb, whole._retry, whole._writing, whole._reopen, beside=whole)
 
     def get_all_trials(
         self,
@@ -36,14 +39,14 @@ class SearchedStorage(OptunaStorage):
 
 
 def as_searched(trial: FrozenTrial) -> FrozenTrial | None:
-    """A trial as the sampler and the pruner see it; None when they do not."""
+    """A trial as the sampler and the pruner see it; None for one that is hidden."""
     if trial.user_attrs.get(attributes.ARM) == attributes.CONTROL:
         return None
     audit = trial.user_attrs.get(attributes.AUDIT)
     if audit is None:
         return trial
     if audit["trial"] != trial.number:
-        return None  # an attempt to finish the audit of an earlier one, which is shown
+        return None  # a later attempt at the audit of an earlier trial, which is shown
     seen = copy.copy(trial)
     seen.state = TrialState.PRUNED
     seen.value = audit["value"]

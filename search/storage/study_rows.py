@@ -6,11 +6,11 @@ from typing import Any
 
 import optuna
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.study import StudyDirection
 from sqlalchemy import orm
 
 from search import attributes
+from search.storage.optuna_tables import models
 
 __all__ = ["add_study", "study_id_of"]
 

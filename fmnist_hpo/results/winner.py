@@ -110,8 +110,8 @@ def export_trial(
     seed = study.spec.trial_seed(lineage)
     refit = refit or problem.folds is not None
     split = problem.everything if refit else problem.splits[0]
-    checkpoints = study.checkpoints.apart("refit") if refit else study.checkpoints
-    checkpoint = checkpoints.load(lineage) if problem.keeps_model else None
+    checkpoints = study.checkpoints.scoped("refit") if refit else study.checkpoints
+    checkpoint = checkpoints.load(lineage, params=params) if problem.keeps_model else None
     kept = checkpoint is not None and not refit  # the weights are the trial's own
     if refit:
         say(f"training trial {trial.number} on all {len(split.train):,} images")
@@ -127,7 +127,7 @@ def export_trial(
         seed=seed,
         curves=trial.user_attrs[attributes.CURVES],
         checkpoint=checkpoint,
-        save=partial(checkpoints.save, lineage),
+        save=partial(checkpoints.save, lineage, attempt=1, params=params),
         say=say,
     )
     bundle = export.export(

@@ -65,8 +65,9 @@ class CheckpointStore:
             "attempt": attempt,
             "parameters": _digest_of(params),
         }
+        packed = _pack(header, data)
         try:
-            self._files.write(self._key(lineage, attempt), _pack(header, data))
+            self._files.write(self._key(lineage, attempt), packed)
             self._remove(lineage, range(attempt))
         except Exception as error:
             log.warning(
@@ -94,7 +95,9 @@ class CheckpointStore:
         wanted = {"uid": self._uid, "lineage": lineage, "parameters": _digest_of(params)}
         try:
             found = self._attempts(lineage)
-            for number in sorted((n for n in found if attempt is None or n <= attempt), reverse=True):
+            for number in sorted(
+                (n for n in found if attempt is None or n <= attempt), reverse=True
+            ):
                 packed = self._files.read(found[number])
                 if packed is None:  # deleted in the meantime
                     continue
@@ -127,7 +130,7 @@ class CheckpointStore:
         """Delete the checkpoints of a lineage.
 
         Args:
-            attempt: the latest whose checkpoint is deleted; None for all, of a lineage that is over.
+            attempt: the latest whose checkpoint is deleted; None for all of a lineage that is over.
         """
         try:
             self._remove(lineage, None if attempt is None else range(attempt + 1))
@@ -166,7 +169,11 @@ class CheckpointStore:
 
 def _digest_of(params: Mapping[str, Any]) -> str:
     """A hash of parameters that is the same in every process."""
-    text = json.dumps(dict(params), sort_keys=True, default=lambda value: value.item())
+
+    def plain(value: Any) -> Any:  # of NumPy's numbers, and of TOML's dates
+        return value.item() if hasattr(value, "item") else str(value)
+
+    text = json.dumps(dict(params), sort_keys=True, default=plain)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

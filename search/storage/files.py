@@ -72,7 +72,7 @@ class _Directory:
     def keys(self, prefix: str) -> list[str]:
         folder, _, start = prefix.rpartition("/")
         try:
-            names = os.listdir(self._root / folder)
+            names = [path.name for path in (self._root / folder).iterdir()]
         except FileNotFoundError:
             return []
         return [f"{folder}/{name}" for name in names if name.startswith(start)]

@@ -1,6 +1,5 @@
 """Creates a study, once its problem has accepted what the study file allows."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -25,7 +24,6 @@ def create_study(
     storage: Storage,
     *,
     checkpoints: str | None = None,
-    say: Callable[[str], None] = print,
 ) -> Study:
     """Create a study, or open the one that was created from the same content.
 
@@ -34,7 +32,8 @@ def create_study(
 
     Args:
         checkpoints: a directory, or an address such as s3://bucket/prefix; default
-            runs/NAME/checkpoints, or where the study that exists says.
+            runs/NAME/checkpoints, or where the study that exists says. The study keeps the
+            absolute path of a directory.
 
     Raises:
         StudyChanged: the study in the storage was created from other content.
@@ -46,8 +45,8 @@ def create_study(
     with own_code(spec.problem, "asked for its fingerprint"):
         fingerprint = dict(problem.fingerprint())
     percent = _percent(problem, spec.problem)
-    place = checkpoints or default_checkpoints(spec.name)
-    CheckpointStore(place, "")  # refuses an address before the study bears it
+    # Refuses an address before the study bears it.
+    place = CheckpointStore(checkpoints or default_checkpoints(spec.name), "").address
     try:
         Ledger.create(
             storage,
@@ -63,10 +62,10 @@ def create_study(
             system_attrs={attributes.METRIC_NAMES: [spec.metric]},
         )
     except optuna.exceptions.DuplicatedStudyError:
-        stored = open_study(spec.name, storage, say=say).spec.text
+        stored = open_study(spec.name, storage).spec.text
         if differences := spec.differences(stored):
             raise StudyChanged(spec.name, differences) from None
-    return Study(storage, spec.name, checkpoints=checkpoints, say=say)
+    return Study(storage, spec.name, checkpoints=checkpoints)
 
 
 def validate(spec: StudySpec) -> Problem:

@@ -1,6 +1,6 @@
 """An open study: its frozen spec, its ledger, its trials."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -38,9 +38,7 @@ __all__ = ["Study", "open_study", "study_names"]
 class Study:
     """An open study. Made by `create_study` and `open_study`."""
 
-    def __init__(
-        self, storage: Storage, name: str, *, checkpoints: str | None, say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, storage: Storage, name: str, *, checkpoints: str | None) -> None:
         self.storage = storage
         self.name = name
         self.ledger = Ledger.open(storage, name)
@@ -57,9 +55,8 @@ class Study:
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.ledger.timing = Timing.of_heartbeat(self.spec.workers.heartbeat_seconds)
         self.ledger.max_retries = self.spec.workers.max_retries
-        self.checkpoints = CheckpointStore(
-            checkpoints or attrs[attributes.CHECKPOINTS], self.uid, warn=say
-        )
+        storage.bound_by(self.ledger.timing.lease_seconds)
+        self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
         self.ledger.on_lost = self.checkpoints.delete
         self.optuna = self._optuna_study(storage.optuna)
         self.searched = self.optuna  # what the study's sampler and pruner are given
@@ -204,7 +201,6 @@ def open_study(
     storage: Storage,
     *,
     checkpoints: str | None = None,
-    say: Callable[[str], None] = print,
 ) -> Study:
     """Open a study that exists.
 
@@ -215,7 +211,7 @@ def open_study(
         StudyNotFound: there is none of that name.
         StorageError: it was made by StudySearchCV or by another program.
     """
-    return Study(storage, name, checkpoints=checkpoints, say=say)
+    return Study(storage, name, checkpoints=checkpoints)
 
 
 def study_names(storage: Storage) -> list[str]:

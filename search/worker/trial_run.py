@@ -23,6 +23,7 @@ class TrialRun:
     Args:
         trial: Optuna's trial, RUNNING, with its parameters sampled.
         lineage: the index under which the checkpoint is kept.
+        attempt: of the lineage; a later one's checkpoint is not touched.
         stop: set when the worker was asked to stop.
         lost: set when this worker no longer holds the lease of the attempt.
         timeout_seconds: of this attempt; None for no limit.
@@ -43,6 +44,7 @@ class TrialRun:
         params: Mapping[str, Any],
         seed: int,
         lineage: int,
+        attempt: int,
         checkpoints: CheckpointStore,
         stop: threading.Event,
         lost: threading.Event,
@@ -59,6 +61,7 @@ class TrialRun:
         self.storage_error: Exception | None = None
         self._trial = trial
         self._lineage = lineage
+        self._attempt = attempt
         self._checkpoints = checkpoints
         self._stop = stop
         self._lost = lost
@@ -88,12 +91,14 @@ class TrialRun:
     def load_checkpoint(self) -> bytes | None:
         """See `search.problem.TrialContext.load_checkpoint`."""
         expected = bool(self._curves.get("step"))
-        return self._checkpoints.load(self._lineage, expected=expected)
+        return self._checkpoints.load(
+            self._lineage, params=self.params, attempt=self._attempt, expected=expected
+        )
 
     def save_checkpoint(self, data: bytes) -> None:
         """See `search.problem.TrialContext.save_checkpoint`."""
         if not self._lost.is_set():
-            self._checkpoints.save(self._lineage, data)
+            self._checkpoints.save(self._lineage, data, attempt=self._attempt, params=self.params)
 
     def report(self, step: int, value: float, **curves: float) -> None:
         """See `search.problem.TrialContext.report`."""

@@ -129,7 +129,7 @@ def _attempt(study: Study, claim: Claim, history: History, stop: threading.Event
         return False
     if ending.reason is Reason.ERROR:
         _halt_on_same_errors(study)
-    _sweep(study, claim.lease.lineage, ending, history)
+    _sweep(study, claim, ending, history)
     reason = f" ({ending.reason.value})" if ending.reason else ""
     log.info("trial %d ended %s%s", number, ending.state.name, reason)
     if ending.reason is Reason.ERROR:
@@ -157,6 +157,7 @@ def _run(
             params=params,
             seed=study.spec.trial_seed(lineage),
             lineage=lineage,
+            attempt=claim.lease.attempt,
             checkpoints=study.checkpoints,
             stop=stop,
             lost=heartbeat.lost,
@@ -238,13 +239,14 @@ def _halt_on_same_errors(study: Study) -> None:
         study.ledger.halt(recent[0])
 
 
-def _sweep(study: Study, lineage: int, ending: _Ending, history: History) -> None:
+def _sweep(study: Study, claim: Claim, ending: _Ending, history: History) -> None:
     """Keep the checkpoints of the best complete trials only, so that the disk stays bounded."""
+    lineage = claim.lease.lineage
     value = ending.value if ending.state is TrialState.COMPLETE else None
     # What others have finished since the history was read can only make ours rank lower.
     if value is not None and history.is_among_best(value):
         history.add(study.trials)
     if value is None or lineage not in history.best:
-        study.checkpoints.delete(lineage)
+        study.checkpoints.delete(lineage, attempt=claim.lease.attempt)
     for fallen in history.take_fallen():
         study.checkpoints.delete(fallen)

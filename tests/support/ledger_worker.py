@@ -3,6 +3,7 @@
 FMNIST_HPO_STORAGE names the storage; the study is "s". One line per event goes to stdout.
 """
 
+import logging
 import os
 import signal
 import sys
@@ -14,12 +15,13 @@ from optuna.trial import TrialState
 
 from search.ledger import Fenced, Ledger, Timing
 from search.ledger.heartbeat import Heartbeat
-from search.storage import Retry, open_storage
+from search.storage import open_storage
 
 
 def main(name: str, death: str = "") -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    storage = open_storage(os.environ["FMNIST_HPO_STORAGE"], retry=Retry(say))
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    storage = open_storage(os.environ["FMNIST_HPO_STORAGE"])
     timing = Timing.of_heartbeat(float(os.environ["BEAT_SECONDS"]))
     ledger = Ledger.open(storage, "s", timing=timing, max_retries=1000)
     study = optuna.load_study(study_name="s", storage=storage.optuna)

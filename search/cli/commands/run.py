@@ -11,7 +11,7 @@ from search.cli.find_study import find_spec, unknown_study
 from search.cli.progress import make_progress
 from search.errors import StudyNotFound
 from search.logs import protect_output, show_records
-from search.storage import SHORT_LOCK_WAIT_MS, Retry, is_missing_file, open_storage
+from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
 from search.study import Study, create_study, open_study
 from search.study.status import Status
 from search.supervisor.launchers.local import LocalLauncher, default_workers, worker_command
@@ -83,11 +83,11 @@ def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
     spec = find_spec(args.study, app.studies)
     if spec is None and is_missing_file(args.storage):
         raise unknown_study(args.study, app.studies)  # a misspelt name must not create a database
-    storage = open_storage(args.storage, retry=Retry(log.warning), lock_wait_ms=SHORT_LOCK_WAIT_MS)
+    storage = open_storage(args.storage, lock_wait_ms=SHORT_LOCK_WAIT_MS)
     if spec is not None:
-        return create_study(spec, storage, checkpoints=args.checkpoints, say=log.warning)
+        return create_study(spec, storage, checkpoints=args.checkpoints)
     try:
-        return open_study(args.study, storage, checkpoints=args.checkpoints, say=log.warning)
+        return open_study(args.study, storage, checkpoints=args.checkpoints)
     except StudyNotFound as error:
         raise unknown_study(args.study, app.studies, error.known) from None
 

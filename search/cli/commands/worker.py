@@ -14,7 +14,7 @@ from search.cli.find_study import must_exist
 from search.cli.progress import PlainProgress
 from search.errors import SearchError, StorageError
 from search.logs import protect_output, show_records
-from search.storage import SHORT_LOCK_WAIT_MS, Retry, Storage, open_storage
+from search.storage import SHORT_LOCK_WAIT_MS, Storage, open_storage
 from search.study import Study, open_study
 from search.supervisor.run import annotate
 from search.worker.contract import PARENT_VARIABLE, Left, worker_name
@@ -53,9 +53,7 @@ def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
     must_exist(args.storage, args.study)
     while True:
         try:
-            return open_storage(
-                args.storage, retry=Retry(log.warning), lock_wait_ms=SHORT_LOCK_WAIT_MS
-            )
+            return open_storage(args.storage, lock_wait_ms=SHORT_LOCK_WAIT_MS)
         except StorageError as error:
             # The supervisor had it open, so it is only away; without one it may not be there.
             if not _is_supervised():
@@ -66,7 +64,7 @@ def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
 
 
 def _work(args: argparse.Namespace, storage: Storage, stop: threading.Event) -> Left:
-    study = open_study(args.study, storage, checkpoints=args.checkpoints, say=log.warning)
+    study = open_study(args.study, storage, checkpoints=args.checkpoints)
     name, progress = worker_name(), PlainProgress()
 
     def show() -> None:

@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 
 from search.ledger import Claim, Counts, Ledger, Timing
 from search.ledger.heartbeat import Heartbeat
-from search.storage import Retry, Storage, open_storage
+from search.storage import Storage, open_storage
 
 if TYPE_CHECKING:
     from conftest import Postgres
@@ -186,7 +186,7 @@ def _one_trial(
     url: str, name: str, everybody: threading.Barrier, taken: list[Claim], errors: list[object]
 ) -> None:
     try:
-        storage = open_storage(url, retry=Retry(errors.append))
+        storage = open_storage(url)
         ledger = Ledger.open(storage, "s")
         claim = ledger.claim(name)
         assert claim is not None

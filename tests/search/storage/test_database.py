@@ -77,12 +77,12 @@ def test_a_server_that_goes_away_while_a_storage_is_opened_is_waited_for(
 ) -> None:
     calls = []
 
-    def connect(engine: sa.Engine) -> optuna.storages.RDBStorage:
+    def connect(engine: sa.Engine, connect_args: dict[str, Any]) -> optuna.storages.RDBStorage:
         calls.append(engine)
         if len(calls) == 1:
             with engine.connect() as connection:
                 connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
-        return rdb.connect(engine)
+        return rdb.connect(engine, connect_args)
 
     monkeypatch.setattr(search.storage.database, "connect", connect)
     opened = open_storage(postgres_url)
@@ -269,19 +269,17 @@ def test_sqlite_reader_does_not_wait_for_a_writer(sqlite_url: str) -> None:
     reader.close()
 
 
-class _Says:
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-        self.gone = threading.Event()
-
-    def __call__(self, line: str) -> None:
-        self.lines.append(line)
-        self.gone.set()
+def wait_for_line(caplog: pytest.LogCaptureFixture, words: str) -> None:
+    deadline = time.monotonic() + 30
+    while not any(words in line for line in caplog.messages):
+        assert time.monotonic() < deadline, caplog.messages
+        time.sleep(0.05)
 
 
-def test_waits_for_the_database_and_says_so_once(postgres: object, postgres_url: str) -> None:
-    says = _Says()
-    storage = open_storage(postgres_url, retry=Retry(says))
+def test_waits_for_the_database_and_says_so_once(
+    postgres: object, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = open_storage(postgres_url)
     study_id = storage.optuna.create_new_study(MAXIMIZE, "x")
     trial_id = storage.optuna.create_new_trial(study_id)
     postgres.stop()  # type: ignore[attr-defined]
@@ -291,15 +289,15 @@ def test_waits_for_the_database_and_says_so_once(postgres: object, postgres_url:
     reader = threading.Thread(target=lambda: storage.optuna.get_all_studies(), daemon=True)
     writer.start()
     reader.start()
-    assert says.gone.wait(20)
+    wait_for_line(caplog, "is away")
     time.sleep(1)
     postgres.start()  # type: ignore[attr-defined]
     writer.join(30)
     reader.join(30)
     assert storage.optuna.get_trial(trial_id).user_attrs == {"a": 1}
-    assert len(says.lines) == 2, says.lines
-    assert "is away" in says.lines[0]
-    assert "is back" in says.lines[1]
+    assert len(caplog.messages) == 2, caplog.messages
+    assert "is away" in caplog.messages[0]
+    assert "is back" in caplog.messages[1]
     storage.close()
 
 
@@ -324,7 +322,7 @@ def test_whoever_may_only_read_is_told_so(
         lambda: storage.optuna.set_study_user_attr(1, "a", 1),
         lambda: storage.write(lambda session: session.execute(schema.study.delete())),
     ):
-        with pytest.raises(StorageError, match="the database refuses what we ask") as caught:
+        with pytest.raises(StorageError, match="the database rejected the statement") as caught:
             write()
         assert "\n" not in str(caught.value)
     storage.close()
@@ -336,11 +334,26 @@ def test_whoever_may_only_read_is_told_so(
 
 def test_gives_up_when_told(postgres: object, postgres_url: str) -> None:
     give_up = threading.Event()
-    storage = open_storage(postgres_url, retry=Retry(lambda line: give_up.set(), give_up))
+    storage = open_storage(postgres_url, retry=Retry(give_up=give_up))
+    postgres.stop()  # type: ignore[attr-defined]
+    threading.Timer(0.5, give_up.set).start()
+    try:
+        with pytest.raises(StorageError, match="stopped while waiting for the database"):
+            storage.optuna.get_all_studies()
+    finally:
+        postgres.start()  # type: ignore[attr-defined]
+    storage.close()
+
+
+def test_a_reading_command_gives_up_after_its_limit(
+    postgres: object, postgres_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    storage = open_storage(postgres_url, retry=Retry(limit_seconds=1.0))
     postgres.stop()  # type: ignore[attr-defined]
     try:
-        with pytest.raises(StorageError, match="told to stop"):
+        with pytest.raises(StorageError, match="did not answer for 1 s: .*; run the same command"):
             storage.optuna.get_all_studies()
+        assert ["is away" in line for line in caplog.messages] == [True]
     finally:
         postgres.start()  # type: ignore[attr-defined]
     storage.close()
@@ -382,13 +395,22 @@ def _lose_one_answer(storage: Storage) -> None:
     sa.event.listen(storage.engine, "commit", after_commit)
 
 
-def test_code_errors_are_not_repeated(opened: Storage) -> None:
+@pytest.mark.parametrize(
+    ("statement", "error"),
+    [
+        ("SELECT nothing FROM nowhere", StorageError),  # the tables were dropped: one line
+        ("INSERT INTO search_study (uid, elapsed) VALUES ('x', NULL)", sa.exc.IntegrityError),
+    ],
+)
+def test_what_stays_wrong_is_not_repeated(
+    opened: Storage, statement: str, error: type[Exception]
+) -> None:
     calls = []
 
     def work(session: sa.orm.Session) -> None:
         calls.append(1)
-        session.execute(sa.text("SELECT nothing FROM nowhere"))
+        session.execute(sa.text(statement))
 
-    with pytest.raises(sa.exc.DBAPIError):
+    with pytest.raises(error):
         opened.write(work)
     assert len(calls) == 1

@@ -281,18 +281,17 @@ def test_a_stopped_trial_goes_on_where_it_was(make_study):
     assert (status.done, status.complete, status.failed) == (True, 1, 0)
 
 
-def test_a_damaged_checkpoint_means_starting_the_trial_over(make_study, tmp_path):
+def test_a_damaged_checkpoint_means_starting_the_trial_over(make_study, tmp_path, caplog):
     study = make_study(trials=1, extra="[fixed]\npause = 0.3")
     stop = threading.Event()
     threading.Timer(0.8, stop.set).start()
     run(study, stop=stop)
     (file,) = (tmp_path / "checkpoints").rglob("*.checkpoint")
     file.write_bytes(file.read_bytes()[:-1])
-    said = []
     again = search.open("toy", storage=study.storage.address)
-    again.checkpoints._warn = said.append
     run(again)
-    assert said == ["the checkpoint of lineage 0 is damaged; its trial starts over"]
+    (line,) = [text for text in caplog.messages if "checkpoint" in text]
+    assert line.endswith("is damaged and is not used")
     curve = toy.whole_curve(study.spec.trial_seed(0), again.best.params["x"], 4)
     assert list(again.best.intermediate_values.values()) == curve
     again.storage.close()
@@ -303,7 +302,8 @@ def test_checkpoints_of_the_best_are_kept_and_no_others(make_study, tmp_path):
     run(study)
     ranked = sorted(study.trials, key=lambda trial: -trial.value)
     best = {trial.user_attrs["lineage"] for trial in ranked[:CHECKPOINTS_KEPT]}
-    assert {lineage for lineage in range(12) if study.checkpoints.load(lineage)} == best
+    lineages = {trial.user_attrs["lineage"]: study.params(trial) for trial in ranked}
+    assert {n for n, params in lineages.items() if study.checkpoints.load(n, params=params)} == best
 
 
 def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind(make_study):
@@ -314,15 +314,15 @@ def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind
         ended = []
         for _ in range(at_once):
             claim = study.ledger.claim("w")
-            study.checkpoints.save(claim.lease.lineage, b"x")
+            study.checkpoints.save(claim.lease.lineage, b"x", attempt=1, params={})
             value += 1
             study.ledger.end(claim, TrialState.COMPLETE, value)
-            ended.append((claim.lease.lineage, value))
-        for lineage, of in ended:
-            _sweep(study, lineage, _Ending(state=TrialState.COMPLETE, value=of), history)
-        last = ended[-1][0]
+            ended.append((claim, value))
+        for claim, of in ended:
+            _sweep(study, claim, _Ending(state=TrialState.COMPLETE, value=of), history)
+        last = claim.lease.lineage
         best = set(range(max(0, last - CHECKPOINTS_KEPT + 1), last + 1))
-        assert {n for n in range(40) if study.checkpoints.load(n)} == best
+        assert {n for n in range(40) if study.checkpoints.load(n, params={})} == best
 
 
 @pytest.mark.parametrize("seen", [True, False])  # dying, by its supervisor
@@ -331,7 +331,7 @@ def test_a_lineage_that_is_lost_for_good_leaves_no_checkpoint(make_study, tmp_pa
     files = []
     for _ in range(2):
         claim = study.ledger.claim("dead")
-        study.checkpoints.save(claim.lease.lineage, b"half")
+        study.checkpoints.save(claim.lease.lineage, b"half", attempt=claim.lease.attempt, params={})
         files.append(len(list(tmp_path.rglob("*.checkpoint"))))
         if seen:
             assert study.ledger.release_worker("dead") == 1

@@ -146,6 +146,11 @@ class _Tending:
         if not self._have_left(status):
             return None
         status = study.status()
+        if not study.storage.still_there():
+            raise StorageError(
+                f"the database at {study.storage.url} was replaced while the study ran, so the "
+                "trials are not in it; restore it if need be, and run the same command again"
+            )
         self._show(status)
         return status
 

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Writes files and folders whole or not at all."""
 
 import contextlib
 import ctypes
@@ -6,9 +6,8 @@ import errno
 import fcntl
 import os
 import shutil
-import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -16,16 +15,15 @@ __all__ = ["write_folder", "write_whole"]
 
 AT_FDCWD = -100  # Linux <fcntl.h>: paths are relative to the working directory
 RENAME_EXCHANGE = 2  # Linux <linux/fs.h>: both paths exist and change places in one step
-RENAME_SWAP = 2  # macOS <sys/stdio.h>: the same
 NO_EXCHANGE = {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP}  # file systems without it, such as NFS
 PRIVATE, PUBLIC = 0o600, 0o644
 
 
 @contextlib.contextmanager
 def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
-    """A file to write, which takes the place of `target` in one step at the block's end.
+    """Yield a new file that replaces `target` in one step at the end of the block.
 
-    It lies beside `target` meanwhile, as .NAME.RANDOM, and is removed when the block fails.
+    Until then it lies beside `target` as .NAME.RANDOM. It is removed when the block fails.
 
     Args:
         public: whether others than its owner may read it.
@@ -46,13 +44,16 @@ def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
         raise
 
 
-def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Make `target` a folder of exactly these files, names relative to it and with "/".
+def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str] = ()) -> None:
+    """Make `target` a folder of these files, names relative to it and with "/".
 
-    The files are written and synced under a temporary name beside `target`, which then takes its
-    place in one step; a folder that was there before is replaced. On file systems that cannot
-    exchange two folders the replacement is two renames, between which `target` is absent. What
-    writers that were killed left beside `target` is removed at the end.
+    The files are written and synced in a temporary folder beside `target`, which then replaces
+    `target` in one step. On file systems that cannot exchange two folders (NFS) the replacement is
+    two renames, and `target` is absent between them. At the end the temporary folders of writers
+    that were killed are removed.
+
+    Args:
+        keep: files of the folder that is replaced, which the new one has too.
 
     Raises:
         OSError: the disk is full, the place is not writable, ...; `target` is as it was.
@@ -64,6 +65,9 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         try:
             _fill(staging, files)
+            for name in keep:
+                (staging / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(target / name, staging / name, follow_symlinks=False)
             _put_in_place(staging, target)
         finally:
             # holds what was replaced, or what could not be finished; gone when `target` was new
@@ -77,9 +81,9 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
 
 @contextlib.contextmanager
 def _alone(folder: Path) -> Iterator[bool]:
-    """Whether no other process writes below `folder` meanwhile; waits for one that does.
+    """Wait until no other process writes below `folder`, and keep others out for the block.
 
-    The lock ends with its process, however that ends. False on file systems without locks.
+    The lock ends with its process, however that ends. Yields False on file systems without locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -122,19 +126,14 @@ def _put_in_place(staging: Path, target: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Let two folders change places in one step; False where system or file system cannot."""
+    """Let two folders change places in one step; False where the file system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
     names = os.fsencode(first), os.fsencode(second)
-    with contextlib.suppress(AttributeError):  # a C library without the call
-        libc = ctypes.CDLL(None, use_errno=True)
-        if sys.platform == "darwin":
-            failed = libc.renamex_np(*names, RENAME_SWAP)
-        else:
-            failed = libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE)
-        if not failed:
-            return True
-        number = ctypes.get_errno()
-        if number not in NO_EXCHANGE:
-            raise OSError(number, os.strerror(number), str(second))
+    if libc.renameat2(AT_FDCWD, names[0], AT_FDCWD, names[1], RENAME_EXCHANGE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number not in NO_EXCHANGE:
+        raise OSError(number, os.strerror(number), str(second))
     return False
 
 

@@ -78,4 +78,6 @@ class ClassicalProblem(ImageProblem):
         from fmnist_hpo.classical import bundle as classical_bundle
 
         config = classical_config.parse(params)
-        return classical_bundle.pack(config, self.data, split, seed=seed, cache=FeatureCache(CACHE))
+        return classical_bundle.build_model(
+            config, self.data, split, seed=seed, cache=FeatureCache(CACHE)
+        )

@@ -157,4 +157,4 @@ class FashionProblem(ImageProblem):
                 )
             if number == epochs:
                 break
-        return network_bundle.pack(network, how, epoch.result(), self.data, split)
+        return network_bundle.build_model(network, how, epoch.result(), self.data, split)

@@ -1,24 +1,34 @@
-"""The folder a model is exported to: its manifest, how it is written, and how every reader checks.
+"""The folder a model is exported to: how it is written, and how every reader checks it.
 
-A bundle is read whole into memory and verified there, so what is used is what was verified.
+A bundle is read whole into memory and verified there, so what is used is what was verified. Its
+manifest holds a SHA-256 sum of each file. Nobody signs the manifest: the sums show that a bundle is
+whole, not who made it.
 """
 
 import functools
 import hashlib
-import json
+import logging
+import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from fmnist_hpo.atomic import write_folder
+from fmnist_hpo.bundle.fields import REMEDY, Fields, to_json
+from fmnist_hpo.bundle.records import Config, ModelMetrics, StoredProvenance
 from fmnist_hpo.errors import InputError
 
-__all__ = ["REMEDY", "Bundle", "check_replaceable", "has_probabilities", "to_json"]
+__all__ = ["Bundle", "check_replaceable"]
+
+log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 FORMAT = "fmnist-hpo bundle 2"
-REMEDY = "export the study again, or fetch the bundle again"
+MOST_BYTES = 4 << 30  # of all files together, which are read into memory
+MOST_MANIFEST_BYTES = 1 << 20
+SHOWN = 5  # names of foreign files in a warning
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,38 +40,50 @@ class Bundle:
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read and verify a bundle.
+        """Read and verify a bundle. A file that is not in the manifest is ignored with a warning.
 
         Raises:
-            InputError: no such folder, no bundle, one that cannot be read, or a byte that is
-                missing, changed or extra.
+            InputError: no such folder, no bundle, one that cannot be read or is too large, or a
+                byte that is missing or changed.
         """
         while True:
             before = _identity(path)
             try:
                 return cls(path=path, files=_verified(path))
-            except (InputError, OSError) as error:
+            except (InputError, OSError, MemoryError) as error:
                 if _identity(path) != before:
                     continue  # the folder was replaced while it was read; read the new one
                 if isinstance(error, OSError):
                     raise _unreadable(path, error) from error
+                if isinstance(error, MemoryError):
+                    raise InputError(
+                        f"bundle {path} does not fit into this machine's memory; {REMEDY}, or use "
+                        "a larger machine"
+                    ) from error
                 raise
 
     @classmethod
     def write(cls, path: Path, files: Mapping[str, bytes]) -> Self:
         """Write a bundle, whole or not at all; a bundle of the same study is replaced in one step.
 
+        Files in the folder that are not the bundle's stay there.
+
         Raises:
-            InputError: `path` is something else than a bundle of the same study, or the disk is
-                full or not writable; nothing was changed then.
+            InputError: `path` is something else than a bundle of the same study, the files are too
+                large for a reader, or the disk is full or not writable; nothing was changed then.
         """
         bundle = cls(path=path, files=dict(files))
-        provenance = bundle.provenance
-        check_replaceable(path, provenance["study"], provenance["study_uid"])
+        size = sum(map(len, files.values()))
+        if size > MOST_BYTES:
+            raise InputError(
+                f"need a bundle of at most {MOST_BYTES:,} bytes, got {size:,}; choose a smaller "
+                "model, as one of fewer trees"
+            )
+        owner = bundle.fields("provenance.json")
+        check_replaceable(path, owner.text("study"), owner.text("study_uid"))
         try:
-            write_folder(path, {**files, MANIFEST: _manifest(files)})
+            write_folder(path, {**files, MANIFEST: _manifest(files)}, keep=_foreign(path))
         except OSError as error:
-            size = sum(map(len, files.values()))
             raise InputError(
                 f"cannot write the bundle {path} ({size:,} bytes): {error.strerror}; nothing was "
                 "changed; make room there or name another folder"
@@ -74,60 +96,52 @@ class Bundle:
             raise InputError(f"bundle {self.path}: need the file {name}, got none; {REMEDY}")
         return self.files[name]
 
-    def read_json(self, name: str) -> dict[str, Any]:
+    def fields(self, name: str) -> Fields:
         """One JSON file. Raises InputError when it is missing or holds no JSON object."""
-        try:
-            value = json.loads(self.read(name))
-        except ValueError:
-            value = None
-        if not isinstance(value, dict):
-            raise InputError(f"bundle {self.path}: need a JSON object in {name}; {REMEDY}")
-        return value
+        return Fields.parse(self.read(name), f"bundle {self.path}: {name}")
 
     @functools.cached_property
-    def config(self) -> dict[str, Any]:
-        """Architecture, preprocessing and classes: config.json."""
-        return self.read_json("config.json")
+    def config(self) -> Config:
+        """config.json. Raises InputError where it is missing or absurd."""
+        return Config.of(self.fields("config.json"))
 
     @functools.cached_property
-    def metrics(self) -> dict[str, Any]:
-        """Curves and figures of merit: metrics.json."""
-        return self.read_json("metrics.json")
+    def metrics(self) -> ModelMetrics:
+        """metrics.json. Raises InputError where it is missing or absurd."""
+        return ModelMetrics.of(self.fields("metrics.json"))
 
     @functools.cached_property
-    def provenance(self) -> dict[str, Any]:
-        """Where the model comes from: provenance.json."""
-        return self.read_json("provenance.json")
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the model's outputs."""
-        return tuple(self.config["classes"])
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(rows, columns) of an image the model takes."""
-        rows, columns = self.config["image_size"]
-        return rows, columns
-
-    @property
-    def has_probabilities(self) -> bool:
-        """See the function of that name."""
-        return has_probabilities(self.config)
+    def provenance(self) -> StoredProvenance:
+        """provenance.json. Raises InputError where it is missing or absurd."""
+        return StoredProvenance.of(self.fields("provenance.json"))
 
 
-def has_probabilities(config: Mapping[str, Any]) -> bool:
-    """Whether a model's shares are probabilities; an SVM's decision values only order the classes.
+def check_replaceable(path: Path, study: str, study_uid: str) -> None:
+    """Refuse all but an empty folder or a bundle of this very study, damaged or not.
 
     Args:
-        config: the contents of its config.json.
+        study, study_uid: name and uid; of two studies of one name each has its own uid.
+
+    Raises:
+        InputError: something else is there.
     """
-    return config.get("outputs") != "decision values"
-
-
-def to_json(value: Mapping[str, Any]) -> bytes:
-    """JSON as every file of a bundle has it: indented, in the order given, NaN refused."""
-    return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    try:
+        (path / MANIFEST).stat()
+        there = Fields.parse(_read(path / "provenance.json", MOST_MANIFEST_BYTES), str(path))
+        other, other_uid = there.text("study"), there.text("study_uid")
+    except (OSError, InputError) as error:
+        raise InputError(
+            f"need a new folder or an earlier bundle of the study, got {path}, which is something "
+            "else; move it away or name another folder"
+        ) from error
+    if other_uid != study_uid:
+        whose = f"another study called {other}" if other == study else f"study {other}"
+        raise InputError(
+            f"need a folder for study {study}, got {path}, which holds a bundle of {whose}; "
+            "move it away or name another folder"
+        )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -147,30 +161,46 @@ def _sum(data: bytes) -> dict[str, Any]:
 
 
 def _verified(path: Path) -> dict[str, bytes]:
-    """The files of a bundle, each compared with the manifest."""
+    """The files of a bundle, each compared with the manifest: its size first, then its bytes."""
     expected = _read_manifest(path)
-    names = {
-        entry.relative_to(path).as_posix() for entry in path.rglob("*") if not entry.is_dir()
-    } - {MANIFEST}
-    for name in sorted(names - expected.keys()):
+    total = sum(record["bytes"] for record in expected.values())
+    if total > MOST_BYTES:
         raise InputError(
-            f"bundle {path}: {name} is not in {MANIFEST}: expected no such file, found one; "
-            "move it out of the bundle"
+            f"bundle {path}: need files of at most {MOST_BYTES:,} bytes together, got {total:,} in "
+            f"{MANIFEST}; {REMEDY}"
         )
     files = {}
     for name, record in expected.items():
-        if name not in names or not (path / name).is_file():
+        needed = f"expected {record['bytes']} bytes with SHA-256 {record['sha256']}"
+        try:
+            status = (path / name).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            status = None
+        if status is None or not stat.S_ISREG(status.st_mode):
+            there = "a folder" if status and stat.S_ISDIR(status.st_mode) else "no file"
+            raise InputError(f"bundle {path}: {name} is missing: {needed}, found {there}; {REMEDY}")
+        if status.st_size != record["bytes"]:
             raise InputError(
-                f"bundle {path}: {name} is missing: expected {record['bytes']} bytes with SHA-256 "
-                f"{record['sha256']}, found no file; {REMEDY}"
+                f"bundle {path}: {name} was changed: {needed}, found {status.st_size} bytes; "
+                f"{REMEDY}"
             )
-        files[name] = _read(path / name)
+        files[name] = _read(path / name, record["bytes"])
         found = _sum(files[name])
         if found != record:
             raise InputError(
-                f"bundle {path}: {name} was changed: expected {record['bytes']} bytes with SHA-256 "
-                f"{record['sha256']}, found {found['bytes']} bytes with {found['sha256']}; {REMEDY}"
+                f"bundle {path}: {name} was changed: {needed}, found {found['bytes']} bytes with "
+                f"{found['sha256']}; {REMEDY}"
             )
+    foreign = _others(path, expected)
+    if foreign:
+        more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
+        log.warning(
+            "%s",
+            InputError(
+                f"bundle {path}: ignored {', '.join(foreign[:SHOWN])}{more}, which "
+                f"{'are' if len(foreign) > 1 else 'is'} not in {MANIFEST}"
+            ),
+        )
     return files
 
 
@@ -181,59 +211,61 @@ def _read_manifest(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(
             f"need a bundle, got {path}, which has no {MANIFEST}; name the folder `export` wrote"
         )
-    data = _read(path / MANIFEST)
+    data = _read(path / MANIFEST, MOST_MANIFEST_BYTES)
     try:
-        manifest = json.loads(data)
-        files: dict[str, dict[str, Any]] = dict(manifest["files"])
+        fields = Fields.parse(data, MANIFEST).object("files")
+        files = fields.values
+        for name in files:
+            record = fields.object(name)
+            record.whole("bytes")
+            record.text("sha256")
         # written again it must be the same bytes, so that no byte of the manifest is free
         sound = data == to_json({"format": FORMAT, "files": files}) and all(
-            isinstance(record, dict) and set(record) == {"bytes", "sha256"}
-            for record in files.values()
+            set(record) == {"bytes", "sha256"} and _is_inside(name)
+            for name, record in files.items()
         )
-    except (ValueError, TypeError, KeyError):
+    except InputError:
         sound = False
     if not sound:
         raise InputError(
             f"bundle {path}: {MANIFEST} was changed: expected a manifest as `export` writes it "
             f"({FORMAT}), found {hashlib.sha256(data).hexdigest()}; {REMEDY}"
         )
-    return files
+    return dict(files)
 
 
-def _read(path: Path) -> bytes:
+def _is_inside(name: str) -> bool:
+    """Whether a name leads to a file within the folder, and is written in the one usual way."""
+    path = PurePosixPath(name)
+    return not path.is_absolute() and ".." not in path.parts and str(path) == name != "."
+
+
+def _others(path: Path, names: Mapping[str, Any]) -> list[str]:
+    """The files below a folder that are neither the manifest nor among the names, sorted."""
+    found = {
+        (Path(folder) / name).relative_to(path).as_posix()
+        for folder, _, files in os.walk(path)
+        for name in files
+    }
+    return sorted(found - names.keys() - {MANIFEST})
+
+
+def _foreign(path: Path) -> list[str]:
+    """The files in a bundle's folder that are not the bundle's; none where nobody can tell."""
     try:
-        return path.read_bytes()
+        return _others(path, _read_manifest(path))
+    except (InputError, OSError):
+        return []
+
+
+def _read(path: Path, most: int) -> bytes:
+    """A file's bytes, at most one more than `most` so that a longer file is noticed."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> InputError:
     return InputError(f"cannot read {path}: {error.strerror}; {REMEDY}")
-
-
-def check_replaceable(path: Path, study: str, study_uid: str) -> None:
-    """Refuse all but an empty folder or a bundle of this very study, damaged or not.
-
-    Args:
-        study, study_uid: name and uid; of two studies of one name each has its own uid.
-
-    Raises:
-        InputError: something else is there.
-    """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    try:
-        (path / MANIFEST).stat()
-        there = json.loads((path / "provenance.json").read_bytes())
-        other, other_uid = there["study"], there["study_uid"]
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(
-            f"need a new folder or an earlier bundle of the study, got {path}, which is something "
-            "else; move it away or name another folder"
-        ) from error
-    if other_uid != study_uid:
-        whose = f"another study called {other}" if other == study else f"study {other}"
-        raise InputError(
-            f"need a folder for study {study}, got {path}, which holds a bundle of {whose}; "
-            "move it away or name another folder"
-        )

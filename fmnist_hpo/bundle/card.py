@@ -1,22 +1,24 @@
-"""MODEL_CARD.md: what a bundle is, how well it does and how far that can be trusted."""
+"""MODEL_CARD.md: what a bundle is, how well it does, and how far its figures can be trusted."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fmnist_hpo.bundle.bundle import has_probabilities
+from fmnist_hpo.bundle.records import Config, ModelMetrics, SealedMetrics, StoredProvenance
+from fmnist_hpo.errors import printable
+from fmnist_hpo.metrics import Metrics
 
 __all__ = ["write_card"]
 
-FILE_NOTES = {
-    "model.onnx": "the network with its normalisation, for ONNX Runtime and its kin",
+FILES = {
+    "model.onnx": "the network with its normalisation, for ONNX Runtime and others",
     "model.skops": "the fitted scikit-learn pipeline, without pickle",
-    "model.safetensors": "the weights by torch's names; `config.json` says what network they fit",
+    "model.safetensors": "the weights by torch's names; `config.json` describes their network",
     "config.json": "architecture, training settings, preprocessing, classes",
-    "predictions.safetensors": "truth and probabilities of every test image, once measured",
+    "predictions.safetensors": "label and probabilities of every test image, once measured",
     "metrics.json": "learning curves and figures of merit",
     "provenance.json": "study, trial, parameters, seed, hashes, versions, machine",
-    "manifest.json": "SHA-256 sums that every reader checks",
+    "manifest.json": "SHA-256 sums that every reader checks; nobody signs them",
 }
 
 FIGURES = {
@@ -28,7 +30,7 @@ FIGURES = {
     "figures/samples.png": "Predictions of test images: right, wrong, unsure",
 }
 
-MODEL_NAMES = {
+MODELS = {
     "svm": "A support vector machine",
     "knn": "A k-nearest-neighbours classifier",
     "random_forest": "A random forest",
@@ -36,147 +38,154 @@ MODEL_NAMES = {
     "xgboost": "XGBoost",
     "logistic_regression": "Logistic regression",
 }
-FEATURE_NAMES = {
+FEATURES = {
     "pixels": "pixels",
     "hog": "histograms of oriented gradients",
     "hog_and_pixels": "histograms of oriented gradients and pixels",
 }
-SCALING_NAMES = {"sqrt": "square roots", "standard": "standardised"}
+SCALINGS = {"sqrt": "square roots", "standard": "standardised"}
+
+PREDICT = """\
+## Use
+
+```
+fmnist-hpo predict THIS_FOLDER picture.png
+```
+"""
 
 LIMITS = """\
 ## Limits
 
-It knows the classes above and nothing else: given any other picture it still names one of them,
-often with high confidence. It was trained on small grey pictures of single things, light on a
-dark background; photographs with scenery are outside of what it has learnt."""
+The model knows the classes above and nothing else. It names one of them for any other picture too,
+often with high confidence. It was trained on small grey pictures of single things, light on a dark
+background. Photographs with scenery are outside of what it has learnt."""
+
+Row = tuple[str, ...]
 
 
 def write_card(
-    config: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    provenance: Mapping[str, Any],
+    config: Config,
+    metrics: ModelMetrics,
+    provenance: StoredProvenance,
     names: Collection[str],
 ) -> bytes:
-    """The card, from the contents of config.json, metrics.json and provenance.json.
+    """The card as Markdown, in UTF-8.
 
     Args:
         names: the bundle's files; the figures among them are shown.
     """
-    kind = KINDS[config["kind"]]
-    parts = [
+    kind = KINDS[config.kind]
+    sections = [
         _title(kind.what(config), config, provenance),
-        _table(
-            "Accuracy", ("measured on", "images", "accuracy", "95 % interval"), _accuracy(metrics)
-        ),
+        _accuracy(metrics),
         _remarks(metrics, provenance),
         _classes(config, metrics),
         _figures(names),
-        kind.use(config),
-        _table("Files", ("file", "holds"), _files(names)),
-        *(_table(name.title(), ("", ""), _flat(config[name])) for name in kind.tables),
-        _table("Provenance", ("", ""), _flat(provenance)),
+        PREDICT + kind.use(config),
+        _files(names),
+        *(_record(name.title(), config.fields.object(name).values) for name in kind.tables),
+        _record("Provenance", provenance.to_json()),
         LIMITS,
     ]
-    return ("\n\n".join(part for part in parts if part) + "\n").encode()
+    return ("\n\n".join(section for section in sections if section) + "\n").encode()
 
 
-def _files(names: Collection[str]) -> Iterator[tuple[str, str]]:
-    """The files that are there; the manifest always is."""
-    for name, note in FILE_NOTES.items():
-        if name in names or name == "manifest.json":
-            yield name, note
+def _title(what: str, config: Config, provenance: StoredProvenance) -> str:
+    rows, columns = config.image_size
+    return (
+        f"# {provenance.study}: trial {provenance.trial}\n\n"
+        f"{what} that sorts grey pictures of {rows}x{columns} pixels into "
+        f"{len(config.classes)} classes: {', '.join(config.classes)}. {_training(provenance)}"
+    )
 
 
-def _title(what: str, config: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
-    rows, columns = config["image_size"]
-    return f"""\
-# {provenance["study"]}: trial {provenance["trial"]}
-
-{what} that puts grey pictures of {rows}x{columns} pixels into {len(config["classes"])} classes: \
-{", ".join(config["classes"])}. {_training(provenance)}"""
-
-
-def _training(provenance: Mapping[str, Any]) -> str:
-    tuned, trained = provenance["tuned_on"], provenance["trained_on"]
-    if not provenance["refit"]:
+def _training(provenance: StoredProvenance) -> str:
+    tuned, trained = provenance.tuned_on, provenance.trained_on
+    if not provenance.refit:
         return (
             f"It was trained on {trained:,} images; {tuned - trained:,} others, the validation "
             "part, chose its configuration."
         )
-    if provenance["folds"] is not None:
-        chosen = f"the mean of {provenance['folds']} stratified folds of {tuned:,} images"
+    if provenance.folds is not None:
+        chosen = f"the mean of {provenance.folds} stratified folds of {tuned:,} images"
     else:
         chosen = f"a part held out of {tuned:,} images"
     return (
         f"Its configuration was chosen by {chosen}; then it was trained on all {trained:,} "
-        "training images, those that had chosen it included."
+        "training images, including those that had chosen it."
     )
 
 
-def _accuracy(metrics: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    for key, name in (("validation", "validation part"), ("test", "test set")):
-        part = metrics[key]
-        if part is not None:
-            interval = f"{_percent(part['accuracy_low'])} to {_percent(part['accuracy_high'])}"
-            yield name, f"{part['n']:,}", _percent(part["accuracy"]), interval
+def _accuracy(metrics: ModelMetrics) -> str:
+    measured = (
+        ("validation part", metrics.validation),
+        ("test set", metrics.test.metrics if metrics.test else None),
+    )
+    rows = [(name, *_accuracy_cells(part)) for name, part in measured if part is not None]
+    return _table("Accuracy", ("measured on", "images", "accuracy", "95 % interval"), rows)
 
 
-def _remarks(metrics: Mapping[str, Any], provenance: Mapping[str, Any]) -> str:
-    remarks = []
-    if metrics["validation"] is not None:
-        remarks.append(
-            "The validation accuracy is that of the best of many trials and so flatters the model."
+def _accuracy_cells(part: Metrics) -> Row:
+    low, high = part.accuracy_interval
+    return f"{part.n:,}", _percent(part.accuracy), f"{_percent(low)} to {_percent(high)}"
+
+
+def _remarks(metrics: ModelMetrics, provenance: StoredProvenance) -> str:
+    return f"{_validation_remark(metrics, provenance)} {_test_remark(metrics.test)}"
+
+
+def _validation_remark(metrics: ModelMetrics, provenance: StoredProvenance) -> str:
+    if metrics.validation is not None:
+        return "The validation accuracy is optimistically biased: it is the best of many trials'."
+    scores = _percent(provenance.value)
+    train = metrics.folds.get("fold_train_score")
+    if train:
+        scores += (
+            " on the images held out, as a mean over its folds, and "
+            f"{_percent(sum(train) / len(train))} on those it was trained on"
         )
-    else:
-        folds = metrics["folds"]
-        scores = f"{_percent(provenance['value'])}"
-        if folds:
-            train = sum(folds["fold_train_score"]) / len(folds["fold_train_score"])
-            scores = (
-                f"{scores} on the images held out, as a mean over its folds, and "
-                f"{_percent(train)} on those it was trained on"
-            )
-        remarks.append(
-            "There is no validation accuracy of this model: it was trained on the validation "
-            f"images, too. The trial that chose the configuration had {scores}."
-        )
-    remarks.append(_test_remark(metrics["test"]))
-    return " ".join(remarks)
+    return (
+        "There is no validation accuracy of this model: it was trained on the validation images, "
+        f"too. The trial that chose the configuration had {scores}."
+    )
 
 
-def _test_remark(test: Mapping[str, Any] | None) -> str:
+def _test_remark(test: SealedMetrics | None) -> str:
     if test is None:
         return "**The test set has not been measured for this bundle.**"
-    count = test["evaluations"]
-    if count == 1:
+    if test.evaluations == 1:
         return (
             "**The test set was measured once in this study**, after the configuration was chosen: "
             "the test accuracy is an unbiased estimate."
         )
     return (
-        f"**The test set was measured {count} times in this study.** Whoever chooses among models "
-        "by such figures makes them flattering."
+        f"**The test set was measured {test.evaluations} times in this study.** A choice among "
+        "models by these figures makes them optimistically biased."
     )
 
 
-def _classes(config: Mapping[str, Any], metrics: Mapping[str, Any]) -> str:
-    part = metrics["test"] or metrics["validation"]
+def _classes(config: Config, metrics: ModelMetrics) -> str:
+    part = metrics.test.metrics if metrics.test else metrics.validation
     if part is None:
         return ""
-    rows = [
-        (name, *(f"{one[key]:.3f}" for key in ("precision", "recall", "f1")), f"{one['support']:,}")
-        for name, one in part["per_class"].items()
-    ]
-    where = "test set" if metrics["test"] else "validation part"
-    table = _table(f"Per class, on the {where}", ("class", "precision", "recall", "F1", "n"), rows)
-    if not has_probabilities(config):
+    where = "test set" if metrics.test else "validation part"
+    table = _table(
+        f"Per class, on the {where}",
+        ("class", "precision", "recall", "F1", "n"),
+        [
+            (one.name, f"{one.precision:.3f}", f"{one.recall:.3f}", f"{one.f1:.3f}",
+             f"{one.support:,}")
+            for one in part.per_class
+        ],
+    )  # fmt: skip
+    if not config.has_probabilities:
         return (
-            f"{table}\n\nThe model gives decision values: they put the classes in order and are no "
-            "probabilities, so shares made of them mean nothing."
+            f"{table}\n\nThe model returns decision values. They rank the classes but are not "
+            "probabilities; a softmax of them is not a confidence."
         )
     return (
-        f"{table}\n\nCross-entropy {part['loss']:.4f} nats per image; expected calibration error "
-        f"{_percent(part['calibration_error'])}."
+        f"{table}\n\nCross-entropy {part.loss:.4f} nats per image; expected calibration error "
+        f"{_percent(part.calibration_error)}."
     )
 
 
@@ -185,61 +194,56 @@ def _figures(names: Collection[str]) -> str:
     return "\n\n".join(["## Figures", *shown])
 
 
+def _files(names: Collection[str]) -> str:
+    there = {*names, "manifest.json"}
+    return _table("Files", ("file", "holds"), [row for row in FILES.items() if row[0] in there])
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """What differs between the cards of kinds of models, as functions of config.json."""
+    """What differs between the cards of the kinds of models."""
 
-    what: Callable[[Mapping[str, Any]], str]
-    use: Callable[[Mapping[str, Any]], str]
+    what: Callable[[Config], str]
+    use: Callable[[Config], str]  # without this project
     tables: tuple[str, ...]  # parts of config.json that are shown
 
 
-def _what_network(config: Mapping[str, Any]) -> str:
-    what = f"A network of the family {config['network']['family'].upper()}"
-    if config["training"].get("patience") is None:
+def _what_network(config: Config) -> str:
+    what = f"A network of the family {config.fields.object('network').text('family').upper()}"
+    if not config.fields.object("training").has("patience"):
         return what
-    kept, trained = config["epoch"]["kept"], config["epoch"]["trained"]
+    epoch = config.fields.object("epoch")
+    kept, trained = epoch.whole("kept"), epoch.whole("trained")
     return f"{what}, as it was after epoch {kept} of {trained} (early stopping)"
 
 
-def _what_classical(config: Mapping[str, Any]) -> str:
-    pipeline = config["pipeline"]
-    model, features = MODEL_NAMES[pipeline["model"]], FEATURE_NAMES[pipeline["features"]]
-    scaling = pipeline["scaling"]
-    steps = [] if scaling == "none" else [SCALING_NAMES[scaling]]
-    if pipeline["pca_components"]:
-        steps.append(f"projected on {pipeline['pca_components']} principal components")
+def _what_classical(config: Config) -> str:
+    pipeline = config.fields.object("pipeline")
+    model, features = MODELS[pipeline.text("model")], FEATURES[pipeline.text("features")]
+    scaling, components = pipeline.text("scaling"), pipeline.whole("pca_components")
+    steps = [] if scaling == "none" else [SCALINGS[scaling]]
+    if components:
+        steps.append(f"projected on {components} principal components")
     return f"{model} on {features}" + (f" ({', '.join(steps)})" if steps else "")
 
 
-def _use_network(config: Mapping[str, Any]) -> str:
-    rows, columns = config["image_size"]
-    return f"""\
-## Use
-
-```
-fmnist-hpo predict THIS_FOLDER picture.png
-```
-
+def _use_network(config: Config) -> str:
+    rows, columns = config.image_size
+    takes = config.fields.object("preprocessing").text("input")
+    return f"""
 or without this project, in Python:
 
 ```python
 import numpy, onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
-images = numpy.zeros((1, 1, {rows}, {columns}), "float32")  # {config["preprocessing"]["input"]}
-logits = session.run(["logits"], {{"images": images}})[0]  # (n, {len(config["classes"])})
+images = numpy.zeros((1, 1, {rows}, {columns}), "float32")  # {takes}
+logits = session.run(["logits"], {{"images": images}})[0]  # (n, {len(config.classes)})
 ```"""
 
 
-def _use_classical(config: Mapping[str, Any]) -> str:
-    return f"""\
-## Use
-
-```
-fmnist-hpo predict THIS_FOLDER picture.png
-```
-
+def _use_classical(config: Config) -> str:
+    return f"""
 or without this project, in Python, with the versions of the section Provenance:
 
 ```python
@@ -247,7 +251,7 @@ import skops.io
 
 print(skops.io.get_untrusted_types(file="model.skops"))  # look before you trust
 model = skops.io.load("model.skops", trusted=[...])
-# features (n, d): {config["input"]}
+# features (n, d): {config.fields.text("input")}
 classes = model.predict(features)  # (n,) indices into the classes above
 ```"""
 
@@ -258,7 +262,11 @@ KINDS = {
 }
 
 
-def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _record(title: str, record: Mapping[str, Any]) -> str:
+    return _table(title, ("", ""), list(_flat(record)))
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[Row]:
     """Nested records as rows of a table: {"a": {"b": 1}} -> ("a b", "1")."""
     for key, value in record.items():
         name = f"{prefix} {key}".strip()
@@ -268,14 +276,15 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield name, f"`{value}`"
 
 
-def _table(title: str, heads: tuple[str, ...], rows: Any) -> str:
+def _table(title: str, heads: Row, rows: Iterable[Row]) -> str:
+    """A section with a table; nothing where there are no rows."""
     lines = [heads, ("---",) * len(heads), *rows]
-    table = "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+    table = "\n".join(f"| {' | '.join(map(_cell, line))} |" for line in lines)
     return f"## {title}\n\n{table}" if len(lines) > 2 else ""
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+    return printable(text).replace("|", "\\|")
 
 
 def _percent(share: float) -> str:

@@ -1,21 +1,23 @@
 """The sealed test set: the one module that opens its images.
 
-Measuring and recording are two steps. `evaluate` measures and shows nothing; its caller records
-the result in the study's storage and only then reveals it and calls `attach`.
+Measuring and recording are two steps. `evaluate` measures and shows nothing. Its caller records the
+result in the study's storage, and only then shows it and calls `attach`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_hpo.bundle.bundle import Bundle, to_json
+from fmnist_hpo.bundle.bundle import Bundle
 from fmnist_hpo.bundle.card import write_card
+from fmnist_hpo.bundle.fields import to_json
 from fmnist_hpo.bundle.figures import Sample, choose_samples, draw_confusion, draw_samples
 from fmnist_hpo.bundle.predictions import FILE, Predictions
+from fmnist_hpo.bundle.records import SealedMetrics
 from fmnist_hpo.data import FILES
 from fmnist_hpo.data.files import IMAGES, LABELS
 from fmnist_hpo.data.idx import content_hash, locate, open_idx, present
@@ -42,7 +44,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Read what `to_json` gave."""
+        """Read what `to_json` returned."""
         return cls(metrics=Metrics.from_json(value), hashes=dict(value["hashes"]))
 
 
@@ -67,11 +69,14 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
     outputs = logits(bundle, images)
     predictions = Predictions(labels=labels, probabilities=softmax(outputs).astype(np.float32))
     return Evaluation(
-        metrics=measure(outputs, labels, bundle.classes),
+        metrics=measure(outputs, labels, bundle.config.classes),
         hashes=hashes,
         predictions=predictions,
         samples=choose_samples(
-            images, predictions, bundle.classes, has_probabilities=bundle.has_probabilities
+            images,
+            predictions,
+            bundle.config.classes,
+            has_probabilities=bundle.config.has_probabilities,
         ),
     )
 
@@ -85,13 +90,14 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int) -> Bundle:
     Raises:
         InputError: the disk is full or not writable; the bundle is as it was then.
     """
-    metrics = {**bundle.metrics, "test": {"evaluations": count, **evaluation.to_json()}}
+    test = SealedMetrics(evaluations=count, metrics=evaluation.metrics, hashes=evaluation.hashes)
+    metrics = replace(bundle.metrics, test=test)
     provenance = bundle.provenance
-    title = f"{provenance['study']}, trial {provenance['trial']}: test set"
+    title = f"{provenance.study}, trial {provenance.trial}: test set"
     files = dict(bundle.files)
     for name in (FILE, "figures/samples.png"):  # an evaluation read from storage brings neither
         files.pop(name, None)
-    files["metrics.json"] = to_json(metrics)
+    files["metrics.json"] = to_json(metrics.to_json())
     files["figures/confusion.png"] = draw_confusion(
         evaluation.metrics, f"{title}, {evaluation.metrics.n:,} images"
     )
@@ -107,8 +113,8 @@ def _load_test(
     bundle: Bundle, directory: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]:
     """Images (n, rows, columns), labels (n,) and hashes of the test set that fits the bundle."""
-    trained_on = bundle.provenance["data_hashes"]
-    known = trained_on == {name: FILES[name] for name in (IMAGES, LABELS)}
+    trained_on = bundle.provenance.data_hashes
+    known = dict(trained_on) == {name: FILES[name] for name in (IMAGES, LABELS)}
     if not known:  # a person's own data set: it is the bundle's when its training files are
         for name, digest in trained_on.items():
             content_hash(locate(directory, name, known=False), digest)
@@ -118,16 +124,16 @@ def _load_test(
 
     images, images_hash = opened(TEST_IMAGES)
     labels, labels_hash = opened(TEST_LABELS)
-    if images.shape != (*labels.shape, *bundle.image_size):
-        rows, columns = bundle.image_size
+    if images.shape != (*labels.shape, *bundle.config.image_size):
+        rows, columns = bundle.config.image_size
         raise InputError(
             f"need test images (n, {rows}, {columns}) and labels (n,) in {directory}, got "
             f"{images.shape} and {labels.shape}; check that the files belong together"
         )
-    if labels.max() >= len(bundle.classes):
+    if labels.max() >= len(bundle.config.classes):
         raise InputError(
-            f"need test labels below {len(bundle.classes)}, the classes of bundle {bundle.path}, "
-            f"got {labels.max()} in {directory}; check {TEST_LABELS}"
+            f"need test labels below {len(bundle.config.classes)}, the classes of bundle "
+            f"{bundle.path}, got {labels.max()} in {directory}; check {TEST_LABELS}"
         )
     hashes = {TEST_IMAGES: images_hash, TEST_LABELS: labels_hash}
     return images, labels.astype(np.int64), hashes

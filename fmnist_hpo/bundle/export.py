@@ -1,14 +1,15 @@
-"""From a trial's model to a bundle that says what it is, how good it is and where it is from."""
+"""Writes the bundle of a trial's model."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fmnist_hpo.bundle.bundle import Bundle, to_json
+from fmnist_hpo.bundle.bundle import Bundle
 from fmnist_hpo.bundle.card import write_card
+from fmnist_hpo.bundle.fields import to_json
 from fmnist_hpo.bundle.figures import (
     choose_samples,
     draw_confusion,
@@ -17,13 +18,14 @@ from fmnist_hpo.bundle.figures import (
     draw_samples,
 )
 from fmnist_hpo.bundle.predictions import Predictions
+from fmnist_hpo.bundle.records import ModelMetrics, Provenance, StoredProvenance
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import Metrics, measure, softmax
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split, TrainingData
 
-__all__ = ["Model", "Provenance", "export"]
+__all__ = ["Model", "export"]
 
 COMPARED_IMAGES = 1000  # on which ONNX Runtime's outputs must be torch's
 # Another processor or GPU rounds otherwise and moves an accuracy by some images in 10,000; weights
@@ -32,30 +34,11 @@ ACCURACY_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
-class Provenance:
-    """Where the exported weights come from."""
-
-    study: str
-    study_uid: str  # ours: of two studies of one name each has its own
-    trial: int
-    params: Mapping[str, Any]
-    seed: int
-    value: float  # the trial's validation accuracy as stored, 0 to 1
-    spec_hash: str  # of the frozen study file
-    git_commit: str | None  # of the checkout that exported; None: no checkout
-    environment: Mapping[str, str]  # versions, processor, device, threads where they were trained
-    refit: bool  # trained anew on all training images; then `split` validates nothing
-    folds: int | None  # of the cross-validation that chose it; None: one part was held out
-    tuned_on: int  # images that the trials saw, training and validation together
-    trained_on: int  # images that the exported model was trained on
-
-
-@dataclass(frozen=True, kw_only=True)
 class Model:
     """A trained model of any kind, as it is exported."""
 
-    files: Mapping[str, bytes]  # that it consists of
-    config: Mapping[str, Any]  # config.json; "kind" says how it is read, see `inference`
+    files: Mapping[str, bytes]  # the model itself
+    config: Mapping[str, Any]  # config.json; "kind" says how it is read, see `kinds`
     curves: Mapping[str, list[Any]]  # one value per epoch each; empty for a model without epochs
     fit_seconds: float
 
@@ -79,7 +62,7 @@ def export(
         InputError: the weights do not belong to the network or to the trial's value, the ONNX
             model's outputs are not torch's, `directory` holds something else, or the disk is full.
     """
-    from fmnist_hpo.bundle.kinds import kind_of
+    from fmnist_hpo.bundle.kinds import kind_of, logits
 
     files = {**model.files, "config.json": to_json(model.config)}
     draft = Bundle(path=directory, files=files)
@@ -88,36 +71,41 @@ def export(
     validation = None
     if len(split.validation):
         images, labels = data.images[split.validation], data.labels[split.validation]
-        outputs = kind.reader(draft)(images)
+        outputs = logits(draft, images)
         validation = measure(outputs, labels, data.classes)
         _check_accuracy(validation, provenance)
         part = f"{title}: validation part"
         probabilities = softmax(outputs).astype(np.float32)
         predictions = Predictions(labels=labels, probabilities=probabilities)
         samples = choose_samples(
-            images, predictions, data.classes, has_probabilities=draft.has_probabilities
+            images,
+            predictions,
+            data.classes,
+            has_probabilities=draft.config.has_probabilities,
         )
         files["figures/validation-confusion.png"] = draw_confusion(
             validation, f"{part}, {validation.n:,} images"
         )
         files["figures/validation-samples.png"] = draw_samples(samples, part)
     compared = split.validation if len(split.validation) else split.train
-    files |= kind.portable(draft, data.images[compared[:COMPARED_IMAGES]])
-    record = asdict(provenance) | {"data_hashes": dict(data.hashes), "split_hash": split.hash}
-    metrics = {
-        "curves": dict(model.curves),
-        "folds": dict(fold_curves or {}),
-        "fit_seconds": model.fit_seconds,
-        "validation": validation.to_json() if validation else None,
-        "test": None,
-    }
-    files["metrics.json"] = to_json(metrics)
-    files["provenance.json"] = to_json(record)
+    files |= kind.portable_files(draft, data.images[compared[:COMPARED_IMAGES]])
+    stored = StoredProvenance(
+        **vars(provenance), data_hashes=dict(data.hashes), split_hash=split.hash
+    )
+    metrics = ModelMetrics(
+        curves=model.curves,
+        folds={name: list(values) for name, values in (fold_curves or {}).items()},
+        fit_seconds=model.fit_seconds,
+        validation=validation,
+        test=None,
+    )
+    files["metrics.json"] = to_json(metrics.to_json())
+    files["provenance.json"] = to_json(stored.to_json())
     if model.curves:
         files["figures/curves.png"] = draw_curves(model.curves, title)
     if fold_curves:
         files["figures/folds.png"] = draw_folds(fold_curves, title)
-    files["MODEL_CARD.md"] = write_card(model.config, metrics, record, files.keys())
+    files["MODEL_CARD.md"] = write_card(draft.config, metrics, stored, files.keys())
     return Bundle.write(directory, files)
 
 

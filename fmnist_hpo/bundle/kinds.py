@@ -1,8 +1,9 @@
-"""What an exported model says of images: the one place that knows which kinds of models there are.
+"""The kinds of models in bundles.
 
-Each kind is a module, imported when a bundle of it is met, with the functions of `Kind`.
+Each kind is a module with the functions of `Kind`, imported when a bundle of it is used.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,16 +12,16 @@ from typing import Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_hpo.bundle.bundle import REMEDY, Bundle
+from fmnist_hpo.bundle.bundle import Bundle
+from fmnist_hpo.bundle.fields import REMEDY
 from fmnist_hpo.errors import InputError
 
-__all__ = ["Kind", "Logits", "Size", "kind_of", "logits"]
+__all__ = ["Kind", "Logits", "Size", "check_logits", "kind_of", "logits", "model_hash"]
 
-_MODULES = {
-    "network": "fmnist_hpo.networks.bundle",
-    "classical": "fmnist_hpo.classical.bundle",
+_MODULES = {  # kind -> its module, and the file that holds the trained model
+    "network": ("fmnist_hpo.networks.bundle", "model.safetensors"),
+    "classical": ("fmnist_hpo.classical.bundle", "model.skops"),
 }
-
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # (n, rows, columns) -> (n, classes)
 
@@ -35,18 +36,18 @@ class Size:
 
 
 class Kind(Protocol):
-    """What a kind of models brings along."""
+    """The functions of a kind's module."""
 
-    def reader(self, bundle: Bundle) -> Logits:
-        """The model, loaded once: see `inference.logits`."""
+    def predictor(self, bundle: Bundle) -> Logits:
+        """Load the model; it computes as it did in the study, see `logits`."""
         ...
 
     def size(self, bundle: Bundle) -> Size:
         """How large the model is."""
         ...
 
-    def portable(self, bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
-        """Further files for other programs, compared with the model on images (n, r, c), n >= 1."""
+    def portable_files(self, bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
+        """The model for other programs, compared with it on images (n, r, c), n >= 1."""
         ...
 
 
@@ -56,13 +57,25 @@ def kind_of(bundle: Bundle) -> Kind:
     Raises:
         InputError: a kind that this version does not know.
     """
-    name = bundle.config.get("kind")
-    if name not in _MODULES:
-        raise InputError(
-            f"bundle {bundle.path}: need a model of kind {' or '.join(_MODULES)}, got {name!r}; "
-            f"{REMEDY}"
-        )
-    return cast(Kind, cast(Any, import_module(_MODULES[name])))
+    module, _ = _described(bundle)
+    return cast(Kind, cast(Any, import_module(module)))
+
+
+def model_hash(bundle: Bundle) -> str:
+    """SHA-256 of the file that holds the trained model, to which measurements are bound.
+
+    Raises:
+        InputError: see `kind_of`; or the file is missing.
+    """
+    _, file = _described(bundle)
+    return hashlib.sha256(bundle.read(file)).hexdigest()
+
+
+def _described(bundle: Bundle) -> tuple[str, str]:
+    kind = bundle.config.kind
+    if kind not in _MODULES:
+        bundle.config.fields.refuse("kind", " or ".join(_MODULES))
+    return _MODULES[kind]
 
 
 def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
@@ -71,6 +84,30 @@ def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
     Computed as in the study: on the machine that trained the model the numbers are the very same.
 
     Raises:
-        InputError: the bundle's model cannot be read, or its outputs are not finite.
+        InputError: the bundle's model cannot be read, or its outputs are not finite numbers of
+            the bundle's classes.
     """
-    return kind_of(bundle).reader(bundle)(images)
+    return check_logits(bundle, kind_of(bundle).predictor(bundle)(images), len(images))
+
+
+def check_logits(
+    bundle: Bundle, outputs: NDArray[np.floating], images: int
+) -> NDArray[np.floating]:
+    """The outputs of a bundle's model, if they are finite numbers (images, classes).
+
+    Raises:
+        InputError: they are not.
+    """
+    needed = (images, len(bundle.config.classes))
+    if outputs.shape != needed or outputs.dtype.kind != "f":
+        raise InputError(
+            f"bundle {bundle.path}: need outputs of shape {needed} from the model, got "
+            f"{outputs.shape} of type {outputs.dtype}; {REMEDY}"
+        )
+    wrong = np.count_nonzero(~np.isfinite(outputs))
+    if wrong:
+        raise InputError(
+            f"need a model with finite outputs, got {wrong} that are not among {outputs.size} from "
+            f"bundle {bundle.path}; choose a trial that has not diverged"
+        )
+    return outputs

@@ -1,11 +1,14 @@
-"""What a model said of each image of the test set, as the one evaluation stored it."""
+"""The predictions of every test image, as the one evaluation stored them."""
 
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
+
+from fmnist_hpo.errors import InputError
 
 __all__ = ["FILE", "Predictions"]
 
@@ -14,7 +17,7 @@ FILE = "predictions.safetensors"  # in a bundle
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions:
-    """Truth and probabilities of n images, in the order of the data set's file."""
+    """Labels and probabilities of n images, in the order of the data set's file."""
 
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float32]  # (n, classes)
@@ -49,6 +52,33 @@ class Predictions:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """Read what `to_bytes` gave."""
-        tensors = safetensors.numpy.load(data)
-        return cls(labels=tensors["labels"], probabilities=tensors["probabilities"])
+        """Read what `to_bytes` returned.
+
+        Raises:
+            InputError: it is something else, or a label or a probability is out of range.
+        """
+        try:
+            tensors = safetensors.numpy.load(data)
+            labels, probabilities = tensors["labels"], tensors["probabilities"]
+            (n, classes), inside = probabilities.shape, (probabilities >= 0) & (probabilities <= 1)
+            sound = (
+                labels.shape == (n,)
+                and labels.dtype == np.int64
+                and probabilities.dtype == np.float32
+                and n > 0
+                and bool(inside.all() and (labels >= 0).all() and (labels < classes).all())
+            )
+        except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
+            sound = False
+        if not sound:
+            raise InputError(
+                f"need labels (n,) and probabilities (n, classes) in {FILE}, got something else; "
+                "measure the bundle again, or fetch it again"
+            )
+        return cls(labels=labels, probabilities=probabilities)
+
+    def confusion(self) -> tuple[tuple[int, ...], ...]:
+        """Counts: rows are true classes, columns are predicted ones."""
+        classes = self.probabilities.shape[1]
+        counts = np.bincount(self.labels * classes + self.predicted, minlength=classes**2)
+        return tuple(tuple(map(int, row)) for row in counts.reshape(classes, classes))

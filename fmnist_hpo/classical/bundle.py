@@ -1,5 +1,6 @@
 """Classical models in bundles: skops instead of pickle, and only types that we write ourselves."""
 
+import io
 import time
 import zipfile
 
@@ -17,9 +18,10 @@ from fmnist_hpo.classical.feature_cache import FeatureCache
 from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.errors import InputError
 
-__all__ = ["load", "pack", "portable", "reader", "size"]
+__all__ = ["build_model", "load", "portable_files", "predictor", "size"]
 
 BATCH = 1000  # images at once; bounds the memory of features
+MOST_UNPACKED_BYTES = 8 << 30  # of model.skops, which is a zip file
 #: Compiled or foreign types that our models consist of, besides those that skops trusts by itself.
 TRUSTED = frozenset(
     {
@@ -41,7 +43,7 @@ _INPUT = {
 }
 
 
-def pack(
+def build_model(
     config: ClassicalConfig, data: TrainingData, split: Split, *, seed: int, cache: FeatureCache
 ) -> Model:
     """Fit a pipeline on a split's training part, for `export`.
@@ -69,7 +71,7 @@ def pack(
     )
 
 
-def portable(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:  # noqa: ARG001
+def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:  # noqa: ARG001
     """None: model.skops is what there is."""
     return {}
 
@@ -82,45 +84,66 @@ def load(bundle: Bundle) -> Pipeline:
     """
     data = bundle.read("model.skops")
     try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > MOST_UNPACKED_BYTES:
+            raise InputError(
+                f"bundle {bundle.path}: need a model of at most {MOST_UNPACKED_BYTES:,} bytes, got "
+                f"a model.skops that unpacks to {unpacked:,}; {REMEDY}"
+            )
         foreign = set(skops.io.get_untrusted_types(data=data)) - TRUSTED
         if foreign:
             raise InputError(
                 f"bundle {bundle.path}: need a model of the types that `export` writes, got "
                 f"{', '.join(sorted(foreign))}; do not load it, {REMEDY}"
             )
-        model: Pipeline = skops.io.loads(data, trusted=sorted(TRUSTED))
-    except (ImportError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        model = skops.io.loads(data, trusted=sorted(TRUSTED))
+    except InputError:
+        raise
+    except Exception as error:  # a foreign file makes it raise anything
         raise InputError(
             f"bundle {bundle.path}: model.skops cannot be read here: "
             f"{(str(error).splitlines() or [type(error).__name__])[0]}; "
             "install the versions in provenance.json"
         ) from error
+    if not isinstance(model, Pipeline):
+        raise InputError(
+            f"bundle {bundle.path}: need a scikit-learn Pipeline in model.skops, got a "
+            f"{type(model).__name__}; {REMEDY}"
+        )
     return model
 
 
 def size(bundle: Bundle) -> Size:
-    """See `inference.Kind`."""
+    """See `kinds.Kind`."""
     return Size(model_bytes=len(bundle.read("model.skops")))
 
 
-def reader(bundle: Bundle) -> Logits:
-    """See `inference.Kind`: images to `classical.logits`.
+def predictor(bundle: Bundle) -> Logits:
+    """See `kinds.Kind`: images to `pipeline.logits`.
 
     Raises:
         InputError: see `load`.
     """
-    model, kind = load(bundle), bundle.config["pipeline"]["features"]
+    stored = bundle.config.fields.object("pipeline")
+    model, kind, classes = load(bundle), stored.text("features"), len(bundle.config.classes)
+    if kind not in _INPUT:
+        stored.refuse("features", " or ".join(_INPUT))
 
     def logits(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-        return np.concatenate(
-            [
-                classical.logits(
-                    model,
-                    classical.image_features(kind, images[start : start + BATCH]),
-                    len(bundle.classes),
-                )
-                for start in range(0, len(images), BATCH)
-            ]
-        )
+        batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        try:
+            return np.concatenate(
+                [
+                    classical.logits(model, classical.image_features(kind, batch), classes)
+                    for batch in batches
+                ]
+            )
+        except (ValueError, IndexError, AttributeError, TypeError) as error:
+            raise InputError(
+                f"bundle {bundle.path}: model.skops cannot predict images of "
+                f"{bundle.config.image_size} pixels: {(str(error).splitlines() or [''])[0]}; "
+                f"{REMEDY}"
+            ) from error
 
     return logits

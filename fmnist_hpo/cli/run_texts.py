@@ -55,7 +55,7 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
     if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit=refit)):
         print(f"exporting trial {best.number} to {path}", flush=True)
         bundle = winner.export_trial(study, best.number, path, refit=refit, say=say)
-    elif refit and not bundle.provenance["refit"]:
+    elif refit and not bundle.provenance.refit:
         print(f"{path} is not refitted: `{prog} export {study.name} --refit` replaces it")
     bundle = winner.attach_recorded(study, bundle)
     if sealed and winner.unmeasurable(study) is None:
@@ -70,12 +70,12 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
 def _is_wanted(bundle: Bundle, best: int, *, refit: bool) -> bool:
     """Whether a bundle that was exported before is the one to spend the one measurement on."""
     provenance = bundle.provenance
-    return provenance["trial"] == best and (provenance["refit"] or not refit)
+    return provenance.trial == best and (provenance.refit or not refit)
 
 
 def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     best, measured = study.best, winner.recorded(study, bundle)
-    number, count = bundle.provenance["trial"], winner.measurements(study)
+    number, count = bundle.provenance.trial, winner.measurements(study)
     times = "once" if count == 1 else f"{count} times"
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
@@ -84,7 +84,7 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     elif measured is None:
         print(f"test        not measured of this bundle; another of the study was, {times}")
     else:
-        how = f"measured {times}; trained on {bundle.provenance['trained_on']:,} images"
+        how = f"measured {times}; trained on {bundle.provenance.trained_on:,} images"
         print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
     of = "" if number == best.number else f" (of trial {number})"
     print(f"bundle      {bundle.path}{of}")
@@ -98,7 +98,7 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
 
 def _validation(study: Study, bundle: Bundle) -> str:
     text = f"{100 * (study.best.value or 0.0):.2f} % accuracy"
-    folds = bundle.metrics["folds"].get("fold_train_score")
+    folds = bundle.metrics.folds.get("fold_train_score")
     if not folds:
         return text
     train = sum(folds) / len(folds)
@@ -116,16 +116,16 @@ def reproduced(study: Study, trial: FrozenTrial, prog: str) -> None:
     if bundle is None:
         return
     made = bundle.provenance
-    if made["trial"] != trial.number or not made["refit"]:
+    if made.trial != trial.number or not made.refit:
         return
     differs = {
         key: both
-        for key, both in differences(made["environment"], study.problem.environment()).items()
+        for key, both in differences(made.environment, study.problem.environment()).items()
         if key != "threads"  # those of the trial, for the verdict
     }
     print(
         f"not covered: {bundle.path} holds this configuration, retrained on all "
-        f"{made['trained_on']:,} images{', in another environment' if differs else ''}; "
+        f"{made.trained_on:,} images{', in another environment' if differs else ''}; "
         f"`{prog} export {study.name} --refit` does that again"
     )
     print_differences(differs)

@@ -1,8 +1,8 @@
-"""Networks in bundles: what is written of one, and its logits, computed exactly as in training."""
+"""Networks in bundles: the files of one, and its logits, computed exactly as in training."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from typing import Any
 
 import numpy as np
@@ -24,10 +24,10 @@ from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, nor
 from fmnist_hpo.networks.process import torch_defaults
 from fmnist_hpo.networks.training import TrainResult
 
-__all__ = ["load_network", "pack", "portable", "reader", "size"]
+__all__ = ["build_model", "load_network", "portable_files", "predictor", "size"]
 
 
-def pack(
+def build_model(
     network: NetworkConfig,
     training: TrainingConfig,
     result: TrainResult,
@@ -73,16 +73,14 @@ def _curves(history: Sequence[EpochMetrics]) -> dict[str, list[Any]]:
     return {name: values for name, values in curves.items() if None not in values}
 
 
-def portable(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
+def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
     """The network as ONNX, compared with torch on some images (n, rows, columns), n >= 1.
 
     Raises:
-        InputError: see `load_network` and `onnx_model.to_onnx`.
+        InputError: see `load_network` and `to_onnx`.
     """
-    stored = bundle.config["preprocessing"]
-    model = to_onnx(
-        load_network(bundle), mean=stored["mean"], deviation=stored["deviation"], images=images
-    )
+    mean, deviation = _normalization(bundle)
+    model = to_onnx(load_network(bundle), mean=mean, deviation=deviation, images=images)
     return {"model.onnx": model}
 
 
@@ -95,12 +93,16 @@ def load_network(bundle: Bundle) -> nn.Module:
     Raises:
         InputError: config.json describes no network, or another than the weights are of.
     """
-    network = build(
-        from_json(json.dumps(bundle.config["network"])),
-        image_size=bundle.image_size,
-        classes=len(bundle.classes),
-    )
-    weights = safetensors.torch.load(bundle.read("model.safetensors"))
+    config = bundle.config
+    described = from_json(json.dumps(config.fields.object("network").values))
+    with torch.device("meta"):  # takes no memory before the weights are known to fit
+        network = build(described, image_size=config.image_size, classes=len(config.classes))
+    try:
+        weights = safetensors.torch.load(bundle.read("model.safetensors"))
+    except safetensors.SafetensorError as error:
+        raise InputError(
+            f"bundle {bundle.path}: model.safetensors cannot be read: {error}; {REMEDY}"
+        ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     if found != expected:
@@ -109,45 +111,52 @@ def load_network(bundle: Bundle) -> nn.Module:
             f"bundle {bundle.path}: need the weights of the network in config.json, with {name} "
             f"of shape {expected.get(name)}, got {found.get(name)}; {REMEDY}"
         )
-    network.load_state_dict(weights)
+    network.load_state_dict(weights, assign=True)
     return network.eval()
 
 
 @torch_defaults()
 def size(bundle: Bundle) -> Size:
-    """See `inference.Kind`."""
+    """See `kinds.Kind`."""
     network = load_network(bundle)
     return Size(
         model_bytes=len(bundle.read("model.safetensors")),
         parameters=count_parameters(network),
-        flops=count_flops(network, bundle.image_size),
+        flops=count_flops(network, bundle.config.image_size),
     )
 
 
-def reader(bundle: Bundle) -> Logits:
-    """See `inference.Kind`.
+def predictor(bundle: Bundle) -> Logits:
+    """See `kinds.Kind`.
 
     On the GPU where there is one, in bf16 where training would choose it, in training's batches:
     on the machine that trained the weights the numbers are the very same.
 
     Raises:
-        InputError: see `load_network`; or, when called, the weights have diverged: a logit is not
-            finite.
+        InputError: see `load_network`.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = load_network(bundle).to(device).to(memory_format=torch.channels_last)
-    stored = bundle.config["preprocessing"]
-    preprocessing = Preprocessing.of(
-        TrainingConfig(**bundle.config["training"]), stored["mean"], stored["deviation"]
-    )
+    preprocessing = Preprocessing.of(_training(bundle), *_normalization(bundle))
 
     def logits(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        outputs = compute_logits(network, preprocessing, images)
-        if not np.isfinite(outputs).all():
-            raise InputError(
-                f"need a network with finite outputs, got {np.isnan(outputs).sum()} NaN among "
-                f"{outputs.size} from bundle {bundle.path}; choose a trial that has not diverged"
-            )
-        return outputs
+        return compute_logits(network, preprocessing, images)
 
     return logits
+
+
+def _normalization(bundle: Bundle) -> tuple[float, float]:
+    """Mean and deviation of images / 255."""
+    stored = bundle.config.fields.object("preprocessing")
+    deviation = stored.number("deviation", 0)
+    if deviation == 0:
+        stored.refuse("deviation", "a number above 0")
+    return stored.number("mean"), deviation
+
+
+def _training(bundle: Bundle) -> TrainingConfig:
+    stored = bundle.config.fields.object("training")
+    names = {field.name for field in fields(TrainingConfig)}
+    if not stored.values.keys() <= names:
+        bundle.config.fields.refuse("training", f"no settings but {', '.join(sorted(names))}")
+    return TrainingConfig(**stored.values)

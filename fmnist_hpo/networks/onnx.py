@@ -5,7 +5,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from fmnist_hpo.bundle.predict import onnx_logits
+from fmnist_hpo.bundle.onnx_session import open_model
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.process import torch_defaults
 
@@ -49,7 +49,8 @@ def to_onnx(
     wrapped.to(memory_format=torch.contiguous_format)
     model = _translate(wrapped, images.shape[1:])
     expected = _torch_logits(wrapped, images)
-    difference = np.abs(onnx_logits(model, images) - expected).max()
+    run = open_model(model, image_size=images.shape[1:], where="the exported model.onnx")
+    difference = np.abs(run(images) - expected).max()
     allowed = TOLERANCE * max(1.0, np.abs(expected).max())
     if not difference <= allowed:  # also when it is NaN
         raise InputError(

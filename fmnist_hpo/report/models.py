@@ -7,11 +7,11 @@ import numpy as np
 from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.bundle.predictions import FILE, Predictions
+from fmnist_hpo.bundle.predictions import Predictions
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
-from fmnist_hpo.results.comparison import Row
-from fmnist_hpo.results.winner import Measured, can_export, find_bundle, measurements, recorded
+from fmnist_hpo.results.comparison import Chosen, Row
+from fmnist_hpo.results.winner import Measured, can_export
 from search.errors import ProblemError
 from search.report.facts import fit_of, training_seconds
 from search.study import Study
@@ -30,6 +30,7 @@ class Model:
     bundle: Bundle | None
     row: Row  # what the model costs
     measured: Measured | None  # of this model; None also when only another one was
+    predictions: Predictions | None  # of each test image, as that measurement stored them
     evaluations: int  # how often the study's test set was measured
     of_images: bool = True  # else nothing can be exported, and there is no test set
 
@@ -38,17 +39,10 @@ class Model:
         """What the one sealed measurement found; None without one of this model."""
         return self.measured.evaluation.metrics if self.measured else None
 
-    @functools.cached_property
-    def predictions(self) -> Predictions | None:
-        """Of each test image, as the measurement stored them."""
-        if self.bundle is None or FILE not in self.bundle.files:
-            return None
-        return Predictions.from_bytes(self.bundle.files[FILE])
-
     @property
     def has_probabilities(self) -> bool:
         """Whether it has a bundle, and see there."""
-        return self.bundle is not None and self.bundle.has_probabilities
+        return self.bundle is not None and self.bundle.config.has_probabilities
 
     @property
     def accuracy(self) -> float:
@@ -87,22 +81,19 @@ class Model:
         return fit_of(self.trial, self.metric)
 
     @classmethod
-    def of(cls, study: Study, best: FrozenTrial, row: Row) -> "Model":
-        """Read a study's bundle, if there is one; it may be of another trial than the best.
-
-        Raises:
-            InputError: it is damaged.
-        """
-        bundle = find_bundle(study)
+    def of(cls, study: Study, best: FrozenTrial, row: Row, chosen: Chosen) -> "Model":
+        """A study's row of the comparison; its bundle may be of another trial than the best."""
+        bundle = chosen.bundle
         return cls(
             study=study.name,
             metric=study.spec.metric,
-            trial=best if bundle is None else study.trial(bundle.provenance["trial"]),
+            trial=best if bundle is None else study.trial(bundle.provenance.trial),
             validation_images=_validation_images(study),
             bundle=bundle,
             row=row,
-            measured=recorded(study, bundle),
-            evaluations=measurements(study),
+            measured=chosen.measured,
+            predictions=chosen.predictions,
+            evaluations=chosen.measurements,
             of_images=can_export(study),
         )
 

@@ -49,8 +49,10 @@ def make_page(studies: Sequence[Study]) -> Page:
     found = [(report.study, report.best) for report in reports if report.best is not None]
     comparison = compare([study for study, _ in found])
     models = [
-        Model.of(study, best, row)
-        for (study, best), row in zip(found, comparison.rows, strict=True)
+        Model.of(study, best, row, chosen)
+        for (study, best), row, chosen in zip(
+            found, comparison.rows, comparison.chosen, strict=True
+        )
     ]
     by_study = {model.study: model for model in models}
     several = len(studies) > 1
@@ -180,8 +182,10 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
                 ]
             )
         )
+    if comparison.notes:
+        parts.append(Bullets(lines=[f"Note: {line}." for line in comparison.notes]))
     models = [model for model in models if model.of_images]
-    if len(models) > 1:
+    if len(models) > 1 and comparison.one_data_set:
         parts.append(
             Drawing(
                 name="models-comparison",
@@ -209,7 +213,7 @@ def _chosen(model: Model) -> list[Section]:
         why = "has not been exported" if bundle is None else "has a sealed test set still"
         text = f"The study {why}, so nothing is said of single classes and images."
         return [Section(title=f"{name}: the chosen model", parts=[Paragraph(text=text)])]
-    title = f"{name}, trial {bundle.provenance['trial']}, test set"
+    title = f"{name}, trial {bundle.provenance.trial}, test set"
     parts: list[Part] = [
         Paragraph(
             text="All of this is what the sealed measurement stored in the bundle; nothing was "

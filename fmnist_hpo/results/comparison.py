@@ -1,13 +1,12 @@
-"""Studies of any kind in one table: how good their winners are, what they cost, and who is better.
+"""Studies of any kind in one table: how good their models are, what they cost, and who is better.
 
 Nothing is measured on the test set here. Accuracies come from the measurement that each study has
-recorded, and per-image predictions from the bundle in which that measurement left them.
+recorded, and the prediction of each image from the bundle in which that measurement stored it.
 """
 
+import hashlib
 import json
-import statistics
-import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,21 +15,26 @@ from numpy.typing import NDArray
 
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.kinds import kind_of
-from fmnist_hpo.bundle.predict import load_model
 from fmnist_hpo.bundle.predictions import FILE, Predictions
+from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.environment import threads
-from fmnist_hpo.results.winner import Measured, bundle_path, can_export, find_bundle, recorded
+from fmnist_hpo.results.speed import measure_speed
+from fmnist_hpo.results.winner import (
+    Measured,
+    bundle_path,
+    can_export,
+    find_bundle,
+    measurements,
+    recorded,
+)
 from search.study import Study
 
-__all__ = ["Comparison", "Paired", "Row", "compare", "mcnemar"]
-
-BATCH = 1000  # images at once when throughput is measured
-LEAST, MOST, ENOUGH_S = 3, 100, 1.0  # repeats of a timing, after a first one; their median counts
+__all__ = ["Chosen", "Comparison", "Paired", "Row", "compare", "mcnemar"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One study; None where it has no such figure, or its winner was not exported or measured."""
+    """One study; None where it has no such figure, or its model was not exported or measured."""
 
     study: str
     model: str  # family of the network, or the classical model
@@ -48,11 +52,12 @@ class Row:
     images_per_second: float | None = None  # in batches of 1,000
     metric: str = "val_accuracy"
     value: float | None = None  # of that trial, in the metric's own unit
+    data: str = ""  # the data set: "Fashion-MNIST", or the start of a hash over its files
 
 
 @dataclass(frozen=True, kw_only=True)
 class Paired:
-    """The best study and another one, image by image of the test set."""
+    """The best study of a data set and another one, image by image of the test set."""
 
     best: str
     other: str
@@ -61,49 +66,133 @@ class Paired:
     p_value: float  # McNemar's exact test, two-sided
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chosen:
+    """The model that a row is about, read once: a report shows more of it."""
+
+    bundle: Bundle | None  # None: not exported
+    measured: Measured | None  # of this very model; None also when only another one was measured
+    predictions: Predictions | None  # of that measurement
+    measurements: int  # how often the study's test set was measured, whatever the model
+
+
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """What `compare` found."""
+    """The result of `compare`."""
 
     rows: tuple[Row, ...]  # as the studies were given
-    pairs: tuple[Paired, ...]  # the study with the best test accuracy against each other one
+    chosen: tuple[Chosen, ...] = ()  # one for each row; not in the JSON
+    pairs: tuple[Paired, ...]  # of each data set, its best study against each other one
+    notes: tuple[str, ...] = ()  # what may not be compared, and why
     missing: tuple[str, ...]  # a line for each gap in the table, and what fills it
     threads: int  # of the prediction, where speed was measured
 
+    @property
+    def one_data_set(self) -> bool:
+        """Whether all rows are of one data set, so that their accuracies can be compared."""
+        return len({row.data for row in self.rows}) < 2
+
     def to_json(self) -> str:
-        """Everything, as one JSON object."""
-        return json.dumps(asdict(self), indent=2)
+        """Everything but the models themselves, as one JSON object."""
+        value = {
+            "rows": [asdict(row) for row in self.rows],
+            "pairs": [asdict(pair) for pair in self.pairs],
+            "notes": self.notes,
+            "missing": self.missing,
+            "threads": self.threads,
+        }
+        return json.dumps(value, indent=2)
 
 
 def compare(studies: Sequence[Study]) -> Comparison:
-    """Compare the winners of studies.
+    """Compare the exported models of studies, else their best trials.
 
     Raises:
         NoResult: a study has no complete trial.
         InputError: a bundle is damaged.
     """
-    rows, missing = [], []
-    predictions: dict[str, Predictions] = {}
-    for study in studies:
-        path, bundle = bundle_path(study), find_bundle(study)
-        measured = recorded(study, bundle)
-        rows.append(_row(study, bundle, measured))
-        if not can_export(study):
-            continue
-        if bundle is None:
-            missing.append(f"{study.name}: no bundle in {path}; `fmnist-hpo export {study.name}`")
-        if measured is None:
-            missing.append(f"{study.name}: test set not measured; `fmnist-hpo evaluate {path}`")
-        elif bundle is not None and (found := _predictions(bundle, measured)) is not None:
-            predictions[study.name] = found
-        elif bundle is not None:
-            missing.append(f"{study.name}: {path} does not hold the predictions of its measurement")
+    chosen = [_choose(study) for study in studies]
+    rows = [_row(study, one) for study, one in zip(studies, chosen, strict=True)]
+    pairs, unpaired = _pairs(rows, chosen)
     return Comparison(
         rows=tuple(rows),
-        pairs=tuple(_pairs(rows, predictions)),
-        missing=tuple(missing),
+        chosen=tuple(chosen),
+        pairs=tuple(pairs),
+        notes=(*_notes(studies, rows), *unpaired),
+        missing=tuple(
+            line for study, one in zip(studies, chosen, strict=True) for line in _gaps(study, one)
+        ),
         threads=threads(),
     )
+
+
+def _choose(study: Study) -> Chosen:
+    bundle = find_bundle(study)
+    measured = recorded(study, bundle)
+    return Chosen(
+        bundle=bundle,
+        measured=measured,
+        predictions=_predictions(bundle, measured),
+        measurements=measurements(study),
+    )
+
+
+def _gaps(study: Study, one: Chosen) -> Iterator[str]:
+    """What a study lacks for a full row, each with the command that adds it."""
+    if not can_export(study):
+        return
+    path = bundle_path(study)
+    if one.bundle is None:
+        yield f"{study.name}: no bundle in {path}; `fmnist-hpo export {study.name}`"
+    if one.measured is None and one.measurements:
+        yield (
+            f"{study.name}: the test set was measured of another model of the study, not of this "
+            f"one; `fmnist-hpo evaluate {path} --again`"
+        )
+    elif one.measured is None:
+        yield f"{study.name}: test set not measured; `fmnist-hpo evaluate {path}`"
+    elif one.bundle is not None and one.predictions is None:
+        yield f"{study.name}: {path} does not hold the predictions of its measurement"
+
+
+def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:
+    """A line where accuracies of different images stand in one column."""
+    sets = _grouped((row.data, row.study) for row in rows)
+    if len(sets) > 1:
+        yield (
+            f"different data sets: {_listed(sets)}; their accuracies are not comparable, and no "
+            "test is made across them"
+        )
+    for data, names in sets.items():
+        splits = _grouped(
+            (study.fingerprint.get("split", "")[:12], study.name)
+            for study in studies
+            if study.name in names
+        )
+        if len(splits) > 1:
+            yield (
+                f"different validation parts of {data}: {_listed(splits)}; compare their test "
+                "accuracies"
+            )
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key, name in pairs:
+        groups.setdefault(key, []).append(name)
+    return groups
+
+
+def _listed(groups: dict[str, list[str]]) -> str:
+    return "; ".join(f"{', '.join(names)} on {key}" for key, names in groups.items())
+
+
+def _data(study: Study) -> str:
+    """A short name of the data set that a study was created on."""
+    hashes = {name: value for name, value in study.fingerprint.items() if name != "split"}
+    if hashes == {name: FILES[name] for name in (IMAGES, LABELS)}:
+        return "Fashion-MNIST"
+    return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
@@ -114,18 +203,15 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
     Source: McNemar 1947; exact: binomial over the images that one alone has right.
     """
+    from scipy.stats import binomtest
+
     first, second = int((one & ~other).sum()), int((other & ~one).sum())
-    n = first + second
-    # whole numbers: nothing is rounded before the division, and SciPy takes a second to import
-    ways, tail = 1, 0
-    for k in range(min(first, second) + 1):
-        tail += ways
-        ways = ways * (n - k) // (k + 1)
-    return min(1.0, 2 * tail / (1 << n))
+    return float(binomtest(first, first + second).pvalue) if first + second else 1.0
 
 
-def _row(study: Study, bundle: Bundle | None, measured: Measured | None) -> Row:
-    trial = study.best if bundle is None else study.trial(bundle.provenance["trial"])
+def _row(study: Study, one: Chosen) -> Row:
+    bundle, measured = one.bundle, one.measured
+    trial = study.best if bundle is None else study.trial(bundle.provenance.trial)
     params = study.params(trial)
     figures: dict[str, Any] = {}
     if measured is not None:
@@ -134,8 +220,8 @@ def _row(study: Study, bundle: Bundle | None, measured: Measured | None) -> Row:
         figures["test_low"], figures["test_high"] = metrics.accuracy_interval
         figures["test_measurements"] = measured.count
     if bundle is not None:
-        figures["train_seconds"] = bundle.metrics["fit_seconds"]
-        figures |= asdict(kind_of(bundle).size(bundle)) | _speed(bundle)
+        figures["train_seconds"] = bundle.metrics.fit_seconds
+        figures |= asdict(kind_of(bundle).size(bundle)) | measure_speed(bundle)
     return Row(
         study=study.name,
         model=str(params.get("family") or params.get("model") or study.spec.problem.split(":")[-1]),
@@ -143,55 +229,46 @@ def _row(study: Study, bundle: Bundle | None, measured: Measured | None) -> Row:
         metric=study.spec.metric,
         value=trial.value,
         search_seconds=study.ledger.elapsed(),
+        data=_data(study),
         **figures,
     )
 
 
-def _speed(bundle: Bundle) -> dict[str, float]:
-    """Of the model as `predict` runs it, once loaded; on noise, which takes as long as pictures."""
-    model = load_model(bundle, threads=threads())
-    images = np.random.default_rng(0).integers(0, 256, (BATCH, *bundle.image_size), dtype=np.uint8)
-
-    def median_seconds(count: int) -> float:
-        model(images[:count])
-        times: list[float] = []
-        while len(times) < LEAST or (len(times) < MOST and sum(times) < ENOUGH_S):
-            began = time.perf_counter()
-            model(images[:count])
-            times.append(time.perf_counter() - began)
-        return statistics.median(times)
-
-    return {
-        "latency_seconds": median_seconds(1),
-        "images_per_second": BATCH / median_seconds(BATCH),
-    }
-
-
-def _predictions(bundle: Bundle, measured: Measured) -> Predictions | None:
+def _predictions(bundle: Bundle | None, measured: Measured | None) -> Predictions | None:
     """Those of the recorded measurement; None when the bundle has none, or another one's."""
-    test = bundle.metrics["test"]
-    if FILE not in bundle.files or test is None or test["evaluations"] != measured.count:
+    if bundle is None or measured is None or FILE not in bundle.files:
         return None
-    return Predictions.from_bytes(bundle.read(FILE))
+    found = Predictions.from_bytes(bundle.read(FILE))
+    return found if found.confusion() == measured.evaluation.metrics.confusion else None
 
 
-def _pairs(rows: Sequence[Row], predictions: dict[str, Predictions]) -> list[Paired]:
-    known = [row for row in rows if row.study in predictions]
-    if not known:
-        return []
-    best = max(known, key=lambda row: row.test_accuracy or 0.0)
-    truth, mine = predictions[best.study].labels, predictions[best.study].right
-    pairs = []
-    for row in known:
-        theirs = predictions[row.study]
-        if row is not best and np.array_equal(theirs.labels, truth):  # the same test set
-            pairs.append(
-                Paired(
-                    best=best.study,
-                    other=row.study,
-                    only_best=int((mine & ~theirs.right).sum()),
-                    only_other=int((theirs.right & ~mine).sum()),
-                    p_value=mcnemar(mine, theirs.right),
-                )
+def _pairs(rows: Sequence[Row], chosen: Sequence[Chosen]) -> tuple[list[Paired], list[str]]:
+    """The tests within each test set, and a line for each study that is alone on its test set."""
+    known = {
+        row.study: (row, one.predictions, sorted(one.measured.evaluation.hashes.items()))
+        for row, one in zip(rows, chosen, strict=True)
+        if one.predictions is not None and one.measured is not None
+    }
+    sets = _grouped((json.dumps(hashes), name) for name, (_, _, hashes) in known.items())
+    pairs, alone = [], []
+    for names in sets.values():
+        best = max(names, key=lambda name: known[name][0].test_accuracy or 0.0)
+        mine = known[best][1].right
+        for name in names:
+            if name != best:
+                pairs.append(_paired(best, mine, name, known[name][1].right))
+        if len(names) == 1 and len(known) > 1:
+            alone.append(
+                f"{best}: no other study was measured on its test set, so it has no McNemar test"
             )
-    return pairs
+    return pairs, alone
+
+
+def _paired(best: str, mine: NDArray[np.bool_], other: str, theirs: NDArray[np.bool_]) -> Paired:
+    return Paired(
+        best=best,
+        other=other,
+        only_best=int((mine & ~theirs).sum()),
+        only_other=int((theirs & ~mine).sum()),
+        p_value=mcnemar(mine, theirs),
+    )

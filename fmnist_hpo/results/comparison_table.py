@@ -8,7 +8,8 @@ from pathlib import Path
 
 from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.results.comparison import BATCH, Comparison, Row
+from fmnist_hpo.results.comparison import Comparison, Row
+from fmnist_hpo.results.speed import BATCH
 from search.text import figure, percent
 
 __all__ = ["lines", "write_csv"]
@@ -20,8 +21,12 @@ HEADS = (
 
 
 def lines(comparison: Comparison) -> Iterator[str]:
-    """The table, the tests and what is missing, line by line."""
-    yield from _aligned([HEADS, *map(_cells, comparison.rows)])
+    """The table, the tests, what may not be compared and what is missing, line by line."""
+    if comparison.one_data_set:
+        yield from _aligned([HEADS, *map(_cells, comparison.rows)])
+    else:  # each row with its data set, so that nobody reads down a column without seeing it
+        cells = [(row.study, row.data, *_cells(row)[1:]) for row in comparison.rows]
+        yield from _aligned([(HEADS[0], "data", *HEADS[1:]), *cells])
     yield (
         f"speed of prediction: OMP_NUM_THREADS={comparison.threads}, median; images/s in batches "
         f"of {BATCH:,}; MFLOPs: of one image"
@@ -31,6 +36,8 @@ def lines(comparison: Comparison) -> Iterator[str]:
             f"McNemar, exact: {pair.best} against {pair.other}: {pair.only_best} images right by "
             f"the first alone, {pair.only_other} by the second alone, p = {pair.p_value:.2g}"
         )
+    for line in comparison.notes:
+        yield f"note: {line}"
     for line in comparison.missing:
         yield f"missing: {line}"
 

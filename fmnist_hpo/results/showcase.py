@@ -42,18 +42,18 @@ def _attach_curves(study: Study, pictures: Pictures) -> None:
 
 def _attach_bundle(study: Study, pictures: Pictures, bundle: Bundle) -> str:
     """Attach what a bundle shows to its trial; the line of the note on it."""
-    trial = study.trial(bundle.provenance["trial"])
+    trial = study.trial(bundle.provenance.trial)
     for name, data in bundle.files.items():
         # the curves of a refit are not the trial's; its own are drawn above
         if name.startswith("figures/") and name != "figures/curves.png":
             pictures.attach(trial, name.removeprefix("figures/"), data)
     card = pictures.attach(trial, "model-card.txt", bundle.read("MODEL_CARD.md"))
     line = f"**Bundle:** `{bundle.path}` of trial {trial.number} ([model card]({card}))"
-    test = bundle.metrics["test"]
-    if test is None:
+    if bundle.metrics.test is None:
         return line + ", test set not measured"
-    low, high = 100 * test["accuracy_low"], 100 * test["accuracy_high"]
+    test = bundle.metrics.test.metrics
+    low, high = test.accuracy_interval
     return (
-        line + f", test accuracy {100 * test['accuracy']:.2f} % (95 % interval {low:.2f} to "
-        f"{high:.2f})"
+        line + f", test accuracy {100 * test.accuracy:.2f} % (95 % interval {100 * low:.2f} to "
+        f"{100 * high:.2f})"
     )

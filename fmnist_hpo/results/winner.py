@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fmnist_hpo.bundle import Bundle, check_replaceable
+from fmnist_hpo.bundle import Bundle, Provenance, check_replaceable
+from fmnist_hpo.bundle.kinds import model_hash
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
@@ -59,7 +60,7 @@ def bundle_path(study: Study) -> Path:
 
 
 def find_bundle(study: Study) -> Bundle | None:
-    """The bundle where `run` and `export` put it; None when there is none of this very study.
+    """The bundle where `run` and `export` write it; None when there is none of this very study.
 
     Raises:
         InputError: it is damaged.
@@ -68,7 +69,7 @@ def find_bundle(study: Study) -> Bundle | None:
     if not path.exists():
         return None
     bundle = Bundle.open(path)
-    return bundle if bundle.provenance.get("study_uid") == study.uid else None
+    return bundle if bundle.provenance.study_uid == study.uid else None
 
 
 def export_trial(
@@ -136,7 +137,7 @@ def export_trial(
         data=problem.data,
         split=split,
         fold_curves=_fold_curves(trial) if problem.folds is not None else None,
-        provenance=export.Provenance(
+        provenance=Provenance(
             study=study.name,
             study_uid=study.uid,
             trial=trial.number,
@@ -168,7 +169,7 @@ def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
     from fmnist_hpo.bundle import evaluation
 
     measured = recorded(study, bundle)
-    if measured is None or bundle.metrics["test"] is not None:
+    if measured is None or bundle.metrics.test is not None:
         return bundle
     return evaluation.attach(bundle, measured.evaluation, measured.count)
 
@@ -191,16 +192,17 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     """
     from fmnist_hpo.bundle import evaluation
 
-    if bundle.provenance.get("study_uid") != study.uid:
+    if bundle.provenance.study_uid != study.uid:
         raise InputError(
             f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.url}; "
-            "name its own storage with --storage, or export the study's trial anew"
+            "name its own storage with --storage, or export the study's trial again"
         )
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
     measured = evaluation.evaluate(bundle, _problem(study).directory)
     payload = {
-        "trial": bundle.provenance["trial"],
-        "refit": bundle.provenance["refit"],
+        "trial": bundle.provenance.trial,
+        "refit": bundle.provenance.refit,
+        "model": model_hash(bundle),
         "evaluation": measured.to_json(),
     }
     count = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
@@ -219,7 +221,9 @@ def unmeasurable(study: Study) -> str | None:
     missing = missing_file(directory)
     if missing is None:
         return None
-    return f"{directory} has no {missing} to measure on; put it there, and the same command does"
+    return (
+        f"{directory} has no {missing} to measure on; add the file and run the same command again"
+    )
 
 
 def measurements(study: Study) -> int:
@@ -230,6 +234,9 @@ def measurements(study: Study) -> int:
 def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
     """The last measurement of a bundle's model in the study's storage; None when there is none.
 
+    A measurement belongs to the bytes of the model: the same trial refitted on another machine has
+    other weights, and none of its measurements.
+
     Args:
         bundle: None for the best trial's, refitted or not.
     """
@@ -237,12 +244,15 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
 
     found = evaluations.measurements(study.storage, study.uid)
     for one in reversed(found):
+        stored = Evaluation.from_json(one.payload["evaluation"])
         if bundle is None:
             same = one.payload["trial"] == study.best.number
-        else:
-            same = all(one.payload[key] == bundle.provenance[key] for key in ("trial", "refit"))
+        elif "model" in one.payload:
+            same = one.payload["model"] == model_hash(bundle)
+        else:  # recorded without the hash: it is of the bundle that holds it
+            test = bundle.metrics.test
+            same = test is not None and test.metrics == stored.metrics
         if same:
-            stored = Evaluation.from_json(one.payload["evaluation"])
             return Measured(evaluation=stored, count=len(found))
     return None
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.bundle.export import Provenance, export
+from fmnist_hpo.bundle import Bundle, Provenance
+from fmnist_hpo.bundle.export import export
 from fmnist_hpo.data import Split, TrainingData, find, load_training, split, verify
-from fmnist_hpo.networks.bundle import pack
+from fmnist_hpo.networks.bundle import build_model
 from fmnist_hpo.networks.config import CNNConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Trained:
 
     def export(self, directory: Path) -> Bundle:
         """Write its bundle."""
-        model = pack(self.network, self.training, self.result, self.data, self.split)
+        model = build_model(self.network, self.training, self.result, self.data, self.split)
         return export(
             directory, model, data=self.data, split=self.split, provenance=self.provenance
         )

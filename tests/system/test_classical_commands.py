@@ -62,10 +62,10 @@ def test_a_classical_study_is_searched_exported_measured_and_reproduced(sliced) 
     bundle = Bundle.open(folder)
     assert "model.skops" in bundle.files
     provenance = bundle.provenance
-    assert (provenance["folds"], provenance["tuned_on"], provenance["trained_on"]) == (3, 600, 2000)
-    assert provenance["refit"] is True
-    assert "scikit-learn" in provenance["environment"]
-    assert bundle.metrics["test"]["n"] == 500
+    assert (provenance.folds, provenance.tuned_on, provenance.trained_on) == (3, 600, 2000)
+    assert provenance.refit is True
+    assert "scikit-learn" in provenance.environment
+    assert bundle.metrics.test.metrics.n == 500
     card = bundle.read("MODEL_CARD.md").decode()
     assert "A support vector machine on pixels (projected on" in card
     assert (
@@ -209,17 +209,17 @@ name = "one"
     done = sliced("run", "ann.toml", timeout=250)
     assert done.returncode == 0, done.stdout + done.stderr
     bundle = Bundle.open(sliced.directory / "runs" / "slice-svm" / "bundle")
-    assert bundle.provenance["folds"] == 3
-    assert bundle.metrics["validation"] is None
-    folds = bundle.metrics["folds"]
-    assert np.mean(folds["fold_score"]) == pytest.approx(bundle.provenance["value"])
+    assert bundle.provenance.folds == 3
+    assert bundle.metrics.validation is None
+    folds = bundle.metrics.folds
+    assert np.mean(folds["fold_score"]) == pytest.approx(bundle.provenance.value)
     # An independent training on the second fold, by the same loop, is that fold.
     from fmnist_hpo.networks import config, training
 
     problem = FashionProblem({"dir": str(sliced.directory / "data")}, folds=3)
-    network, how = config.parse(bundle.provenance["params"])
+    network, how = config.parse(bundle.provenance.params)
     second = training.train(
-        network, how, problem.data, problem.splits[1], seed=bundle.provenance["seed"]
+        network, how, problem.data, problem.splits[1], seed=bundle.provenance.seed
     )
     assert second.val_accuracy == pytest.approx(folds["fold_score"][1], abs=0.02)
     same = sliced("reproduce", "slice-svm")

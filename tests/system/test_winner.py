@@ -54,10 +54,10 @@ def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
     folder = sliced.directory / "runs" / "slice" / "bundle"
     bundle = Bundle.open(folder)
     best = json.loads(sliced("best", "slice", "--json").stdout)
-    assert bundle.provenance["trial"] == best["trial"]
+    assert bundle.provenance.trial == best["trial"]
     # The weights that were exported are those whose accuracy was the trial's value.
-    assert bundle.metrics["validation"]["accuracy"] == best["val_accuracy"]
-    assert bundle.metrics["test"]["n"] == 500
+    assert bundle.metrics.validation.accuracy == best["val_accuracy"]
+    assert bundle.metrics.test.metrics.n == 500
 
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     again = sliced("run", "slice.toml")
@@ -79,7 +79,7 @@ def test_one_command_searches_exports_measures_once_and_reproduces(sliced):
         "2",
         "3",
     ]
-    assert Bundle.open(sliced.directory / "refit").provenance["refit"] is True
+    assert Bundle.open(sliced.directory / "refit").provenance.refit is True
 
     boot = np.asarray(data.load_training(data.find()).images[0])
     Image.fromarray(255 - boot).save(sliced.directory / "boot.png")
@@ -125,19 +125,19 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     done = sliced("run", "slice.toml")
     assert f"exporting trial {best} to runs/slice/bundle" in done.stdout
     bundle = Bundle.open(folder)
-    assert bundle.provenance["trial"] == best
+    assert bundle.provenance.trial == best
     (test,) = re.findall(r"test +(.*) \(measured once", done.stdout)
 
     (folder / "model.onnx").write_bytes(b"damaged")
     sliced("export", "slice")  # whole again, and with what was measured of it
-    assert Bundle.open(folder).metrics["test"] == bundle.metrics["test"]
+    assert Bundle.open(folder).metrics.test == bundle.metrics.test
     sliced("export", "slice", "--trial", str(other), "--out", "other")
-    assert Bundle.open(sliced.directory / "other").metrics["test"] is None
+    assert Bundle.open(sliced.directory / "other").metrics.test is None
     assert "was measured once" in sliced.error("evaluate", "other")
     assert sliced("evaluate", "other", "--again").returncode == 0
     assert f"{test} (measured 2 times" in sliced("run", "slice.toml").stdout
     (row,) = json.loads(sliced("compare", "slice", "--json").stdout)["rows"]
-    assert row["test_accuracy"] == bundle.metrics["test"]["accuracy"]
+    assert row["test_accuracy"] == bundle.metrics.test.metrics.accuracy
     assert row["test_measurements"] == 2
     sliced("report", "slice")
     page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
@@ -147,8 +147,8 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     sliced("export", "slice", "--trial", str(other))  # then that is what tables are about
     bundle = Bundle.open(folder)
     (row,) = json.loads(sliced("compare", "slice", "--json").stdout)["rows"]
-    assert row["validation_accuracy"] == bundle.provenance["value"]
-    assert row["test_accuracy"] == bundle.metrics["test"]["accuracy"]
+    assert row["validation_accuracy"] == bundle.provenance.value
+    assert row["test_accuracy"] == bundle.metrics.test.metrics.accuracy
     sliced("report", "slice")
     page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
     assert f"Exported: trial {other}, and not the best" in page
@@ -160,13 +160,13 @@ def test_a_data_set_without_test_files_is_said_before_the_search_and_exported(sl
     away = there.rename(sliced.directory / "away")
     done = sliced("run", "slice.toml")
     assert done.returncode == 0, done.stderr
-    why = "data has no t10k-labels-idx1-ubyte to measure on; put it there, and the same command"
+    why = "data has no t10k-labels-idx1-ubyte to measure on; add the file and run the same command"
     assert (
-        f"test       {why} does; without it the run ends" in done.stdout.partition("1/1 ended")[0]
+        f"test       {why} again; without it the run ends" in done.stdout.partition("1/1 ended")[0]
     )
-    assert f"test        not measured: {why} does\n" in done.stdout
+    assert f"test        not measured: {why} again\n" in done.stdout
     folder = sliced.directory / "runs" / "slice" / "bundle"
-    assert Bundle.open(folder).metrics["test"] is None
+    assert Bundle.open(folder).metrics.test is None
     line = sliced.error("evaluate", str(folder))
     assert "put the file there or name another dir in the study's [data]" in line
     away.rename(there)
@@ -184,22 +184,24 @@ def test_run_measures_the_refit_that_it_is_asked_for_and_mends_a_bundle_that_lac
     assert "(measured once; trained on 2,000 images)" in done.stdout, done.stdout + done.stderr
     folder = sliced.directory / "runs" / "slice" / "bundle"
     measured = Bundle.open(folder)
-    assert measured.provenance["refit"] is True
+    assert measured.provenance.refit is True
 
     # As the disk is left when it is full just after the measurement was recorded.
     files = {name: data for name, data in measured.files.items() if "predictions" not in name}
-    Bundle.write(folder, {**files, "metrics.json": to_json({**measured.metrics, "test": None})})
+    Bundle.write(
+        folder, {**files, "metrics.json": to_json({**measured.metrics.to_json(), "test": None})}
+    )
     assert "(measured once; trained on 2,000 images)" in sliced("run", "slice.toml").stdout
     mended = Bundle.open(folder)
-    assert mended.metrics["test"] == measured.metrics["test"]
+    assert mended.metrics.test == measured.metrics.test
 
     covered = "identical: 1 steps"
     not_covered = "holds this configuration trained anew on all 2,000 images"
     said = sliced("reproduce", "slice").stdout
     assert covered in said
     assert f"not covered: runs/slice/bundle {not_covered}; `fmnist-hpo export" in said
-    environment = mended.provenance["environment"] | {"processor": "a faster one"}
-    provenance = to_json({**mended.provenance, "environment": environment})
+    environment = mended.provenance.environment | {"processor": "a faster one"}
+    provenance = to_json({**mended.provenance.to_json(), "environment": environment})
     Bundle.write(folder, {**mended.files, "provenance.json": provenance})
     said = sliced("reproduce", "slice").stdout
     assert f"{not_covered}, in another environment; `fmnist-hpo export" in said
@@ -261,7 +263,7 @@ def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(
     assert gone_on is not None, again.stdout
     assert 1 <= int(gone_on[1]) < 80
     assert f"epoch {gone_on[1]}/80" not in again.stdout
-    assert len(Bundle.open(sliced.directory / "refit").metrics["curves"]["train_loss"]) == 80
+    assert len(Bundle.open(sliced.directory / "refit").metrics.curves["train_loss"]) == 80
     assert not kept[0].exists()
 
 

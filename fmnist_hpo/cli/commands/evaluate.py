@@ -26,7 +26,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
 
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     bundle = Bundle.open(args.bundle)
-    name = bundle.provenance["study"]
+    name = bundle.provenance.study
     study = open_named(name, storage=open_stored(args.storage, name))
     measured = measure(study, bundle, again=args.again)
     showcase(study, Bundle.open(args.bundle))

@@ -32,5 +32,5 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     out = args.out or bundle_path(study)
     bundle = export_trial(study, args.trial, out, refit=args.refit, say=say)
     showcase(study, bundle)
-    print(f"bundle of trial {bundle.provenance['trial']} of study {study.name!r}: {bundle.path}")
+    print(f"bundle of trial {bundle.provenance.trial} of study {study.name!r}: {bundle.path}")
     return 0

@@ -21,10 +21,10 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
 
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     bundle = Bundle.open(args.bundle)
-    images = read_images(args.images, bundle.image_size)
+    images = read_images(args.images, bundle.config.image_size)
     print(images.preprocessing)
     for name, prediction in zip(images.names, predict(bundle, images.pixels), strict=True):
-        if not bundle.has_probabilities:
+        if not bundle.config.has_probabilities:
             others = list(prediction.probabilities)[1:4]
             print(f"{name}: {prediction.name} (rather than {', '.join(others)})")
             continue

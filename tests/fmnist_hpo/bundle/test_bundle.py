@@ -1,6 +1,8 @@
 """Bundles on disk: every byte is checked, and a folder appears whole or not at all."""
 
 import json
+import os
+import re
 import resource
 import signal
 import subprocess
@@ -23,6 +25,8 @@ FILES = {
     "provenance.json": to_json({"study": "one", "study_uid": "1"}),
     "figures/curves.png": b"\x89PNG not really",
 }
+
+HUGE = 1 << 42  # bytes
 
 
 @pytest.fixture
@@ -75,12 +79,27 @@ def test_a_missing_file_is_named(bundle: Bundle) -> None:
         Bundle.open(bundle.path)
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "figures/more/x.png"])
-def test_an_extra_file_is_named(bundle: Bundle, name: str) -> None:
+@pytest.mark.parametrize("name", ["notes.txt", ".DS_Store", "figures/more/x.png"])
+def test_a_file_that_is_not_the_bundles_is_warned_of_and_kept(
+    bundle: Bundle, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
     (bundle.path / name).parent.mkdir(exist_ok=True)
-    (bundle.path / name).write_text("")
-    with pytest.raises(InputError, match=rf"{name} is not in manifest.json.*move it out"):
-        Bundle.open(bundle.path)
+    (bundle.path / name).write_text("mine")
+    assert Bundle.open(bundle.path).files == FILES
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert re.search(rf"ignored {re.escape(name)}, which is not in manifest\.json", line)
+    Bundle.write(bundle.path, {**FILES, "model.safetensors": b"newer"})
+    assert (bundle.path / name).read_text() == "mine"
+
+
+def test_a_foreign_name_cannot_reach_the_terminal_as_escape_codes(
+    bundle: Bundle, caplog: pytest.LogCaptureFixture
+) -> None:
+    (bundle.path / "\x1b]0;title\x07\n.png").touch()
+    Bundle.open(bundle.path)
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.isprintable()
+    assert r"\x1b]0;title\x07\n.png" in line
 
 
 @pytest.mark.parametrize(
@@ -102,6 +121,43 @@ def test_a_nonsense_manifest_is_one_line(bundle: Bundle, manifest: str) -> None:
         Bundle.open(bundle.path)
 
 
+def manifest_of(size: int, name: str = "big") -> bytes:
+    return to_json({"format": FORMAT, "files": {name: {"bytes": size, "sha256": "0" * 64}}})
+
+
+def test_sizes_are_compared_before_a_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "big").touch()
+    os.truncate(tmp_path / "big", HUGE)  # of nothing, which takes no room
+    for size, found in ((5, f"found {HUGE} bytes"), (HUGE, "at most 4,294,967,296")):
+        (tmp_path / "manifest.json").write_bytes(manifest_of(size))
+        with pytest.raises(InputError, match=found):
+            Bundle.open(tmp_path)
+    os.truncate(tmp_path / "manifest.json", HUGE)
+    with pytest.raises(InputError, match=r"manifest\.json was changed"):
+        Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["/etc/hostname", "../outside", "a/../../outside", "./a", ""])
+def test_a_manifest_cannot_name_a_file_outside_the_bundle(tmp_path: Path, name: str) -> None:
+    (tmp_path / "outside").write_bytes(b"12345")
+    folder = tmp_path / "bundle"
+    folder.mkdir()
+    (folder / "manifest.json").write_bytes(manifest_of(5, name))
+    with pytest.raises(InputError, match=r"manifest\.json was changed"):
+        Bundle.open(folder)
+
+
+def test_a_folder_or_a_pipe_in_a_files_place_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(manifest_of(5))
+    (tmp_path / "big").mkdir()
+    with pytest.raises(InputError, match="big is missing: expected 5 bytes .*, found a folder"):
+        Bundle.open(tmp_path)
+    (tmp_path / "big").rmdir()
+    os.mkfifo(tmp_path / "big")
+    with pytest.raises(InputError, match="big is missing: expected 5 bytes .*, found no file"):
+        Bundle.open(tmp_path)
+
+
 def test_what_is_no_bundle_is_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="which is no folder"):
         Bundle.open(tmp_path / "absent")
@@ -119,7 +175,7 @@ def test_a_file_that_is_absent_or_no_json_is_named(tmp_path: Path) -> None:
     bundle = Bundle.write(tmp_path / "b", {**FILES, "config.json": b"[1]"})
     with pytest.raises(InputError, match=r"need the file model\.onnx"):
         bundle.read("model.onnx")
-    with pytest.raises(InputError, match=r"need a JSON object in config\.json"):
+    with pytest.raises(InputError, match=r"config\.json: need a JSON object"):
         _ = bundle.config
 
 

@@ -67,13 +67,13 @@ def test_their_validation_accuracy_is_the_trials_value_exactly(
     images, labels = trained.data.images, trained.data.labels
     predicted = logits(exported, images[trained.split.validation]).argmax(1)
     assert (predicted == labels[trained.split.validation]).mean() == value
-    assert exported.metrics["validation"]["accuracy"] == value
+    assert exported.metrics.validation.accuracy == value
 
 
 def torch_logits(exported: Bundle, trained: "Trained") -> torch.Tensor:
     """An independent pass in plain float32, by what config.json says."""
-    preprocessing = exported.config["preprocessing"]
-    network = build(from_json(json.dumps(exported.config["network"])))
+    preprocessing = exported.config.fields.values["preprocessing"]
+    network = build(from_json(json.dumps(exported.config.fields.values["network"])))
     network.load_state_dict(safetensors.torch.load(exported.read("model.safetensors")))
     images = torch.from_numpy(np.array(trained.data.images[trained.split.validation]))
     normalised = (images[:, None] / 255 - preprocessing["mean"]) / preprocessing["deviation"]
@@ -96,7 +96,7 @@ def test_onnx_runtime_gives_torchs_logits_for_any_batch(
 
 def test_the_normalisation_is_the_training_parts(exported: Bundle, trained: "Trained") -> None:
     images = trained.data.images[trained.split.train].astype(np.float64) / 255
-    preprocessing = exported.config["preprocessing"]
+    preprocessing = exported.config.fields.values["preprocessing"]
     assert preprocessing["mean"] == pytest.approx(images.mean(), rel=1e-5)
     assert preprocessing["deviation"] == pytest.approx(images.std(), rel=1e-5)
 
@@ -105,24 +105,24 @@ def test_figures_per_class_on_the_validation_part(exported: Bundle, trained: "Tr
     labels = trained.data.labels[trained.split.validation]
     predicted = torch_logits(exported, trained).argmax(dim=1).numpy()
     _, recall, _, support = precision_recall_fscore_support(labels, predicted)
-    per_class = exported.metrics["validation"]["per_class"]
-    assert tuple(per_class) == trained.data.classes
-    assert [one["support"] for one in per_class.values()] == list(support)
+    per_class = exported.metrics.validation.per_class
+    assert tuple(one.name for one in per_class) == trained.data.classes
+    assert [one.support for one in per_class] == list(support)
     # in bf16 a few of the images may fall on the other side
-    assert [one["recall"] for one in per_class.values()] == pytest.approx(list(recall), abs=0.03)
+    assert [one.recall for one in per_class] == pytest.approx(list(recall), abs=0.03)
 
 
 def test_curves_and_provenance_are_recorded(exported: Bundle, trained: "Trained") -> None:
-    curves = exported.metrics["curves"]
+    curves = exported.metrics.curves
     history = trained.result.history
     assert curves["train_loss"] == [epoch.train_loss for epoch in history]
     assert curves["val_accuracy"] == [epoch.val_accuracy for epoch in history]
     provenance = exported.provenance
-    assert provenance["data_hashes"] == trained.data.hashes
-    assert provenance["split_hash"] == trained.split.hash
-    assert provenance["params"] == trained.provenance.params
-    assert exported.config["classes"] == list(trained.data.classes)
-    assert exported.config["training"]["normalization"] == "standard"
+    assert provenance.data_hashes == trained.data.hashes
+    assert provenance.split_hash == trained.split.hash
+    assert provenance.params == trained.provenance.params
+    assert exported.config.classes == trained.data.classes
+    assert exported.config.fields.values["training"]["normalization"] == "standard"
 
 
 def test_the_card_says_what_is_known_and_what_is_not(exported: Bundle, trained: "Trained") -> None:
@@ -158,8 +158,8 @@ def test_refitted_weights_have_no_validation_figures(trained: "Trained", tmp_pat
         provenance=dataclasses.replace(trained.provenance, refit=True),
     )
     bundle = refitted.export(tmp_path / "refitted")
-    assert bundle.metrics["validation"] is None
-    assert "val_loss" not in bundle.metrics["curves"]
+    assert bundle.metrics.validation is None
+    assert "val_loss" not in bundle.metrics.curves
     card = bundle.read("MODEL_CARD.md").decode()
     assert "it was trained on the validation images, too" in card
 
@@ -180,7 +180,9 @@ def test_weights_of_another_trial_are_refused(trained: "Trained", tmp_path: Path
 def test_diverged_weights_are_refused(trained: "Trained", tmp_path: Path) -> None:
     wrong = {name: tensor * float("nan") for name, tensor in trained.result.weights.items()}
     wrong = {name: wrong[name].to(tensor.dtype) for name, tensor in trained.result.weights.items()}
-    with pytest.raises(InputError, match="need a network with finite outputs, got 10000 NaN"):
+    with pytest.raises(
+        InputError, match="need a model with finite outputs, got 10000 that are not"
+    ):
         with_weights(trained, wrong).export(tmp_path / "other")
 
 

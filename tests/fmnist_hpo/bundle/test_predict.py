@@ -25,11 +25,11 @@ def test_classes_are_torchs(exported: Bundle, trained: "Trained") -> None:
     expected = softmax(logits(exported, images))
     assert len(predictions) == len(images)
     for prediction, row in zip(predictions, expected, strict=True):
-        given = [prediction.probabilities[name] for name in exported.classes]
+        given = [prediction.probabilities[name] for name in exported.config.classes]
         assert given == pytest.approx(list(row), abs=0.03)  # torch's may be in bf16
         best = np.sort(row)
         if best[-1] - best[-2] > 0.06:
-            assert prediction.name == exported.classes[row.argmax()]
+            assert prediction.name == exported.config.classes[row.argmax()]
 
 
 def test_probabilities_come_sorted_and_sum_to_one(exported: Bundle, trained: "Trained") -> None:
@@ -38,7 +38,7 @@ def test_probabilities_come_sorted_and_sum_to_one(exported: Bundle, trained: "Tr
         assert values == sorted(values, reverse=True)
         assert sum(values) == pytest.approx(1)
         assert next(iter(prediction.probabilities)) == prediction.name
-        assert prediction.probabilities.keys() == set(exported.classes)
+        assert prediction.probabilities.keys() == set(exported.config.classes)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 255, 256, 257, 600])
@@ -68,7 +68,7 @@ def test_from_file_to_class_without_torch(
         "from fmnist_hpo.data.images import read_images\n"
         "from fmnist_hpo.bundle.predict import predict\n"
         "bundle = Bundle.open(Path(sys.argv[1]))\n"
-        "images = read_images([Path(sys.argv[2])], bundle.image_size)\n"
+        "images = read_images([Path(sys.argv[2])], bundle.config.image_size)\n"
         "print(*[one.name for one in predict(bundle, images.pixels)], sep='\\n')\n"
         "sys.exit('torch' in sys.modules)\n"
     )
@@ -78,6 +78,6 @@ def test_from_file_to_class_without_torch(
         text=True,
         check=True,
     )
-    images = read_images([tmp_path / "clothes.npy"], exported.image_size)
+    images = read_images([tmp_path / "clothes.npy"], exported.config.image_size)
     assert done.stdout.split("\n")[:-1] == [one.name for one in predict(exported, images.pixels)]
     assert done.stderr == ""

@@ -117,9 +117,9 @@ def test_labels_with_gaps_are_learnt_as_those_without(
     )
     assert with_gaps.validation == without.validation
     assert with_gaps.train == without.train
-    packed = classical_bundle.pack(config, gaps, every_fold(gaps)[0], seed=3, cache=cache)
+    packed = classical_bundle.build_model(config, gaps, every_fold(gaps)[0], seed=3, cache=cache)
     files = {**packed.files, "config.json": to_json(packed.config)}
-    read = classical_bundle.reader(Bundle(path=Path("x"), files=files))(gaps.images)
+    read = classical_bundle.predictor(Bundle(path=Path("x"), files=files))(gaps.images)
     assert read.shape == (600, 20)
     assert set(read.argmax(axis=1)) <= set(gaps.labels)
     assert np.mean(read.argmax(axis=1) == gaps.labels) > 0.6

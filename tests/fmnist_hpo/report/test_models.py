@@ -9,6 +9,7 @@ from sklearn.calibration import calibration_curve
 
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.evaluation import Evaluation, attach, evaluate
+from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.metrics import CALIBRATION_BINS, Metrics, calibration_bins
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
@@ -39,7 +40,10 @@ def model(measured) -> Model:
         validation_images=1000,
         bundle=measured,
         row=row(parameters=5000, latency_seconds=0.002, train_seconds=7.0),
-        measured=Measured(evaluation=Evaluation.from_json(measured.metrics["test"]), count=1),
+        measured=Measured(
+            evaluation=Evaluation.from_json(measured.metrics.test.to_json()), count=1
+        ),
+        predictions=Predictions.from_bytes(measured.read(FILE)),
         evaluations=1,
     )
 
@@ -139,11 +143,3 @@ def test_models_are_compared_by_what_is_known_of_them(model):
         assert all(label.replace(",", "").replace(".", "").isdigit() for label in labels)
     (axes,) = figures.draw_overfitting([model, bare], "t").get_axes()
     assert [text.get_text() for text in axes.texts] == ["+5.0", "+5.0"]
-
-
-def test_an_evaluation_read_from_storage_leaves_out_single_images(model, trained, tmp_path):
-    bundle = trained.export(tmp_path / "bundle")
-    stored = Evaluation.from_json(model.bundle.metrics["test"])
-    again = dataclasses.replace(model, bundle=attach(bundle, stored, 1))
-    assert again.predictions is None
-    assert again.test == model.test

@@ -23,7 +23,7 @@ def loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
     study = search.create(
         toy_spec("toy:Improving", name="loss", space="x = { float = [-400.0, -300.0] }")
     )
-    work(study, name="worker", stop=threading.Event(), say=lambda line: None)
+    work(study, name="worker", stop=threading.Event())
     yield study
     study.storage.close()
 

@@ -1,0 +1,172 @@
+"""What config.json, metrics.json and provenance.json of a bundle hold, as checked records."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from fmnist_hpo.bundle.fields import Fields
+from fmnist_hpo.metrics import Metrics
+
+__all__ = ["Config", "ModelMetrics", "Provenance", "SealedMetrics", "StoredProvenance"]
+
+MOST_CLASSES = 1000
+MOST_PIXELS = 2**20  # of an image that a model takes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """config.json: what a model is and which images it takes."""
+
+    kind: str  # see `kinds`
+    classes: tuple[str, ...]  # in the order of the model's outputs
+    image_size: tuple[int, int]  # (rows, columns)
+    has_probabilities: bool  # False: the outputs are decision values, which only order the classes
+    fields: Fields  # the whole file; each kind of model reads its own part
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Check the fields that every kind has.
+
+        Raises:
+            InputError: one is missing or absurd.
+        """
+        classes = fields.texts("classes")
+        if not 2 <= len(classes) <= MOST_CLASSES or len(set(classes)) < len(classes):
+            fields.refuse("classes", f"2 to {MOST_CLASSES:,} different names")
+        size = fields.wholes("image_size", 1, MOST_PIXELS)
+        if len(size) != 2 or size[0] * size[1] > MOST_PIXELS:
+            fields.refuse("image_size", f"[rows, columns] of at most {MOST_PIXELS:,} pixels")
+        return cls(
+            kind=fields.text("kind"),
+            classes=classes,
+            image_size=(size[0], size[1]),
+            has_probabilities=fields.values.get("outputs") != "decision values",
+            fields=fields,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SealedMetrics:
+    """What the sealed measurement found, as it stands in a bundle."""
+
+    evaluations: int  # how many measurements the study had had, this one included
+    metrics: Metrics
+    hashes: Mapping[str, str]  # test file -> SHA-256 of its decompressed content
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `of` reads them back."""
+        return {
+            "evaluations": self.evaluations,
+            **self.metrics.to_json(),
+            "hashes": dict(self.hashes),
+        }
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Raises InputError where a field is missing or absurd."""
+        return cls(
+            evaluations=fields.whole("evaluations", 1),
+            metrics=_metrics(fields),
+            hashes=fields.labels("hashes"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMetrics:
+    """metrics.json: how the training went and how good the model is."""
+
+    curves: Mapping[str, list[float]]  # one value per epoch each; empty without epochs
+    folds: Mapping[str, list[float]]  # one value per fold each; empty without folds
+    fit_seconds: float
+    validation: Metrics | None  # None: the model was trained on the validation part too
+    test: SealedMetrics | None  # None: not measured
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `of` reads them back."""
+        return {
+            "curves": dict(self.curves),
+            "folds": dict(self.folds),
+            "fit_seconds": self.fit_seconds,
+            "validation": None if self.validation is None else self.validation.to_json(),
+            "test": None if self.test is None else self.test.to_json(),
+        }
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Raises InputError where a field is missing or absurd."""
+        return cls(
+            curves=fields.series("curves"),
+            folds=fields.series("folds"),
+            fit_seconds=fields.number("fit_seconds", 0),
+            validation=_metrics(fields.object("validation")) if fields.has("validation") else None,
+            test=SealedMetrics.of(fields.object("test")) if fields.has("test") else None,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provenance:
+    """Where the exported weights come from, as far as the study knows it."""
+
+    study: str
+    study_uid: str  # of two studies of one name each has its own
+    trial: int
+    params: Mapping[str, Any]
+    seed: int
+    value: float  # the trial's validation accuracy as stored, 0 to 1
+    spec_hash: str  # of the frozen study file
+    git_commit: str | None  # of the checkout that exported; None: no checkout
+    environment: Mapping[str, str]  # versions, processor, device, threads where they were trained
+    refit: bool  # trained again on all training images; then `split` validates nothing
+    folds: int | None  # of the cross-validation that chose it; None: one part was held out
+    tuned_on: int  # images that the trials saw, training and validation together
+    trained_on: int  # images that the exported model was trained on
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredProvenance(Provenance):
+    """provenance.json."""
+
+    data_hashes: Mapping[str, str]  # training file -> SHA-256 of its decompressed content
+    split_hash: str
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `of` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Raises InputError where a field is missing or absurd."""
+        return cls(
+            study=fields.text("study"),
+            study_uid=fields.text("study_uid"),
+            trial=fields.whole("trial"),
+            params=fields.scalars("params"),
+            seed=fields.whole("seed", high=2**64),
+            value=fields.number("value"),
+            spec_hash=fields.text("spec_hash"),
+            git_commit=fields.text("git_commit") if fields.has("git_commit") else None,
+            environment=fields.labels("environment"),
+            refit=fields.flag("refit"),
+            folds=fields.whole("folds", 2) if fields.has("folds") else None,
+            tuned_on=fields.whole("tuned_on"),
+            trained_on=fields.whole("trained_on"),
+            data_hashes=fields.labels("data_hashes"),
+            split_hash=fields.text("split_hash"),
+        )
+
+
+def _metrics(fields: Fields) -> Metrics:
+    classes = fields.texts("classes")
+    rows = fields.values.get("confusion")
+    if not isinstance(rows, list) or len(rows) != len(classes):
+        fields.refuse("confusion", f"{len(classes)} rows")
+    numbered = Fields({str(n): row for n, row in enumerate(rows)}, f"{fields.where}: confusion")
+    confusion = tuple(numbered.wholes(name) for name in numbered.values)
+    if any(len(row) != len(classes) for row in confusion) or not any(map(any, confusion)):
+        fields.refuse("confusion", f"rows of {len(classes)} counts, not all of them 0")
+    return Metrics(
+        classes=classes,
+        confusion=confusion,
+        loss=fields.number("loss"),
+        calibration_error=fields.number("calibration_error", 0, 1),
+    )

@@ -1,11 +1,21 @@
-"""Chaos: workers killed at random, the supervisor too; afterwards the study must be exact.
+"""Chaos: faults are done to a running study; afterwards the study must be exact.
 
     uv run python benchmarks/chaos.py --minutes 5 --storage postgresql://user@host/database
     uv run python benchmarks/chaos.py --minutes 2        # on an SQLite file of its own
+    uv run python benchmarks/chaos.py --fault stop --fault swallow --storage postgresql://...
 
-While it runs, restart the database or pull its network as you like. It then lets the study come to
-its end and checks that exactly its lineages ended, that nothing runs or waits, that every lost
-trial has exactly one successor, and that every curve is the one of an uninterrupted run.
+Without `--fault`, workers are killed at random, and the supervisor too. While it runs, restart the
+database or pull its network as you like. Each `--fault` is a study of its own:
+
+    stop               a worker is stopped inside a transaction, with a lock that all others want
+    network            the network of a worker is cut, and the worker killed: nobody is told
+    swallow            the answers of all open connections are lost, the connections stay open
+    statement-timeout  the server cancels every statement that takes longer than 3 ms
+    disk-full          the disk of checkpoints, logs and, with SQLite, the database is full
+
+The study then comes to its end, and is checked: exactly its lineages ended, nothing runs or waits,
+every lost trial has exactly one successor, no trial ended by an error, and every curve is the one
+of an uninterrupted run.
 """
 
 import argparse
@@ -18,13 +28,20 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+
+import faults
+from faults import Unavailable
 
 PROBLEMS = Path(__file__).parents[1] / "tests" / "problems"
 sys.path.insert(0, str(PROBLEMS))
 
 STEPS = 6  # of each trial
+FAULTS = ("stop", "network", "swallow", "statement-timeout", "disk-full")
+FAULT_S = 6.0  # for which a fault lasts: two leases
+END_S = 240.0  # until a study under a fault must have come to its end
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,16 +74,7 @@ def chaos(
             its end in peace. The supervisor is killed, and started again, half-way.
         events: (share of the kills, what to do then), such as restarting the database.
     """
-    from toy import toy_spec
-
-    (directory / "chaos.toml").write_text(
-        toy_spec(
-            name="chaos",
-            trials=lineages,
-            extra=f"[fixed]\nsteps = {STEPS}\npause = 0.3\n"
-            "[workers]\nbeat_seconds = 0.5\nmax_retries = 100000\n",
-        )
-    )
+    _write_study(directory, lineages)
     generator = random.Random(seed)
     supervisor = _start(directory, storage, workers)
     due = sorted(events, key=lambda event: event[0])
@@ -88,27 +96,141 @@ def chaos(
     finally:
         supervisor.kill()
         supervisor.wait()
-    attempts, lost, faults = _judge(storage, lineages)
+    attempts, lost, broken = _judge(storage, lineages)
     return Report(
         killed_workers=killed,
         killed_supervisors=supervisors,
         attempts=attempts,
         lost=lost,
-        faults=tuple(faults),
+        faults=tuple(broken),
     )
 
 
-def _start(directory: Path, storage: str, workers: int) -> "subprocess.Popen[bytes]":
-    environment = {
+def under_fault(
+    fault: str, directory: Path, storage: str, *, lineages: int, workers: int
+) -> Report:
+    """Run one study to its end, and do one of FAULTS to it on the way.
+
+    Args:
+        directory: for the study file, checkpoints and logs.
+        storage: a URL by which the database is reached past the fault.
+
+    Raises:
+        faults.Unavailable: this machine or this storage does not allow the fault.
+    """
+    with ExitStack() as undo:
+        through = storage
+        if fault == "disk-full":
+            undo.enter_context(faults.small_disk(directory))
+            if storage.startswith("sqlite"):
+                storage = through = f"sqlite:///{directory / 'chaos.db'}"
+        if fault == "swallow":
+            proxy = faults.Proxy(storage)
+            undo.callback(proxy.close)
+            through = proxy.url
+        _write_study(directory, lineages)
+        alone: subprocess.Popen[bytes] | None = None
+        if fault == "network":
+            alone, cut = _alone_in_a_network(undo, directory, storage)
+        supervisor = _start(directory, through, workers)
+        undo.callback(_end, supervisor)
+        _wait_until(lambda: _holders(storage), "a worker has a trial")
+        if fault == "stop":
+            faults.stop_inside_a_transaction(
+                storage, lambda: _children(supervisor.pid), for_seconds=FAULT_S
+            )
+        elif fault == "network":
+            assert alone is not None
+            cut()
+            alone.kill()
+            alone.wait()
+        elif fault == "swallow":
+            for _ in range(2):
+                proxy.swallow()
+                time.sleep(FAULT_S)
+        elif fault == "statement-timeout":
+            faults.statement_timeout(storage, milliseconds=3, for_seconds=FAULT_S)
+        else:
+            faults.fill_disk(directory, for_seconds=FAULT_S)
+        try:
+            code: int | str = supervisor.wait(END_S)
+        except subprocess.TimeoutExpired:
+            code = "none: it did not come to its end"
+        attempts, lost, broken = _judge(storage, lineages)
+        if code != 0:
+            log = (directory / "supervisor.log").read_text(errors="replace").splitlines()
+            broken.append(f"the supervisor's exit code is {code}: {log[-1:]}")
+    return Report(
+        killed_workers=int(fault == "network"),
+        killed_supervisors=0,
+        attempts=attempts,
+        lost=lost,
+        faults=tuple(broken),
+    )
+
+
+def _alone_in_a_network(
+    undo: ExitStack, directory: Path, storage: str
+) -> tuple["subprocess.Popen[bytes]", Callable[[], None]]:
+    """A worker behind a cable of its own that has a trial in hand, and what pulls the cable."""
+    network = faults.Network()
+    undo.callback(network.close)
+    proxy = faults.Proxy(storage, host=network.host)
+    undo.callback(proxy.close)
+    subprocess.run(
+        [sys.executable, "-m", "search", "create", "chaos.toml"],
+        cwd=directory, env=_environment(storage), check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    worker = subprocess.Popen(
+        network.inside([sys.executable, "-m", "search", "worker", "chaos"]),
+        cwd=directory, env=_environment(proxy.url), stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    undo.callback(_end, worker)
+    _wait_until(lambda: _holders(storage), "the worker in the network has a trial")
+    return worker, network.cut
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.kill()
+    process.wait()
+
+
+def _wait_until(holds: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"waited in vain until {what}")
+        time.sleep(0.2)
+
+
+def _write_study(directory: Path, lineages: int) -> None:
+    from toy import toy_spec
+
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "chaos.toml").write_text(
+        toy_spec(
+            name="chaos",
+            trials=lineages,
+            extra=f"[fixed]\nsteps = {STEPS}\npause = 0.3\n"
+            "[workers]\nheartbeat_seconds = 0.5\nmax_retries = 100000\n",
+        )
+    )
+
+
+def _environment(storage: str) -> dict[str, str]:
+    return {
         **os.environ,
         "FMNIST_HPO_STORAGE": storage,
         "PYTHONPATH": os.pathsep.join([str(PROBLEMS), os.environ.get("PYTHONPATH", "")]),
     }
+
+
+def _start(directory: Path, storage: str, workers: int) -> "subprocess.Popen[bytes]":
     with (directory / "supervisor.log").open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "search", "run", "chaos.toml", "--workers", str(workers)],
             cwd=directory,
-            env=environment,
+            env=_environment(storage),
             stdout=log,
             stderr=log,
         )
@@ -116,15 +238,21 @@ def _start(directory: Path, storage: str, workers: int) -> "subprocess.Popen[byt
 
 def _victims(supervisor: int, storage: str) -> list[int]:
     """The workers that have a trial in hand: to kill one that is just starting is no art."""
+    holders = _holders(storage)
+    return [pid for pid in _children(supervisor) if _worker_name(pid) in holders]
+
+
+def _holders(storage: str) -> set[str]:
+    """The names of the workers that have a trial in hand."""
     import search
 
     try:
         study = search.open("chaos", storage=storage)
     except search.SearchError:  # not created yet, or the database is away
-        return []
+        return set()
     holders = {row.worker for row in study.ledger.rows() if row.worker is not None}
     study.storage.close()
-    return [pid for pid in _children(supervisor) if _worker_name(pid) in holders]
+    return holders
 
 
 def _worker_name(pid: int) -> str | None:
@@ -162,28 +290,30 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
 
     study = search.open("chaos", storage=storage)
     trials = study.trials
-    faults = []
+    broken: list[str] = []
     ended = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     per_lineage = Counter(trial.user_attrs["lineage"] for trial in ended)
     if per_lineage != Counter(range(lineages)):
-        faults.append(f"lineages ended {dict(per_lineage)}, each of {lineages} must end once")
+        broken.append(f"lineages ended {dict(per_lineage)}, each of {lineages} must end once")
     counts = study.ledger.counts()
     if counts.done != lineages:
-        faults.append(f"the ledger says {counts.done} of {lineages} are done")
+        broken.append(f"the ledger says {counts.done} of {lineages} are done")
     for trial in trials:
         if not trial.state.is_finished():
-            faults.append(f"trial {trial.number} is {trial.state.name}")
+            broken.append(f"trial {trial.number} is {trial.state.name}")
+        if trial.user_attrs.get("reason") == "error":
+            broken.append(f"trial {trial.number} ended by {trial.user_attrs.get('error')}")
     successors = Counter(trial.user_attrs.get("retry_of") for trial in trials)
     lost = [trial for trial in trials if trial.user_attrs.get("reason") in ("lost", "stopped")]
     for trial in lost:
         if successors[trial.number] != 1:
-            faults.append(f"trial {trial.number} has {successors[trial.number]} successors")
+            broken.append(f"trial {trial.number} has {successors[trial.number]} successors")
     for trial in ended:
         seed = study.spec.trial_seed(trial.user_attrs["lineage"])
         if list(trial.intermediate_values.values()) != whole_curve(seed, trial.params["x"], STEPS):
-            faults.append(f"the curve of trial {trial.number} is not an uninterrupted one")
+            broken.append(f"the curve of trial {trial.number} is not an uninterrupted one")
     study.storage.close()
-    return len(trials), len(lost), faults
+    return len(trials), len(lost), broken
 
 
 def main() -> int:
@@ -194,7 +324,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="under fire")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--storage", help="default: an SQLite file of its own")
+    parser.add_argument("--fault", action="append", choices=FAULTS, default=[])
     args = parser.parse_args()
+    if args.fault:
+        return max([_show_fault(fault, args) for fault in args.fault])
     with tempfile.TemporaryDirectory(prefix="chaos-") as name:
         report = chaos(
             Path(name),
@@ -203,6 +336,29 @@ def main() -> int:
             workers=args.workers,
             kills=round(args.minutes * 60),
         )
+    return _show(report)
+
+
+def _show_fault(fault: str, args: argparse.Namespace) -> int:
+    """Run a study under one fault, on an SQLite file or in the storage, where it is deleted."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as name:
+        storage = args.storage or f"sqlite:///{name}/chaos.db"
+        print(f"{fault}: ", end="", flush=True)
+        try:
+            report = under_fault(
+                fault, Path(name) / fault, storage, lineages=16, workers=args.workers
+            )
+        except Unavailable as reason:
+            print(f"SKIPPED, {reason}")
+            return 0
+        if args.storage:
+            import optuna
+
+            optuna.delete_study(study_name="chaos", storage=storage)
+        return _show(report)
+
+
+def _show(report: Report) -> int:
     print(
         f"{report.killed_workers} workers and {report.killed_supervisors} supervisors killed; "
         f"{report.attempts} attempts, {report.lost} of them lost or stopped"

@@ -7,7 +7,14 @@ from pathlib import Path
 
 from search.errors import SearchError, SpecError
 from search.spec import StudySpec, read_spec
-from search.storage import Storage, is_missing_file, open_storage
+from search.storage import (
+    READING_SECONDS,
+    Retry,
+    Storage,
+    is_missing_file,
+    open_storage,
+    shown,
+)
 from search.study import Study, open_study
 
 __all__ = ["find_spec", "must_exist", "open_named", "open_stored", "shipped", "unknown_study"]
@@ -16,6 +23,8 @@ __all__ = ["find_spec", "must_exist", "open_named", "open_stored", "shipped", "u
 def open_stored(url: str, study: str | None = None) -> Storage:
     """Open a storage to look at what it holds; an absent SQLite file is not created.
 
+    A call waits for a database that goes away for `READING_SECONDS`, and says so.
+
     Args:
         study: the study that is looked for, named in the message.
 
@@ -23,7 +32,7 @@ def open_stored(url: str, study: str | None = None) -> Storage:
         SearchError: there is no such storage, or it cannot be opened.
     """
     must_exist(url, study)
-    return open_storage(url)
+    return open_storage(url, retry=Retry(limit_seconds=READING_SECONDS))
 
 
 def must_exist(url: str, study: str | None = None) -> None:
@@ -31,7 +40,7 @@ def must_exist(url: str, study: str | None = None) -> None:
     if is_missing_file(url):
         missing = "" if study is None else f", so no study {study!r} in it"
         raise SearchError(
-            f"there is no storage {url}{missing}; start a study with `run`, or name another "
+            f"there is no storage {shown(url)}{missing}; start a study with `run`, or name another "
             "storage with --storage"
         )
 

@@ -1,12 +1,12 @@
 """The address of a storage, as a parameter that can be printed."""
 
-import sqlalchemy as sa
+from search.storage import shown
 
 __all__ = ["StorageUrl"]
 
 
 class StorageUrl(str):
-    """A URL whose `repr` hides the password; as a string it is the URL.
+    """A URL whose `repr` hides secrets; as a string it is the URL.
 
     scikit-learn prints an estimator from the `repr` of each parameter, wherever it stands in
     another one.
@@ -15,8 +15,4 @@ class StorageUrl(str):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        try:
-            url = sa.make_url(self).render_as_string(hide_password=True)
-        except (sa.exc.ArgumentError, ValueError):  # no URL: `fit` says so
-            url = str(self)
-        return repr(url)
+        return repr(shown(str(self)))

@@ -4,6 +4,7 @@ No other package names Optuna's private storage modules.
 """
 
 from search.storage.database import SHORT_LOCK_WAIT_MS, Storage, is_missing_file, open_storage
+from search.storage.engines.address import shown
 from search.storage.retry import READING_SECONDS, Retry
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "Storage",
     "is_missing_file",
     "open_storage",
+    "shown",
 ]

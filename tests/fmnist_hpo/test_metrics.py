@@ -1,6 +1,8 @@
 """Figures of merit against scikit-learn's and SciPy's."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -86,6 +88,20 @@ def test_json_reads_back(logits: NDArray[np.float32], labels: NDArray[np.int64])
     value = json.loads(json.dumps(metrics.to_json(), allow_nan=False))
     assert Metrics.from_json(value) == metrics
     assert value["accuracy_low"] < value["accuracy"] < value["accuracy_high"]
+
+
+def test_probabilities_import_neither_scipy_nor_scikit_learn() -> None:
+    code = (
+        "import sys, numpy, fmnist_hpo.metrics; fmnist_hpo.metrics.softmax(numpy.eye(2)); "
+        "print([m for m in ('scipy', 'sklearn') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_no_floating_point_error_of_the_caller_is_raised() -> None:
+    with np.errstate(all="raise"):
+        assert softmax(np.array([[0.0, 1000.0]]))[0].tolist() == [0.0, 1.0]
 
 
 def test_shapes_must_agree(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> None:

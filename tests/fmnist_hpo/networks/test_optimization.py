@@ -57,7 +57,7 @@ def test_a_run_of_one_step(schedule: str) -> None:
     [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
 )
 def test_optimizers(name: str, kind: type[torch.optim.Optimizer]) -> None:
-    config = TrainingConfig(optimizer=name, learning_rate=0.03, weight_decay=0.02, momentum=0.8)
+    config = TrainingConfig(optimizer=name, weight_decay=0.02, momentum=0.8)
     optimizer = build_optimizer(build(ANNConfig()), config)
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups

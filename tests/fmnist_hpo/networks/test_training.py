@@ -1,6 +1,7 @@
 """The loop against a plain one, and itself: the same numbers however often it is interrupted."""
 
 import dataclasses
+import json
 import math
 import subprocess
 import sys
@@ -95,6 +96,63 @@ def test_resumed_after_any_batch(
     assert_same(whole, resumed[-1].result())
     assert [epoch.number for epoch in resumed] == [1, 2, 3]
     assert sum(epoch.resumed for epoch in resumed) == (batches - 1) // BATCHES
+
+
+PATIENT = ANN | {"patience": 2, "epochs": 40, "learning_rate": 0.01}
+
+
+def test_patience_ends_a_run_and_keeps_the_best_epoch(small: tuple[TrainingData, Split]) -> None:
+    epochs = list(training.epochs(*parse(PATIENT), *small, seed=5))
+    result, accuracies = epochs[-1].result(), [e.metrics.val_accuracy for e in epochs]
+    best = max(x for x in accuracies if x is not None)
+    assert len(epochs) < 40
+    assert len(epochs) == result.kept + 2
+    assert result.kept == accuracies.index(best) + 1
+    assert result.val_accuracy == best
+    # The weights are those of a run that ends there.
+    for epoch in training.epochs(*parse(PATIENT), *small, seed=5):
+        if epoch.number == result.kept:
+            break
+    for name, tensor in epoch.result().weights.items():
+        assert torch.equal(tensor, result.weights[name]), name
+        assert torch.equal(tensor, training.weights(result.checkpoint)[name]), name
+
+
+@pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
+def test_patience_resumes_after_any_batch(small: tuple[TrainingData, Split], batches: int) -> None:
+    whole = training.train(*parse(PATIENT), *small, seed=5)
+    resume = interrupted(PATIENT, small, batches)
+    resumed = training.train(*parse(PATIENT), *small, seed=5, resume=resume)
+    assert_same(whole, resumed)
+    assert whole.kept == resumed.kept
+    again = training.train(*parse(PATIENT), *small, seed=5, resume=resumed.checkpoint)
+    assert_same(whole, again)  # a run whose patience has run out is over
+
+
+def test_patience_does_nothing_without_a_validation_part(
+    small: tuple[TrainingData, Split],
+) -> None:
+    everything = split(small[0], validation_fraction=0.0)
+    patient = training.train(*parse(ANN | {"patience": 1}), small[0], everything, seed=5)
+    assert_same(patient, training.train(*parse(ANN), small[0], everything, seed=5))
+    assert patient.kept == 3
+
+
+def test_a_checkpoint_of_a_version_with_fewer_parameters_resumes(
+    small: tuple[TrainingData, Split],
+) -> None:
+    checkpoint = interrupted(ANN, small, BATCHES + 5)
+    tensors = safetensors.torch.load(checkpoint)
+    length = int.from_bytes(checkpoint[:8], "little")
+    state = json.loads(json.loads(checkpoint[8 : 8 + length])["__metadata__"]["state"])
+    network, how, *others = json.loads(state["key"])
+    del how["patience"], state["best"]
+    state["key"] = json.dumps([network, how, *others])
+    older = safetensors.torch.save(tensors, {"state": json.dumps(state)})
+    whole = training.train(*parse(ANN), *small, seed=5)
+    assert_same(whole, training.train(*parse(ANN), *small, seed=5, resume=older))
+    with pytest.raises(InputError, match="its own run only"):
+        training.train(*parse(ANN | {"patience": 3}), *small, seed=5, resume=older)
 
 
 def test_resumed_in_another_process(

@@ -1,6 +1,5 @@
-"""Which class the name of a problem means, and what a file in the current folder cannot do."""
+"""Which problems are imported and called, and the line for each that is not."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,81 +8,75 @@ from toy import toy_spec
 
 from search.errors import ProblemError
 from search.spec import parse_spec
-from search.study import load_problem
-
-PROBLEM = """
-class Own:
-    def __init__(self, settings): pass
-    def check(self, params): pass
-    def fingerprint(self): return {}
-    def environment(self): return {}
-    def run(self, trial): return 0.5
-"""
-
-
-def load(problem: str) -> object:
-    return load_problem(parse_spec(toy_spec(problem), where="here"))
+from search.study import load_problem, validate
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder; the path and the modules are as before at the end."""
+def in_folder(tmp_path, monkeypatch):
+    """An empty current directory, whose modules are forgotten afterwards."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    return tmp_path
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    before = set(sys.modules)
+    yield tmp_path
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
 
 
-def test_a_problem_in_the_current_folder_is_found_last_of_all(here: Path) -> None:
-    (here / "own_problem_here.py").write_text(PROBLEM)
-    assert type(load("own_problem_here:Own")).__name__ == "Own"
-    assert sys.path[-1] == str(here)
-
-
-def test_a_module_that_another_hides_is_named(here: Path, caplog) -> None:
-    for name in ("search.py", "json.py", "optuna.py", "unused_name_here.py"):
-        (here / name).write_text("raise SystemExit('imported')")
-    (here / "own_problem_beside.py").write_text(PROBLEM)
-    load("own_problem_beside:Own")
-    (record,) = caplog.records
-    assert record.getMessage().startswith("json.py, optuna.py, search.py in the current folder")
-    with pytest.raises(ProblemError, match="search has no 'Own'; rename search in the current"):
-        load("search:Own")
+def spec_of(problem: str):
+    return parse_spec(toy_spec(problem), where="here")
 
 
 @pytest.mark.parametrize(
-    ("problem", "message"),
+    "problem",
+    ["subprocess:Popen", "os:system", "json:decoder", "search.problem:Cost", "builtins:exec"],
+)
+def test_nothing_but_a_class_of_a_problem_is_called(problem):
+    with pytest.raises(ProblemError, match="must be a class with the methods check, fingerprint"):
+        load_problem(spec_of(problem))
+
+
+def test_a_program_named_as_a_problem_does_not_run(in_folder: Path):
+    text = toy_spec("subprocess:Popen") + "[data]\ntouch = 1\nran = 2\n"
+    with pytest.raises(ProblemError, match="it has no check, fingerprint"):
+        validate(parse_spec(text, where="here"))
+    assert list(in_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
     [
-        ("subprocess:Popen", "must be a class with the methods check, fingerprint, environment"),
-        ("subprocess:run", "it has no check, fingerprint, environment, run"),
-        ("os:system", "must be a class with the methods"),
-        ("toy:toy_spec", "must be a class with the methods"),
-        ("toy:Nothing", "toy has no 'Nothing'"),
-        ("no_such_module_here:X", "is no_such_module_here installed, or in the current directory"),
+        ("import sys; sys.exit()", "SystemExit"),
+        ("raise SystemExit(0)", "SystemExit: 0"),
+        ("raise GeneratorExit", "GeneratorExit"),
+        ("class E(BaseException):\n  def __str__(self): raise E\nraise E", "E: its message"),
+        ("raise ValueError('a' * 10**6)", "ValueError: aaa"),
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named"),
+        ("def", "SyntaxError"),
     ],
 )
-def test_only_a_class_with_the_methods_of_a_problem_is_called(
-    here: Path, problem: str, message: str
-) -> None:
-    with pytest.raises(ProblemError, match=message):
-        load(problem)
+def test_a_module_that_ends_the_process_or_fails_is_one_line(in_folder, code, line):
+    (in_folder / "failing.py").write_text(code)
+    with pytest.raises(ProblemError, match=line) as caught:
+        load_problem(spec_of("failing:Problem"))
+    message = str(caught.value)
+    assert message.startswith("cannot import the problem 'failing:Problem': ")
+    assert "\n" not in message and len(message) < 1000
 
 
-@pytest.mark.parametrize("body", ["import sys; sys.exit()", "raise SystemExit(3)", "1/0"])
-def test_a_module_that_cannot_be_imported_is_one_line(here: Path, body: str) -> None:
-    (here / "leaves_at_once.py").write_text(body)
-    with pytest.raises(ProblemError, match="cannot import the problem 'leaves_at_once:X'"):
-        load("leaves_at_once:X")
+METHODS = """
+    def check(self, params): {check}
+    def fingerprint(self): return {{}}
+    def environment(self): return {{}}
+    def run(self, trial): return 0.0
+"""
 
 
-@pytest.mark.process
-@pytest.mark.parametrize("name", ["search.py", "torch.py", "optuna.py", "copy.py"])
-def test_a_file_beside_the_study_does_not_stop_its_workers(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("raise RuntimeError('imported')")
-    (tmp_path / "mine.py").write_text(PROBLEM)
-    (tmp_path / "toy.toml").write_text(toy_spec("mine:Own", trials=2))
-    done = subprocess.run(
-        [sys.executable, "-P", "-m", "search", "run", "toy.toml", "--workers", "1"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 of 2 trials ended" in done.stdout
+@pytest.mark.parametrize(
+    ("init", "check", "purpose"),
+    [("raise SystemExit", "pass", "built"), ("pass", "raise SystemExit", "asked to check")],
+)
+def test_a_problem_that_ends_the_process_is_one_line(in_folder, init, check, purpose):
+    body = f"class P:\n    def __init__(self, data): {init}\n{METHODS.format(check=check)}"
+    (in_folder / "leaving.py").write_text(body)
+    with pytest.raises(ProblemError, match=f"failed when it was {purpose}.*SystemExit"):
+        validate(spec_of("leaving:P"))

@@ -91,6 +91,63 @@ class Problem(Protocol):
     are rejected. `percent: tuple[str, ...]`: names of metrics and curves in [0, 1] that reports
     show as a percentage; it is stored with the study when the study is created. All other numbers
     are shown by their magnitude.
+
+    Example:
+        A search for the step size of a gradient descent on x ** 4. It resumes where it was
+        stopped, is pruned, and notices numbers that are no longer finite::
+
+            import json
+            import math
+            import platform
+
+            from search import Diverged, ProblemError, TrialStopped
+
+
+            class Descent:
+                returns = ("distance", "minimize")
+
+                def __init__(self, settings):
+                    self.start = settings.get("start", 1.0)
+
+                def check(self, params):
+                    if params["step_size"] <= 0:
+                        raise ProblemError(f"need step_size > 0, got {params['step_size']}")
+
+                def fingerprint(self):
+                    return {"start": repr(self.start)}
+
+                def environment(self):
+                    return {"python": platform.python_version()}
+
+                def run(self, trial):
+                    saved = trial.load_checkpoint()
+                    points = json.loads(saved) if saved else [self.start]
+                    for step, x in enumerate(points[1:], start=1):
+                        trial.report(step, abs(x))  # a step that is recorded is passed over
+                    while len(points) <= trial.params["steps"]:
+                        if trial.should_stop:
+                            raise TrialStopped
+                        x = points[-1] - trial.params["step_size"] * 4 * points[-1] ** 3
+                        if not math.isfinite(x):
+                            raise Diverged("x is no longer finite")
+                        points.append(x)
+                        trial.save_checkpoint(json.dumps(points).encode())
+                        trial.report(len(points) - 1, abs(x))
+                    return abs(points[-1])
+
+        In `descent.py`, with this study file beside it, `python -m search run descent.toml`
+        searches::
+
+            problem = "descent:Descent"
+            name = "descent"
+            metric = "distance"
+            direction = "minimize"
+            [budget]
+            trials = 20
+            [fixed]
+            steps = 10
+            [space]
+            step_size = { float = [0.001, 0.5], log = true }
     """
 
     def check(self, params: Mapping[str, Any]) -> None:

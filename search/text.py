@@ -6,6 +6,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.attributes import Reason
 
 __all__ = [
     "clock",
@@ -46,6 +47,8 @@ def verdict(trial: FrozenTrial) -> str:
     reason = trial.user_attrs.get(attributes.REASON)
     if trial.state is TrialState.COMPLETE:
         return f"complete {figure(float(trial.value or 0.0))}"
+    if reason == Reason.ERROR.value and attributes.ERROR in trial.user_attrs:
+        return str(trial.user_attrs[attributes.ERROR])
     if reason is not None:
         return str(reason)
     if trial.state is TrialState.PRUNED and trial.intermediate_values:

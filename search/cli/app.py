@@ -12,12 +12,15 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
 from search.cli import commands
 from search.cli.application import Application
+from search.cli.arguments import log_level
 from search.errors import SearchError
+from search.logs import show_records
 from search.signals import once
 
 __all__ = ["CommandModule", "main", "run_command"]
@@ -59,6 +62,9 @@ class _CommandParser(_Parser):
             self._loaded = True
             module = cast(CommandModule, importlib.import_module(self._module))
             module.add(self, self._app)
+            lines = self.add_mutually_exclusive_group()
+            lines.add_argument("-v", "--verbose", action="store_true", help="show details too")
+            lines.add_argument("--quiet", action="store_true", help="show warnings and errors only")
             self.epilog = f"example:\n  {module.EXAMPLE.format(prog=self._app.prog)}"
             self.set_defaults(main=module.main)
         return super().parse_known_args(args, namespace)
@@ -112,6 +118,7 @@ def run_command(
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         with contextlib.suppress(ValueError):  # not the main thread
             signal.signal(signal.SIGINT, once(_interrupt))
+    show_records(partial(print, file=sys.stderr, flush=True), level=log_level(args))
     user_errors: tuple[type[Exception], ...] = (SearchError, *errors)
     try:
         app.prepare(args)

@@ -1,6 +1,7 @@
 """Arguments that several commands take."""
 
 import argparse
+import logging
 import os
 
 from search import DEFAULT_STORAGE
@@ -13,6 +14,7 @@ __all__ = [
     "WORKERS_HELP",
     "add_storage",
     "default_storage",
+    "log_level",
     "positive",
 ]
 
@@ -36,6 +38,11 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
         help=f"sqlite:///FILE, postgresql://..., or embedded (default: ${STORAGE_VARIABLE}, "
         f"or {DEFAULT_STORAGE})",
     )
+
+
+def log_level(args: argparse.Namespace) -> int:
+    """The lowest level of log records that a command shows."""
+    return logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
 
 
 def positive(text: str) -> int:

@@ -118,8 +118,10 @@ def make_status(status: Status) -> Group:
     )
     counts = Text(
         f"complete {status.complete} · pruned {status.pruned} · failed {status.failed}"
-        f" · running {len(status.running)}"
+        f" · running {len(status.at_work)}"
     )
+    if len(status.at_work) < len(status.running):
+        counts.append(f" · silent {len(status.running) - len(status.at_work)}", style="yellow")
     for reason, count in sorted(status.reasons.items()):
         counts.append(f" · {reason} {count}", style="yellow")
     parts: list[Any] = [head, counts]
@@ -148,7 +150,9 @@ def _running(status: Status) -> Table:
             str(busy.step),
             "-" if busy.value is None else f"{busy.value:.4f}",
             clock(busy.since_seconds),
-            f"{busy.heartbeat_seconds:.0f} s",
+            Text(f"silent for {busy.heartbeat_seconds:.0f} s", style="yellow")
+            if busy.silent
+            else f"{busy.heartbeat_seconds:.0f} s",
             str(busy.losses),
             labelled(names.get(busy.number), show_params(busy.params)),
         )

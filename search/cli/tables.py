@@ -13,6 +13,7 @@ from rich.live import Live
 from rich.table import Table
 
 from search import attributes
+from search.attributes import Reason
 from search.cli.progress import Redrawn, make_status
 from search.study import Study
 from search.study.rows import columns, records, seconds
@@ -33,6 +34,7 @@ __all__ = [
     "write_csv",
 ]
 
+ERROR_CHARACTERS = 60  # of an error in the table of trials
 WATCH_SECONDS = 2.0
 _WORDS = ("study", "state", "ended", "metric", "parameters")  # columns set to the left
 
@@ -94,6 +96,8 @@ def ending(trial: FrozenTrial) -> str:
     """How a trial ended: its state, or the reason where there is one."""
     reason = trial.user_attrs.get(attributes.REASON)
     word = str(reason) if reason else trial.state.name.lower()
+    if reason == Reason.ERROR.value and attributes.ERROR in trial.user_attrs:
+        word = str(trial.user_attrs[attributes.ERROR])[:ERROR_CHARACTERS]
     if attributes.RETRY_OF in trial.user_attrs:
         word += f", resumed {trial.user_attrs[attributes.RETRY_OF]}"
     if attributes.AUDIT in trial.user_attrs:

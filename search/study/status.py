@@ -25,6 +25,7 @@ class Busy:
     value: float | None  # reported at that step
     since_seconds: float
     heartbeat_seconds: float  # since the last proof of life
+    silent: bool  # whether heartbeats are missing, so that its worker may be dead
     losses: int  # workers that died over this lineage
     params: Mapping[str, Any]
 
@@ -79,6 +80,11 @@ class Status:
         return self.reasons.get(Reason.LOST.value, 0)
 
     @property
+    def at_work(self) -> list[Busy]:
+        """The trials whose workers send heartbeats."""
+        return [busy for busy in self.running if not busy.silent]
+
+    @property
     def done(self) -> bool:
         """Whether every lineage of the budget has ended."""
         return self.ended >= self.budget
@@ -95,8 +101,8 @@ class Status:
             return "halted"
         if self.done:
             return "finished"
-        if self.running:
-            return f"{len(self.running)} running"
+        if self.at_work:
+            return f"{len(self.at_work)} running"
         return "out of time" if self.out_of_time else "nobody at work"
 
     @property
@@ -106,8 +112,11 @@ class Status:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """Until the budget is used up, if lineages go on ending at the rate so far."""
-        if not self.ended or self.done:
+        """Until the budget is used up, if lineages go on ending at the rate so far.
+
+        None while nobody is at work.
+        """
+        if not self.ended or self.done or not self.at_work:
             return None
         by_trials = self.elapsed_seconds / self.ended * (self.budget - self.ended)
         if self.hours is None:

@@ -172,7 +172,7 @@ class Study:
             hours=self.spec.hours,
             halted=self.ledger.halted(),
             running=[
-                _busy(row, by_number[row.trial])
+                _busy(row, by_number[row.trial], 2 * self.spec.workers.heartbeat_seconds)
                 for row in self.ledger.rows()
                 if row.worker is not None and row.trial in by_number
             ],
@@ -180,7 +180,7 @@ class Study:
         )
 
 
-def _busy(row: Row, trial: FrozenTrial) -> Busy:
+def _busy(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
     steps = trial.intermediate_values
     return Busy(
         worker=row.worker or "",
@@ -191,6 +191,7 @@ def _busy(row: Row, trial: FrozenTrial) -> Busy:
         value=steps[max(steps)] if steps else None,
         since_seconds=row.running_seconds or 0.0,
         heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
+        silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
         losses=row.losses,
         params=trial.params,
     )

@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, positive
+from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, log_level, positive
 from search.cli.find_study import find_spec, unknown_study
 from search.cli.progress import make_progress
 from search.errors import StudyNotFound
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
     asked = threading.Event()
     protect_output(asked.set)  # a study that nobody watches any more stops
     progress = make_progress()
-    show_records(progress.say)
+    show_records(progress.say, level=log_level(args))
     study = _create_or_open(args, app)
     status = study.status()
     gpus = app.gpus()

@@ -9,7 +9,7 @@ from functools import partial
 
 from search import attributes
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, add_storage
+from search.cli.arguments import CHECKPOINTS_HELP, add_storage, log_level
 from search.cli.find_study import must_exist
 from search.cli.progress import PlainProgress
 from search.errors import SearchError, StorageError
@@ -37,7 +37,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     """Work until the study is over; the exit code says why this worker left, see `Left`."""
     stop = threading.Event()
     protect_output()
-    show_records(partial(print, flush=True), stamped=not sys.stdout.isatty())
+    show_records(partial(print, flush=True), level=log_level(args), stamped=not sys.stdout.isatty())
     stop_on_signals(stop)
     try:
         storage = _open(args, stop)

@@ -1,15 +1,8 @@
-"""What browsers are told: content policies, and how artifacts are to be shown."""
+"""Headers of every answer: content policies, and how artifacts are shown."""
 
-__all__ = [
-    "EVERYWHERE",
-    "PAGE_POLICY",
-    "SANDBOX_POLICY",
-    "Headers",
-    "for_artifact",
-    "without_policies",
-]
+from werkzeug.datastructures import Headers
 
-Headers = list[tuple[str, str]]
+__all__ = ["EVERYWHERE", "PAGE_POLICY", "SANDBOX_POLICY", "is_page", "restrict"]
 
 #: Plotly's WebGL plots compile functions ('unsafe-eval'); its pictures are data: and blob: URLs.
 PAGE_POLICY = (
@@ -20,15 +13,15 @@ PAGE_POLICY = (
 )
 SANDBOX_POLICY = "sandbox; default-src 'none'; frame-ancestors 'none'"
 
-EVERYWHERE = [
-    ("X-Content-Type-Options", "nosniff"),
+EVERYWHERE = {
+    "X-Content-Type-Options": "nosniff",
     # not no-referrer: a form would then be sent with `Origin: null`
-    ("Referrer-Policy", "same-origin"),
-    ("X-Frame-Options", "DENY"),
-    ("Cross-Origin-Opener-Policy", "same-origin"),
-    ("Cross-Origin-Resource-Policy", "same-origin"),
-    ("Permissions-Policy", "camera=(), microphone=(), geolocation=(), payment=(), usb=()"),
-]
+    "Referrer-Policy": "same-origin",
+    "X-Frame-Options": "DENY",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=(), payment=(), usb=()",
+}
 
 #: Artifacts that a browser may show by itself; SVG is not among them, it can hold script.
 _SHOWN_TYPES = {
@@ -41,15 +34,17 @@ _SHOWN_TYPES = {
 }
 
 
-def without_policies(headers: Headers) -> Headers:
-    """The headers less those that the door sets itself, and less any leave for other origins."""
-    replaced = ("access-control-", "content-security-policy", "cache-control")
-    return [(name, value) for name, value in headers if not name.lower().startswith(replaced)]
+def is_page(path: str) -> bool:
+    """Whether a path is one of the dashboard's pages; anything else is sandboxed."""
+    return path == "/dashboard" or path.startswith("/dashboard/")
 
 
-def for_artifact(headers: Headers) -> Headers:
-    """The headers of an artifact, which is downloaded unless its type is harmless to show."""
-    kept = [(name, value) for name, value in headers if name.lower() != "content-disposition"]
-    content_type = next((value for name, value in kept if name.lower() == "content-type"), "")
-    shown = content_type.partition(";")[0].strip().lower() in _SHOWN_TYPES
-    return [*kept, ("Content-Disposition", "inline" if shown else "attachment")]
+def restrict(headers: Headers, path: str) -> None:
+    """Replace optuna-dashboard's policies by ours; other origins may read nothing."""
+    for name in [name for name, _ in headers if name.lower().startswith("access-control-")]:
+        del headers[name]
+    if path.startswith("/artifacts/"):
+        kind = headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        headers["Content-Disposition"] = "inline" if kind in _SHOWN_TYPES else "attachment"
+    headers["Content-Security-Policy"] = PAGE_POLICY if is_page(path) else SANDBOX_POLICY
+    headers["Cache-Control"] = "private, no-cache" if path.startswith("/static/") else "no-store"

@@ -1,12 +1,13 @@
 """Who is logged in, and how often somebody may try."""
 
 import hashlib
-import hmac
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
+
+from itsdangerous import BadSignature, Signer, TimestampSigner
 
 __all__ = [
     "ATTEMPTS_PER_ADDRESS",
@@ -24,34 +25,59 @@ ATTEMPTS_TOTAL = 30  # bounds guessing from many addresses, and the memory of `A
 
 
 class Sessions:
-    """Random tokens, kept on the server as hashes, with an expiry."""
+    """Signed tokens with an expiry; the secret lives as long as the process.
+
+    A session that was closed before its expiry is remembered until then.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._secret = secrets.token_bytes(32)
-        self._expiry: dict[bytes, float] = {}
+        secret = secrets.token_bytes(32)
+        self._signer = _Signer(secret, salt="session", digest_method=hashlib.sha256)
+        self._signer.clock = clock
+        self._csrf = Signer(secret, salt="csrf", digest_method=hashlib.sha256)
+        self._closed: dict[bytes, float] = {}
         self._lock = threading.Lock()
 
     def open(self) -> str:
-        """Start a session and return its token (256 random bits, URL-safe)."""
-        token = secrets.token_urlsafe(32)
-        now = self._clock()
-        with self._lock:
-            self._expiry = {key: end for key, end in self._expiry.items() if end > now}
-            self._expiry[_digest(token)] = now + SESSION_S
-        return token
+        """Start a session and return its token (URL-safe)."""
+        return self._signer.sign(secrets.token_urlsafe(32)).decode()
 
     def is_open(self, token: str) -> bool:
-        """Whether the token was given out and has not expired.
-
-        The look-up is by hash, so its timing tells nothing about a token.
-        """
+        """Whether the token was given out, has not expired and was not closed."""
+        name = self._name(token)
         with self._lock:
-            return self._expiry.get(_digest(token), 0.0) > self._clock()
+            return name is not None and name not in self._closed
+
+    def close(self, token: str) -> None:
+        """End a session: its token opens nothing any more."""
+        name, now = self._name(token), self._clock()
+        if name is not None:
+            with self._lock:
+                self._closed = {key: end for key, end in self._closed.items() if end > now}
+                self._closed[name] = now + SESSION_S
 
     def csrf_token(self, token: str) -> str:
         """The token that a write in this session must carry besides the cookie."""
-        return hmac.new(self._secret, token.encode(), hashlib.sha256).hexdigest()
+        return self._csrf.get_signature(token).decode()
+
+    def is_csrf_token(self, token: str, given: str) -> bool:
+        """Whether `given` is the session's `csrf_token`; compared in constant time."""
+        return self._csrf.verify_signature(token, given)
+
+    def _name(self, token: str) -> bytes | None:
+        """The random part of a token with a right signature; None of any other."""
+        try:
+            return self._signer.unsign(token, max_age=int(SESSION_S) - 1)
+        except BadSignature:  # also when it has expired
+            return None
+
+
+class _Signer(TimestampSigner):
+    clock: Callable[[], float]
+
+    def get_timestamp(self) -> int:
+        return int(self.clock())
 
 
 class Attempts:
@@ -84,7 +110,3 @@ class Attempts:
         """The password was right: forget the attempts of this address."""
         with self._lock:
             self._failed = deque(entry for entry in self._failed if entry[1] != address)
-
-
-def _digest(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()

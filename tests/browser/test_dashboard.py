@@ -235,6 +235,45 @@ def test_a_read_only_dashboard_refuses_writes(example: Example, serve: Serve, ta
     assert example.study.study_name in optuna.get_all_study_names(example.url)
 
 
+WRITES = ["AddBoxIcon", "DeleteIcon", "EditIcon", "UploadFileIcon"]
+RENAME = "DriveFileRenameOutlineIcon"
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_buttons_that_would_be_refused_are_not_shown(
+    example: Example, serve: Serve, tab: Tab, writes: bool
+) -> None:
+    page, address = tab.page, serve(password="", writes=writes)
+    for path, button in (
+        ("/dashboard", "AddBoxIcon"),
+        ("/dashboard", "DeleteIcon"),
+        (f"{example.page}/note", "EditIcon"),
+        (f"{example.page}/trials?numbers=0", "EditIcon"),
+        (f"{example.page}/trials?numbers=0", "UploadFileIcon"),
+        (f"{example.page}/trials?numbers=0", "DeleteIcon"),
+    ):
+        page.goto(address + path)
+        icon = page.get_by_test_id(button).first
+        icon.wait_for(state="attached")
+        assert icon.is_visible() is writes, (path, button)
+        for other in [RENAME] if writes else [*WRITES, RENAME]:
+            assert not any(one.is_visible() for one in page.get_by_test_id(other).all())
+    assert tab.complaints == []
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_log_out_leads_to_the_log_in(
+    example: Example, serve: Serve, tab: Tab, writes: bool
+) -> None:
+    page, address = tab.page, serve(writes=writes)
+    log_in(page, address + example.page)
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url(f"{address}/login")
+    page.goto(address + example.page)
+    expect(page.get_by_label("Password")).to_be_visible()
+    assert [text for text in tab.complaints if "401" not in text] == []
+
+
 def test_a_write_with_a_wrong_token_is_refused(example: Example, serve: Serve, tab: Tab) -> None:
     page, before = tab.page, note(example)
     log_in(page, serve(writes=True) + example.page)

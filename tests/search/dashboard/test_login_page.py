@@ -181,3 +181,47 @@ def test_a_session_ends(storage: BaseStorage) -> None:
     assert browser.ask("GET", "/api/studies").status == 200
     clock.now += 1
     assert browser.ask("GET", "/api/studies").status == 401
+
+
+def test_a_log_out_ends_the_session_on_the_server(storage: BaseStorage) -> None:
+    app = application(storage, password=PASSWORD, allow_writes=False)
+    browser, other = Browser(app), Browser(app)
+    browser.log_in()
+    other.log_in()
+    assert '<meta name="log-out"' in browser.ask("GET", "/dashboard").body.decode()
+    for environ in ({"HTTP_ORIGIN": "https://elsewhere.example"}, {}):
+        assert browser.ask("POST", "/logout", **environ).status == 403
+    kept = browser.cookie
+    answer = browser.ask("POST", "/logout", HTTP_ORIGIN=f"http://{HOST}")
+    assert (answer.status, answer.headers["location"]) == (303, "/login")
+    assert "session_8080=; Expires=Thu, 01 Jan 1970" in answer.headers["set-cookie"]
+    last = "".join(chr(ord(kept[-1]) ^ bit) for bit in (0, 1, 2, 3))  # same bits after base64
+    for cookie in (kept, *(kept[:-1] + char for char in last)):
+        browser.cookie = cookie
+        assert browser.ask("GET", "/api/studies").status == 401
+    assert other.ask("GET", "/api/studies").status == 200
+    assert other.ask("GET", "/logout").status == 404
+
+
+def test_a_forged_session_opens_nothing(storage: BaseStorage) -> None:
+    browser = Browser(application(storage, password=PASSWORD, allow_writes=False))
+    browser.log_in()
+    token = browser.cookie.rpartition("=")[2]
+    name, moment, signature = token.split(".")
+    foreign = Sessions().open()
+    for forged in (
+        f"{name}.{moment}A.{signature}",
+        f"{name}x.{moment}.{signature}",
+        f"{name}.{moment}",
+        f"{name}.{moment}.",
+        foreign,
+        f"{name}.{foreign.partition('.')[2]}",
+    ):
+        browser.cookie = f"session_8080={forged}"
+        assert browser.ask("GET", "/api/studies").status == 401, forged
+
+
+def test_without_a_password_there_is_nothing_to_log_out_of(storage: BaseStorage) -> None:
+    browser = Browser(application(storage, password=None, allow_writes=True))
+    assert "log-out" not in browser.ask("GET", "/dashboard").body.decode().split("<meta")[1]
+    assert browser.ask("POST", "/logout", HTTP_ORIGIN=f"http://{HOST}").status == 403

@@ -154,11 +154,11 @@ def _ours(url: str, name: str, gate: Callable[[], bool]) -> None:
     study = open_study("s", open_storage(url))
     stop = threading.Event()
 
-    def say(line: str) -> None:
-        if " ended " in line and gate():
+    def on_trial() -> None:
+        if gate():
             stop.set()
 
-    work(study, name=name, stop=stop, say=say)
+    work(study, name=name, stop=stop, on_trial=on_trial)
 
 
 # Databases, filled once and copied for each measurement.

@@ -34,6 +34,7 @@ class Server:
             url.set(drivername="postgresql+psycopg"),
             poolclass=sa.pool.NullPool,
             isolation_level="AUTOCOMMIT",
+            connect_args={"options": "-c statement_timeout=0"},  # its own statements are spared
         )
 
     def execute(self, statement: str) -> list[sa.Row[tuple[object, ...]]]:

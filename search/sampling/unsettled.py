@@ -1,4 +1,4 @@
-"""The end of a list of trials that only grows, past those that will not change any more."""
+"""Incremental scan over a growing list of trials: skips the leading finished ones."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ __all__ = ["Unsettled"]
 class Unsettled:
     """Remembers up to where all trials of a list, ordered by number, had finished.
 
-    A finished trial never changes, so that with thousands of them a look at what is new costs next
-    to nothing. Should a trial appear among the old ones, everything is looked at again.
+    A finished trial never changes, so with thousands of them a scan costs next to nothing. If a
+    trial appears among the old ones, the next scan covers the whole list.
     """
 
     def __init__(self) -> None:
@@ -19,7 +19,7 @@ class Unsettled:
         self._last = -1  # number of the last of these
 
     def of(self, trials: Sequence[FrozenTrial]) -> Sequence[FrozenTrial]:
-        """The trials that were not finished, or not there, at the call before."""
+        """The trials that were unfinished or absent at the previous call."""
         start = self._count
         if start > len(trials) or (start and trials[start - 1].number != self._last):
             start = 0

@@ -54,7 +54,7 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
     bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
     if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit=refit)):
         print(f"exporting trial {best.number} to {path}", flush=True)
-        bundle = winner.export_trial(study, best.number, path, refit=refit, say=say)
+        bundle = winner.export_trial(study, best.number, path, refit=refit, train=True, say=say)
     elif refit and not bundle.provenance.refit:
         print(f"{path} is not refitted: `{prog} export {study.name} --refit` replaces it")
     bundle = winner.attach_recorded(study, bundle)

@@ -95,8 +95,9 @@ def _look(data_dir: Path | None) -> Path | None:
     if named:
         directory = Path(named).expanduser()
         if not directory.is_dir():
+            found = "is a file" if directory.exists() else "does not exist"
             raise InputError(
-                f"the data directory {directory} does not exist; name one that holds {IMAGES}.gz "
+                f"the data directory {directory} {found}; name one that holds {IMAGES}.gz "
                 "and its companions, or leave --data-dir and FMNIST_HPO_DATA unset"
             )
         return directory

@@ -22,6 +22,8 @@ __all__ = ["cache_directory", "content_hash", "locate", "open_idx", "present"]
 
 _CHUNK = 1 << 20  # bytes read at a time
 _UNSIGNED_BYTE = 8  # idx type code
+MOST_DIMENSIONS = 3
+MOST_BYTES = 16 << 30  # of a data set's images, which live in memory
 
 
 def cache_directory() -> Path:
@@ -59,28 +61,70 @@ def locate(directory: Path, name: str, *, known: bool = True) -> Path:
         path = present(directory, name)
         if path is not None:
             return path
-        found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+        if not directory.is_dir():
+            found = "a file" if directory.exists() else "nothing of that name"
+            raise InputError(
+                f"need a folder with {name}, got {directory}, {found}; name {elsewhere}"
+            )
+        for folder in (directory / name, directory / f"{name}.gz"):
+            if folder.is_dir():
+                raise InputError(
+                    f"need the file {folder}, found a folder of that name; move the file out of "
+                    f"it, or name {elsewhere}"
+                )
+        found = ", ".join(sorted(path.name for path in directory.iterdir())[:6])
     except OSError as error:
         raise InputError(
             f"{directory} cannot be read: {error.strerror}; check its permissions or name "
             f"{elsewhere}"
         ) from error
     raise InputError(
-        f"{directory} must hold {name} or {name}.gz, found "
-        f"{', '.join(found[:6]) if found else 'nothing'}; put the file there or name {elsewhere}"
+        f"{directory} must hold {name} or {name}.gz, found {found or 'nothing'}; put the file "
+        f"there or name {elsewhere}"
     )
 
 
 def content_hash(path: Path, expected: str | None = None) -> str:
-    """SHA-256 of a file's content, decompressed when its name ends in .gz.
+    """SHA-256 of an idx file's content, decompressed when its name ends in .gz.
 
     Raises:
-        InputError: it cannot be read, is truncated, or its hash is not the expected one.
+        InputError: it cannot be read, is no idx file, is truncated or longer than its header says,
+            or its hash is not the expected one.
     """
     digest = hashlib.sha256()
-    for chunk in _chunks(path, expected):
+    for chunk in _Content(path, expected).chunks():
         digest.update(chunk)
-    found = digest.hexdigest()
+    return _compare(path, digest.hexdigest(), expected)
+
+
+def open_idx(
+    path: Path, expected: str | None = None, *, most_bytes: int = MOST_BYTES
+) -> tuple[NDArray[np.uint8], str]:
+    """Check a file and map its values into memory: (array of the file's shape, SHA-256).
+
+    A gzipped file is decompressed into the user's cache, under the name of its hash, and mapped
+    from there, so that all processes of a machine share one copy. Content is hashed at every
+    opening. The mapping is copy-on-write: the file cannot be changed through it.
+
+    Args:
+        most_bytes: what the header may ask for; more is refused before anything is decompressed.
+
+    Raises:
+        InputError: see `content_hash`; or it is too large; or the cache cannot be written.
+    """
+    content = _Content(path, expected)
+    if content.bytes > most_bytes:
+        raise InputError(
+            f"{path} is too large: its header {content.shape} asks for {content.bytes:,} bytes, "
+            f"{most_bytes:,} are the most; split the data set"
+        )
+    found = content_hash(path, expected)
+    plain = _decompressed(content, found) if path.suffix == ".gz" else path
+    mapped = np.memmap(plain, dtype=np.uint8, mode="c", offset=content.offset, shape=content.shape)
+    return mapped, found
+
+
+def _compare(path: Path, found: str, expected: str | None) -> str:
     if expected is not None and found != expected:
         raise InputError(
             f"{path} is altered: expected SHA-256 {expected} (decompressed), found {found}; "
@@ -89,50 +133,89 @@ def content_hash(path: Path, expected: str | None = None) -> str:
     return found
 
 
-def open_idx(path: Path, expected: str | None = None) -> tuple[NDArray[np.uint8], str]:
-    """Check a file and map its values into memory: (array of the file's shape, SHA-256).
+class _Content:
+    """The content of a file, as its header describes it; no more is ever decompressed."""
 
-    A gzipped file is decompressed into the user's cache, under the name of its hash, and mapped
-    from there, so that all processes of a machine share one copy. Content is hashed at every
-    opening. The mapping is copy-on-write: the file cannot be changed through it.
+    def __init__(self, path: Path, expected: str | None) -> None:
+        self.path = path
+        self.expected = expected
+        stream = self._read(4 + 4 * MOST_DIMENSIONS)
+        start = next(stream, b"")
+        dimensions = start[3] if len(start) >= 4 else 0
+        self.offset = 4 + 4 * dimensions
+        if (
+            start[:3] != bytes((0, 0, _UNSIGNED_BYTE))
+            or not 1 <= dimensions <= MOST_DIMENSIONS
+            or len(start) < self.offset
+        ):
+            raise InputError(
+                f"{path} must be an idx file of unsigned bytes (it starts with 00 00 08), found "
+                f"{start[:4].hex(' ') or 'nothing'}; {self._remedy()}"
+            )
+        sizes = np.frombuffer(start[4 : self.offset], dtype=">u4")
+        self.shape = tuple(int(size) for size in sizes)
+        self.bytes = self.offset + math.prod(self.shape)  # of the content, header included
+        plain = path.suffix != ".gz"
+        if self.bytes == self.offset or (plain and path.stat().st_size != self.bytes):
+            raise self._wrong_length(str(path.stat().st_size) if plain else "no image")
 
-    Raises:
-        InputError: see `content_hash`; or it is no idx file of unsigned bytes; or no cache.
-    """
-    found = content_hash(path, expected)
-    plain = _decompressed(path, found) if path.suffix == ".gz" else path
-    shape, offset = _header(plain, shown=path)
-    mapped = np.memmap(plain, dtype=np.uint8, mode="c", offset=offset, shape=shape)
-    return mapped, found
+    def chunks(self) -> Iterator[bytes]:
+        """The content, in pieces.
+
+        Raises:
+            InputError: it is shorter or longer than the header says.
+        """
+        done = 0
+        for chunk in self._read(_CHUNK):
+            done += len(chunk)
+            if done > self.bytes:
+                raise self._wrong_length("more")
+            yield chunk
+        if done < self.bytes:
+            raise self._wrong_length(str(done))
+
+    def _read(self, size: int) -> Iterator[bytes]:
+        path = self.path
+        try:
+            with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+                while chunk := stream.read(size):
+                    yield chunk
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            whole = f"with content of SHA-256 {self.expected}" if self.expected else "that is whole"
+            raise InputError(
+                f"{path} is damaged: expected a gzip file {whole}, found one that ends early or "
+                f"is altered ({error}); delete it and fetch it again"
+            ) from None
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read: {error.strerror or error}; check its permissions"
+            ) from None
+
+    def _wrong_length(self, found: str) -> InputError:
+        return InputError(
+            f"{self.path} is truncated or padded: its header {self.shape} needs {self.bytes} "
+            f"bytes, found {found}; {self._remedy()}"
+        )
+
+    def _remedy(self) -> str:
+        if self.expected is None:
+            return "export the data set in that format"
+        return f"expected SHA-256 {self.expected} (decompressed); delete it and fetch it again"
 
 
-def _chunks(path: Path, expected: str | None = None) -> Iterator[bytes]:
-    try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
-            while chunk := stream.read(_CHUNK):
-                yield chunk
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        content = f"with content of SHA-256 {expected}" if expected else "that is whole"
-        raise InputError(
-            f"{path} is damaged: expected a gzip file {content}, found one that ends early or is "
-            f"altered ({error}); delete it and fetch it again"
-        ) from None
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}; check its permissions"
-        ) from None
-
-
-def _decompressed(path: Path, digest: str) -> Path:
-    """The decompressed twin of a .gz file in the cache, written whole or not at all."""
+def _decompressed(content: _Content, digest: str) -> Path:
+    """The decompressed copy of a .gz file in the cache, written whole or not at all."""
     folder = cache_directory() / "idx"
     target = folder / digest
-    if target.is_file() and content_hash(target) == digest:
-        return target
+    try:
+        if target.is_file() and content_hash(target) == digest:
+            return target
+    except InputError:
+        pass  # damaged: it is replaced
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with write_whole(target, public=False) as out:
-            for chunk in _chunks(path):
+            for chunk in content.chunks():
                 out.write(chunk)
     except OSError as error:
         raise InputError(
@@ -140,30 +223,3 @@ def _decompressed(path: Path, digest: str) -> Path:
             f"{error.strerror or error}; free space, or set XDG_CACHE_HOME to another directory"
         ) from None
     return target
-
-
-def _header(path: Path, shown: Path) -> tuple[tuple[int, ...], int]:
-    """(shape, bytes before the first value)."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        start = stream.read(4)
-        dimensions = start[3] if len(start) == 4 else 0
-        sizes = stream.read(4 * dimensions)
-    if (
-        start[:3] != bytes((0, 0, _UNSIGNED_BYTE))
-        or not 1 <= dimensions <= 3
-        or len(sizes) < 4 * dimensions
-    ):
-        raise InputError(
-            f"{shown} must be an idx file of unsigned bytes (it starts with 00 00 08), "
-            f"found {start.hex(' ') or 'nothing'}; export the data set in that format"
-        )
-    shape = tuple(int(n) for n in np.frombuffer(sizes, dtype=">u4"))
-    offset = 4 + 4 * dimensions
-    needed = offset + math.prod(shape)
-    if size != needed or math.prod(shape) == 0:
-        raise InputError(
-            f"{shown} is truncated or padded: its header {shape} needs {needed} bytes, "
-            f"found {size}; delete it and fetch it again"
-        )
-    return shape, offset

@@ -1,25 +1,29 @@
-"""Image files of any kind to arrays as the networks were trained on: grey, light on dark, small."""
+"""Image files of any kind to arrays as the models were trained on: grey, light on dark, small."""
 
-import io
-import warnings
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_hpo.data.idx import open_idx
+from fmnist_hpo.data.decode import KINDS, LIGHT, Decoded, decode
 from fmnist_hpo.errors import InputError
 
 __all__ = ["Images", "read_images"]
 
 Grey = NDArray[np.uint8]
 
-KINDS = "PNG, JPEG, .npy or idx (also .gz)"
-NPY, IDX = b"\x93NUMPY", b"\x00\x00\x08"  # what the files start with; 8: unsigned bytes
-LIGHT = 127  # a background above this grey value is light: the middle of 0 to 255
+#: Endings of the files that are taken from a folder; a file that is named is told by its content.
+ENDINGS = frozenset(
+    {
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".gif", ".bmp"),
+        *(".dib", ".tif", ".tiff", ".avif", ".jp2", ".ppm", ".pgm", ".pbm", ".pnm", ".ico"),
+        *(".tga", ".qoi", ".npy", ".gz", ".idx"),
+    }
+)
+SHOWN = 3  # names of a folder's other files
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,69 +32,119 @@ class Images:
 
     pixels: Grey  # (n, rows, columns)
     names: tuple[str, ...]  # of each image: its file, and its index where a file holds several
-    preprocessing: str  # one sentence on what was done to them
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Source:
-    """One file's images before they are made fit."""
-
-    name: str
-    pixels: Grey  # (n, rows, columns)
-    steps: frozenset[str]  # what decoding had to do, in words
+    steps: tuple[tuple[str, ...], ...]  # what was done to each image, in words
+    refused: tuple[InputError, ...]  # one for each file that is no image
+    passed_over: tuple[str, ...]  # one line for each folder with files of other kinds
 
 
 def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
-    """Read PNG, JPEG, .npy and idx files, told apart by their content.
+    """Read files that Pillow knows, .npy and idx files; a folder means the images in it.
 
-    Colours become grey (ITU-R 601 luma, transparency over white). Where the median of the border
-    pixels of a file's images is light, all of them are inverted. An image of another size is
-    scaled to fit (Lanczos, aspect kept) and centred on black.
+    Each image is judged by itself. Colours become grey (ITU-R 601 luma). An image whose border is
+    light, by the median of its pixels, is inverted. A cut-out is laid on the background that makes
+    it a light thing on dark, see `decode`. An image of another size is scaled to fit (Lanczos,
+    aspect kept) and centred on black. A file that is no image does not end the call.
 
     Args:
-        paths: at least one file. An array is (rows, columns) or (n, rows, columns), or has one
-            more axis of length 1 for the channel; its values are 0 to 255, or fractions 0 to 1.
-            Three axes that end as `image_size` does are n images, whatever else they look like.
+        paths: files and folders. An array is (rows, columns), (n, rows, columns) or rows of
+            pixels, or has one more axis of length 1 for the channel; its values are 0 to 255, or
+            fractions 0 to 1. Three axes that end as `image_size` does are n images.
         image_size: (rows, columns) that the model takes.
 
     Raises:
-        InputError: a file that is missing, unreadable, empty or no image.
+        InputError: no file was named.
     """
     if not paths:
-        raise InputError(f"need at least one image, got none; name files: {KINDS}")
-    steps: set[str] = set()
+        raise InputError(f"need at least one image, got none; name files or folders: {KINDS}")
     names: list[str] = []
-    stacks: list[Grey] = []
+    steps: list[tuple[str, ...]] = []
+    stacks: list[Grey] = [np.zeros((0, *image_size), np.uint8)]
+    refused: list[InputError] = []
+    passed_over: list[str] = []
     for path in paths:
-        source = _read(path, image_size)
-        steps |= source.steps
-        pixels = source.pixels
-        if _is_light(pixels):
-            pixels = 255 - pixels
-            steps.add("inverted where the background was light")
-        if pixels.shape[1:] != image_size:
-            pixels = np.stack([_fit(image, image_size) for image in pixels])
-            steps.add(
-                f"scaled to fit {image_size[0]}x{image_size[1]} (Lanczos, aspect kept, "
-                "centred on black)"
-            )
-        stacks.append(pixels)
-        names += (
-            [source.name]
-            if len(pixels) == 1
-            else [f"{source.name}[{index}]" for index in range(len(pixels))]
+        try:
+            files = list(_files(path, passed_over)) if path.is_dir() else [path]
+        except InputError as error:
+            refused.append(error)
+            continue
+        for file in files:
+            try:
+                pixels, done = _fit_all(decode(file, image_size), image_size)
+            except InputError as error:
+                refused.append(error)
+                continue
+            stacks.append(pixels)
+            steps += done
+            several = len(pixels) > 1
+            names += [f"{file}[{index}]" if several else str(file) for index in range(len(pixels))]
+    return Images(
+        pixels=np.concatenate(stacks),
+        names=tuple(names),
+        steps=tuple(steps),
+        refused=tuple(refused),
+        passed_over=tuple(passed_over),
+    )
+
+
+def _files(folder: Path, passed_over: list[str]) -> Iterator[Path]:
+    """The images below a folder, by name.
+
+    Raises:
+        InputError: there is none, or the folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise InputError(
+            f"cannot read {error.filename}: {error.strerror}; check its permissions"
+        ) from error
+
+    found: list[Path] = []
+    others: list[Path] = []
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if not name.startswith("."):
+                is_image = Path(name).suffix.lower() in ENDINGS or name.endswith("-ubyte")
+                (found if is_image else others).append(Path(place) / name)
+    if not found:
+        raise InputError(
+            f"need images in the folder {folder}, found {len(others)} other files; name a folder "
+            f"of images: {KINDS}"
         )
-    return Images(pixels=np.concatenate(stacks), names=tuple(names), preprocessing=_sentence(steps))
+    if others:
+        more = ", ..." if len(others) > SHOWN else ""
+        passed_over.append(
+            f"{folder}: passed over {len(others)} files that are no images by their names "
+            f"({', '.join(path.name for path in others[:SHOWN])}{more})"
+        )
+    yield from found
 
 
-def _sentence(steps: set[str]) -> str:
-    return f"Preprocessing: {'; '.join(sorted(steps))}." if steps else "Preprocessing: none needed."
+def _fit_all(decoded: Decoded, image_size: tuple[int, int]) -> tuple[Grey, list[tuple[str, ...]]]:
+    """Images as the model takes them, and what was done to each."""
+    pixels = decoded.pixels
+    light = np.zeros(len(pixels), bool) if decoded.inverted else _are_light(pixels)
+    scaled = pixels.shape[1:] != image_size
+    fitted = np.empty((len(pixels), *image_size), np.uint8)
+    for index, image in enumerate(pixels):
+        upright = 255 - image if light[index] else image
+        fitted[index] = _fit(upright, image_size) if scaled else upright
+    rows, columns = image_size
+    after = [f"scaled to fit {rows}x{columns} (Lanczos, aspect kept, centred on black)"]
+    inverted = ["inverted, as its background is light"]
+    return fitted, [
+        (*decoded.steps, *(inverted if one else []), *(after if scaled else [])) for one in light
+    ]
 
 
-def _is_light(pixels: Grey) -> bool:
-    """Whether the median of all border pixels of (n, rows, columns) is light."""
+def _are_light(pixels: Grey) -> NDArray[np.bool_]:
+    """(n,): whether the median of an image's border pixels is light.
+
+    Of the 60,000 training images of Fashion-MNIST, all on black, 2 are light by this rule.
+    """
     border = [pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1]]
-    return bool(np.median(np.concatenate([edge.ravel() for edge in border])) > LIGHT)
+    light: NDArray[np.bool_] = np.median(np.concatenate(border, axis=1), axis=1) > LIGHT
+    return light
 
 
 def _fit(image: Grey, size: tuple[int, int]) -> Grey:
@@ -106,96 +160,3 @@ def _fit(image: Grey, size: tuple[int, int]) -> Grey:
     top, left = (rows - height) // 2, (columns - width) // 2
     canvas[top : top + height, left : left + width] = np.asarray(small)
     return canvas
-
-
-def _read(path: Path, image_size: tuple[int, int]) -> _Source:
-    try:
-        with path.open("rb") as file:
-            start = file.read(len(NPY))
-            if path.suffix == ".gz" or start.startswith(IDX):
-                return _read_idx(path)
-            data = start + file.read()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror}; name a file: {KINDS}") from error
-    return _read_npy(path, data, image_size) if start == NPY else _read_picture(path, data)
-
-
-def _no_image(path: Path, found: str) -> InputError:
-    one_line = " ".join(found.split())  # decoders' messages may have several
-    return InputError(f"need an image ({KINDS}), got {path}: {one_line}; name another file")
-
-
-def _read_idx(path: Path) -> _Source:
-    pixels, _ = open_idx(path)
-    if pixels.ndim != 3:
-        raise _no_image(path, f"an idx file of shape {pixels.shape}, labels perhaps")
-    return _Source(name=str(path), pixels=pixels, steps=frozenset())
-
-
-def _read_picture(path: Path, data: bytes) -> _Source:
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            picture = Image.open(io.BytesIO(data), formats=["PNG", "JPEG"])
-            turned = ImageOps.exif_transpose(picture)
-            grey, steps = _grey(turned)
-    except UnidentifiedImageError as error:
-        raise _no_image(path, f"{len(data)} bytes of something else") from error
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
-        raise _no_image(path, f"more than {Image.MAX_IMAGE_PIXELS:,} pixels") from error
-    except Exception as error:  # a decoder raises anything on damaged bytes, struct.error as well
-        raise _no_image(path, f"a damaged picture ({error})") from error
-    return _Source(name=str(path), pixels=grey[None], steps=steps)
-
-
-def _grey(picture: Any) -> tuple[Grey, frozenset[str]]:
-    """A Pillow image to (rows, columns)."""
-    from PIL import Image
-
-    if picture.mode == "L" and "transparency" not in picture.info:
-        return np.asarray(picture), frozenset()
-    if picture.mode.startswith("I"):  # 16 bits a pixel
-        deep = np.asarray(picture).astype(np.float64)
-        return np.rint(deep * (255 / 65535)).astype(np.uint8), frozenset({"16 bits made 8"})
-    layers = picture.convert("RGBA")
-    flat = Image.alpha_composite(Image.new("RGBA", layers.size, "white"), layers)
-    return np.asarray(flat.convert("L")), frozenset({"colours made grey (ITU-R 601 luma)"})
-
-
-def _read_npy(path: Path, data: bytes, image_size: tuple[int, int]) -> _Source:
-    try:
-        array = np.load(io.BytesIO(data), allow_pickle=False)
-    except Exception as error:  # a damaged header may be no Python, or a shape beyond the memory
-        raise _no_image(path, f"an .npy file without a plain array ({error})") from error
-    if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
-        array = array.squeeze(1 if array.shape[1] == 1 else 3)
-    elif array.ndim == 3 and array.shape[1:] != image_size:
-        rows, columns, channels = array.shape
-        if channels == 1 and rows != 1:
-            array = array.squeeze(2)
-        elif channels in (3, 4) and min(rows, columns) > channels:
-            raise _no_image(
-                path,
-                f"an array of shape {array.shape}, colours it seems, where grey values are due; "
-                "save it as PNG",
-            )
-    if array.ndim == 2:
-        array = array[None]
-    if array.ndim != 3 or array.size == 0 or array.dtype.kind not in "uif":
-        raise _no_image(
-            path,
-            f"an array of shape {array.shape} and type {array.dtype}, where shape (rows, columns) "
-            "or (n, rows, columns) and numbers are due",
-        )
-    if array.dtype == np.uint8:
-        return _Source(name=str(path), pixels=array, steps=frozenset())
-    low, high = array.min(), array.max()
-    if not (low >= 0 and high <= 255):  # also when one of them is NaN
-        raise _no_image(path, f"values from {low} to {high}, where 0 to 255 or 0 to 1 are due")
-    steps: frozenset[str] = frozenset()
-    if array.dtype.kind == "f" and high <= 1:
-        array, steps = array * 255, frozenset({"fractions made 0 to 255"})
-    return _Source(name=str(path), pixels=np.rint(array).astype(np.uint8), steps=steps)

@@ -78,23 +78,25 @@ def export_trial(
     directory: Path,
     *,
     refit: bool,
+    train: bool = False,
     say: Callable[[str], None] = print,
 ) -> Bundle:
-    """Write a trial's bundle from its last checkpoint, or from training it (again).
+    """Write a trial's bundle from its last checkpoint, or from training.
 
-    A network's training is saved after each epoch: one that is broken off goes on there.
-
-    What was measured of this very model before is in the bundle again.
+    A network's training is saved after each epoch and continues there if it is interrupted. A
+    measurement of this very model is written into the bundle. A classical model has no checkpoint
+    and is always fitted.
 
     Args:
         number: of the trial; None for the best.
-        refit: train the configuration anew on all training images together. A cross-validated
+        refit: train the configuration again, on all training images together. A cross-validated
             trial is always refitted: none of its folds' models is the trial's.
+        train: train the trial again if its checkpoint is not kept.
         say: is given a line now and then while it trains.
 
     Raises:
-        SearchError, InputError: no such trial, other data, a full disk, or `directory` holds
-            something else.
+        SearchError, InputError: no such trial, its checkpoint is missing and `train` is false,
+            other data, a full disk, or `directory` holds something else.
     """
     from fmnist_hpo.bundle import export
 
@@ -117,11 +119,13 @@ def export_trial(
     if refit:
         say(f"training trial {trial.number} on all {len(split.train):,} images")
     elif not kept:
-        lost = f"the weights of trial {trial.number} are no longer kept; "
-        say(
-            f"{lost if problem.keeps_model else ''}training trial {trial.number} on its "
-            f"{len(split.train):,} images"
-        )
+        if problem.keeps_model and not train:
+            raise InputError(
+                f"need the checkpoint of trial {trial.number}, found none in "
+                f"{checkpoints.address}; name the place with --checkpoints if it moved, or train "
+                "the trial again with --retrain (only the best trials' checkpoints are kept)"
+            )
+        say(f"training trial {trial.number} on its {len(split.train):,} images")
     model = problem.model(
         params,
         split,

@@ -20,6 +20,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
     parser.add_argument("--refit", action="store_true", help=REFIT_HELP)
     parser.add_argument(
+        "--retrain", action="store_true", help="train the trial again if its checkpoint is missing"
+    )
+    parser.add_argument(
         "--checkpoints", metavar="PLACE", help="where they are (default: where the study says)"
     )
     add_storage(parser)
@@ -30,7 +33,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     storage = open_stored(args.storage, args.study)
     study = open_named(args.study, storage=storage, checkpoints=args.checkpoints)
     out = args.out or bundle_path(study)
-    bundle = export_trial(study, args.trial, out, refit=args.refit, say=say)
+    bundle = export_trial(study, args.trial, out, refit=args.refit, train=args.retrain, say=say)
     showcase(study, bundle)
     print(f"bundle of trial {bundle.provenance.trial} of study {study.name!r}: {bundle.path}")
     return 0

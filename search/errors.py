@@ -44,7 +44,7 @@ class StudyNotFound(SearchError):
         elif known:
             hint = f"it holds: {', '.join(sorted(known))}"
         else:
-            hint = "it holds no study yet; start one with `run`"
+            hint = "it holds no study yet; `run --help` shows how to start one"
         super().__init__(f"no study named {name!r} in {storage}; {hint}")
         self.name = name
         self.known = tuple(known)

@@ -5,8 +5,9 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING
 
 from fmnist_hpo.cli.arguments import REFIT_HELP, add_data_dir
@@ -35,6 +36,10 @@ class FashionApplication(Application):
             add_data_dir(parser)
         if command == "run":
             parser.add_argument("--refit", action="store_true", help=REFIT_HELP)
+
+    def study_template(self, values: Mapping[str, str]) -> str:
+        text = (Path(__file__).parent / "study_template.toml").read_text(encoding="utf-8")
+        return Template(text).substitute(values)
 
     def prepare(self, args: argparse.Namespace) -> None:
         """Let this process and its workers find the data where the user said."""

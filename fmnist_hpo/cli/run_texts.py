@@ -9,7 +9,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.results import winner
 from fmnist_hpo.results.showcase import showcase
-from search.cli.arguments import default_storage
+from search.cli.hints import storage_option, storage_remark
 from search.cli.tables import print_best_line, print_differences
 from search.study import Study
 from search.text import show_trial
@@ -56,7 +56,8 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
         print(f"exporting trial {best.number} to {path}", flush=True)
         bundle = winner.export_trial(study, best.number, path, refit=refit, train=True, say=say)
     elif refit and not bundle.provenance.refit:
-        print(f"{path} is not refitted: `{prog} export {study.name} --refit` replaces it")
+        again = f"{prog} export {study.name} --refit{storage_option(storage)}"
+        print(f"{path} is not refitted: `{again}` replaces it")
     bundle = winner.attach_recorded(study, bundle)
     if sealed and winner.unmeasurable(study) is None:
         print("measuring the test set, once", flush=True)
@@ -88,12 +89,13 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
         print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
     of = "" if number == best.number else f" (of trial {number})"
     print(f"bundle      {bundle.path}{of}")
-    # not the address itself, which may hold a password
-    where = "" if storage == default_storage() else " --storage ..."
+    where = storage_option(storage)
     print(f"next        {prog} reproduce {study.name}{where}")
     print(f"            {prog} predict {bundle.path} IMAGE.png")
     print(f"            {prog} dashboard{where}")
     print(f"            {prog} report {study.name}{where}")
+    if (remark := storage_remark(storage)) is not None:
+        print(f"            {remark}")
 
 
 def _validation(study: Study, bundle: Bundle) -> str:
@@ -126,6 +128,7 @@ def reproduced(study: Study, trial: FrozenTrial, prog: str) -> None:
     print(
         f"not covered: {bundle.path} holds this configuration, retrained on all "
         f"{made.trained_on:,} images{', in another environment' if differs else ''}; "
-        f"`{prog} export {study.name} --refit` does that again"
+        f"`{prog} export {study.name} --refit{storage_option(study.storage.address)}` "
+        "does that again"
     )
     print_differences(differs)

@@ -5,7 +5,6 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 import argparse
 import contextlib
-import difflib
 import importlib
 import io
 import os
@@ -19,7 +18,7 @@ from typing import Any, NoReturn, Protocol, cast
 from search.cli import commands
 from search.cli.application import Application
 from search.cli.arguments import log_level
-from search.errors import SearchError
+from search.errors import SearchError, nearest
 from search.logs import show_records
 from search.signals import once
 
@@ -126,7 +125,11 @@ def run_command(
     except user_errors as error:
         for note in getattr(error, "__notes__", ()):
             print(note, file=sys.stderr)
-        print(f"error: {error}", file=sys.stderr)
+        from search.cli.hints import complete  # not before: it imports SQLAlchemy
+
+        names = [name for known in packages.values() for name in known]
+        storage = getattr(args, "storage", None)
+        print(f"error: {complete(str(error), app.prog, names, storage)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -162,8 +165,8 @@ def _check_name(argv: Sequence[str], known: Sequence[str], top: _Parser) -> None
     name = next((word for word in argv if not word.startswith("-")), None)
     if name is None or name in known:
         return
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f"did you mean `{top.prog} {near[0]}`?" if near else f"it is one of {', '.join(known)}"
+    near = nearest(name, known)
+    hint = f"did you mean `{top.prog} {near}`?" if near else f"it is one of {', '.join(known)}"
     top.exit(2, f"error: there is no command {name!r}; {hint}\n")
 
 

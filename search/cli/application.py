@@ -1,7 +1,7 @@
 """What an application adds to the generic commands."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,14 @@ class Application:
 
     def add_options(self, command: str, parser: argparse.ArgumentParser) -> None:
         """Add options to a generic command."""
+
+    def study_template(self, values: Mapping[str, str]) -> str | None:  # noqa: ARG002
+        """The study file that `new` writes without `--problem`; None for the generic one.
+
+        Args:
+            values: "name" of the study, and "prog".
+        """
+        return None
 
     def prepare(self, args: argparse.Namespace) -> None:
         """Act on the parsed arguments before the command runs."""

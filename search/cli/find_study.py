@@ -1,11 +1,10 @@
 """Finds the study or the study file that a user names."""
 
-import difflib
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from search.errors import SearchError, SpecError
+from search.errors import SearchError, SpecError, nearest
 from search.spec import StudySpec, read_spec
 from search.storage import (
     READING_SECONDS,
@@ -40,8 +39,8 @@ def must_exist(url: str, study: str | None = None) -> None:
     if is_missing_file(url):
         missing = "" if study is None else f", so no study {study!r} in it"
         raise SearchError(
-            f"there is no storage {shown(url)}{missing}; start a study with `run`, or name another "
-            "storage with --storage"
+            f"there is no storage {shown(url)}{missing}; `run --help` shows how to start a "
+            "study, and --storage names another storage"
         )
 
 
@@ -83,8 +82,8 @@ def find_spec(name: str, folder: Path | None) -> StudySpec | None:
 def unknown_study(name: str, folder: Path | None, stored: Sequence[str] = ()) -> SpecError:
     """The error for a name that is neither a study file nor a stored study."""
     names = sorted(shipped(folder))
-    near = difflib.get_close_matches(name, [*names, *stored], n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"shipped: {', '.join(names) or 'none'}"
+    near = nearest(name, [*names, *stored])
+    hint = f"did you mean {near!r}?" if near else f"shipped: {', '.join(names) or 'none'}"
     if stored and not near:
         hint += f"; in the storage: {', '.join(sorted(stored))}"
     return SpecError(f"no study file and no study is called {name!r}; {hint}")
@@ -100,7 +99,8 @@ def _nearest_file(path: Path, known: Collection[str]) -> str:
     if path.stem in known:
         return f"one of that name ships: use {path.stem!r}"
     beside = [file.stem for file in path.parent.glob("*.toml")]
-    for near in difflib.get_close_matches(path.stem, [*beside, *known], n=1):
+    near = nearest(path.stem, [*beside, *known])
+    if near is not None:
         named = path.with_stem(near) if near in beside else f"{near!r}, which ships"
         return f"did you mean {named}?"
     return f"check the path, or use one that ships: {', '.join(sorted(known)) or 'none'}"

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from search import attributes
 from search.study.status import Status
-from search.text import clock, labelled, show_params, show_trial, verdict
+from search.text import clock, figure, labelled, show_params, show_trial, verdict
 
 __all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
 
@@ -53,7 +53,7 @@ class PlainProgress:
     def update(self, status: Status) -> None:
         news = self._news.lines(status)
         if news:
-            best = f", best {status.best.value:.4f}" if status.best else ""
+            best = f", best {figure(status.best.value or 0.0)}" if status.best else ""
             at = clock(status.elapsed_seconds)
             news.append(f"[{at}] {status.ended}/{status.budget} ended{best}")
         for line in news:
@@ -108,13 +108,12 @@ class Redrawn:
 def make_status(status: Status) -> Group:
     """A bar, the counts, the best so far, and who works on what since when."""
     head = Table.grid(padding=(0, 1))
-    remaining = status.remaining_seconds
     head.add_row(
         Text(status.name, style="bold"),
         ProgressBar(total=status.budget, completed=status.ended, width=30),
         f"{status.ended}/{status.budget}",
         f"{clock(status.elapsed_seconds)} elapsed",
-        "" if remaining is None else f"about {clock(remaining)} left",
+        _outlook(status),
     )
     counts = Text(
         f"complete {status.complete} · pruned {status.pruned} · failed {status.failed}"
@@ -129,12 +128,20 @@ def make_status(status: Status) -> Group:
         parts.append(Text(f"halted: {status.halted}", style="bold red"))
     if status.best is not None:
         best = Text(f"best {status.metric} ", style="green")
-        best.append(f"{status.best.value:.4f}", style="bold green")
+        best.append(figure(status.best.value or 0.0), style="bold green")
         best.append(f"  trial {status.best.number}  {show_trial(status.best)}")
         parts.append(best)
     if status.running:
         parts.append(_running(status))
     return Group(*parts)
+
+
+def _outlook(status: Status) -> str:
+    """When the study will have ended; what it waits for while nobody is at work."""
+    remaining = status.remaining_seconds
+    if not status.running:
+        return status.state
+    return "" if remaining is None else f"about {clock(remaining)} left"
 
 
 def _running(status: Status) -> Table:
@@ -148,7 +155,7 @@ def _running(status: Status) -> Table:
             busy.worker,
             str(busy.number),
             str(busy.step),
-            "-" if busy.value is None else f"{busy.value:.4f}",
+            "-" if busy.value is None else figure(busy.value),
             clock(busy.since_seconds),
             Text(f"silent for {busy.heartbeat_seconds:.0f} s", style="yellow")
             if busy.silent

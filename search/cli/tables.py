@@ -1,7 +1,6 @@
-"""What the command line prints about a study: tables, CSV, JSON, verdicts."""
+"""What the command line prints about a study: tables, CSV, verdicts."""
 
 import csv
-import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ from search.cli.progress import Redrawn, make_status
 from search.study import Study
 from search.study.rows import columns, records, seconds
 from search.study.status import Status
-from search.text import clock, show_trial
+from search.text import clock, figure, show_trial
 from search.worker.reproduce import Epoch, Replay, same
 
 __all__ = [
@@ -56,7 +55,7 @@ def print_studies(statuses: Sequence[Status]) -> None:
             status.state,
             f"{status.ended}/{status.budget}",
             clock(status.elapsed_seconds),
-            "" if best is None else f"{best.value:.4f}",
+            "" if best is None else _value(best.value),
             "" if best is None else str(best.number),
             status.metric,
         )
@@ -84,7 +83,7 @@ def print_trials(study: Study) -> None:
         table.add_row(
             str(trial.number),
             ending(trial),
-            "" if trial.value is None else f"{trial.value:.4f}",
+            _value(trial.value),
             str(max(trial.intermediate_values, default=0)),
             "" if trial.duration is None else clock(seconds(trial)),
             show_trial(trial),
@@ -117,22 +116,16 @@ def write_csv(study: Study, out: TextIO) -> None:
     writer.writerows(records(trials, fixed))
 
 
-def print_best(study: Study, *, as_json: bool) -> None:
-    """The best trial, for people or for programs."""
+def print_best(study: Study) -> None:
+    """The best trial: its number, name, value and parameters.
+
+    Raises:
+        NoResult: no trial is complete.
+    """
     best = study.best
-    record = {
-        "study": study.name,
-        "trial": best.number,
-        "name": best.user_attrs.get(attributes.NAME),
-        study.spec.metric: best.value,
-        "params": study.params(best),
-    }
-    if as_json:
-        json.dump(record, sys.stdout, indent=2)
-        print()
-        return
-    named = f" ({record['name']})" if record["name"] else ""
-    print(f"trial {best.number}{named}: {study.spec.metric} {best.value:.4f}")
+    named = best.user_attrs.get(attributes.NAME)
+    head = f"trial {best.number}" + (f" ({named})" if named else "")
+    print(f"{head}: {study.spec.metric} {_value(best.value)}")
     for name, value in study.params(best).items():
         print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
 
@@ -145,7 +138,7 @@ def print_best_line(study: Study) -> None:
     """
     best = study.best
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
-    print(f"{study.spec.metric:<11} {best.value:.6g}")
+    print(f"{study.spec.metric:<11} {_value(best.value)}")
 
 
 class EpochPrinter:
@@ -182,8 +175,12 @@ def print_differences(environment: Mapping[str, tuple[str, str]]) -> None:
         print(f"  {key}: {was} then, {now} now")
 
 
+def _value(value: float | None) -> str:
+    return "" if value is None else figure(value)
+
+
 def _figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.6f}"
+    return "-" if value is None else f"{value:.8g}"
 
 
 def _console() -> Console:

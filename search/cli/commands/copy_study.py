@@ -6,6 +6,7 @@ from search import DEFAULT_STORAGE
 from search.cli.application import Application
 from search.cli.arguments import default_storage
 from search.cli.find_study import open_stored
+from search.cli.hints import storage_option, storage_remark
 from search.ledger.copy_study import copy_study
 from search.storage import open_storage
 from search.worker.contract import STORAGE_VARIABLE
@@ -32,7 +33,12 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
     app.add_options("copy-study", parser)
 
 
-def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+def main(args: argparse.Namespace, app: Application) -> int:
     copy_study(args.study, open_stored(args.source, args.study), open_storage(args.target))
-    print(f"study {args.study!r} was copied; go on with --storage and the new address")
+    print(
+        f"study {args.study!r} was copied; see it with: "
+        f"{app.prog} status {args.study}{storage_option(args.target)}"
+    )
+    if (remark := storage_remark(args.target)) is not None:
+        print(remark)
     return 0

@@ -5,6 +5,7 @@ import argparse
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage
 from search.cli.find_study import find_spec, unknown_study
+from search.cli.hints import storage_option, storage_remark
 from search.storage import open_storage
 from search.study import create_study
 from search.text import counted
@@ -26,7 +27,9 @@ def main(args: argparse.Namespace, app: Application) -> int:
     storage = open_storage(args.storage)
     create_study(spec, storage, checkpoints=args.checkpoints)
     print(
-        f"study {spec.name!r} is in {storage.url}, {counted(spec.trials, 'trial')}; "
-        f"start workers with: {app.prog} worker {spec.name} --storage ..."
+        f"study {spec.name!r} is in {storage.url}, {counted(spec.trials, 'trial')}; start workers "
+        f"with: {app.prog} worker {spec.name}{storage_option(args.storage)}"
     )
+    if (remark := storage_remark(args.storage)) is not None:
+        print(remark)
     return 0

@@ -5,6 +5,7 @@ import argparse
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.find_study import open_named, open_stored
+from search.cli.json_output import print_json, status_record
 from search.cli.tables import print_status, print_studies, watch_status
 from search.errors import SearchError
 from search.study import open_study, study_names
@@ -19,7 +20,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         nargs="?",
         help=f"{STORED_HELP}; without one, every study of the storage in a line",
     )
-    parser.add_argument("--watch", action="store_true", help="redraw until the study has ended")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--watch", action="store_true", help="redraw until the study has ended")
+    output.add_argument("--json", action="store_true", help="one JSON object, or a list of all")
     add_storage(parser)
     app.add_options("status", parser)
 
@@ -31,12 +34,20 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if args.study is None:
         names = study_names(storage)
         if not names:
-            raise SearchError(f"there is no study in {storage.url} yet; start one with `run`")
-        print_studies([open_study(name, storage).status() for name in names])
+            raise SearchError(
+                f"there is no study in {storage.url} yet; `run --help` shows how to start one"
+            )
+        statuses = [open_study(name, storage).status() for name in names]
+        if args.json:
+            print_json([status_record(status) for status in statuses])
+        else:
+            print_studies(statuses)
         return 0
     study = open_named(args.study, storage=storage)
     if args.watch:
         watch_status(study)
+    elif args.json:
+        print_json(status_record(study.status()))
     else:
         print_status(study.status())
     return 0

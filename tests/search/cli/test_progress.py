@@ -3,6 +3,7 @@
 import contextlib
 import io
 import threading
+from dataclasses import replace
 
 from optuna.trial import TrialState
 from rich.console import Console
@@ -40,7 +41,7 @@ class Looking(Toy):
 
 
 def test_names_of_trials_are_shown_beside_their_parameters(make_study, capsys):
-    study = make_study("test_display:Looking", trials=1, space="", extra=NAMED)
+    study = make_study(f"{__name__}:Looking", trials=1, space="", extra=NAMED)
     seen = []
 
     def look():
@@ -57,13 +58,13 @@ def test_names_of_trials_are_shown_beside_their_parameters(make_study, capsys):
     ended = study.status()
     assert ended.state == "finished"
     assert any("trial 0  the first x=0.25" in line for line in shown(make_status(ended)))
-    print_best(study, as_json=False)
+    print_best(study)
     assert capsys.readouterr().out.startswith("trial 0 (the first): value 0.")
 
 
 def test_what_is_redrawn_leaves_room_for_what_ctrl_c_writes(make_study):
     long = NAMED.replace("the first", "a long name " * 6)
-    study = make_study("test_display:Looking", trials=1, space="", extra=long)
+    study = make_study(f"{__name__}:Looking", trials=1, space="", extra=long)
     seen = []
     study.problem.look = lambda: seen.append(study.status())
     work(study, name="w", stop=threading.Event())
@@ -106,3 +107,15 @@ def test_the_state_of_a_study_in_a_word(make_study):
         work(study, name="w", stop=threading.Event())
     assert study.status().state == "halted"
     assert {trial.state for trial in study.trials} == {TrialState.FAIL}
+
+
+def test_no_time_is_foretold_while_nobody_is_at_work(make_study):
+    study = make_study(trials=3)
+    claim = study.ledger.claim("w")
+    assert claim is not None
+    running = study.status()
+    ended = replace(running, ended=1, elapsed_seconds=30.0)
+    assert "about 1:00 left" in shown(make_status(ended))[0]
+    nobody = "\n".join(shown(make_status(replace(ended, running=()))))
+    assert "left" not in nobody
+    assert "nobody at work" in nobody

@@ -1,0 +1,54 @@
+"""Commands in messages, completed so that they can be copied and run as they stand.
+
+A message writes a command as `trials toy`, without the program's name and the storage, which the
+code below the command line does not know.
+"""
+
+import re
+import shlex
+from collections.abc import Collection
+
+from search.cli.arguments import default_storage
+from search.storage import shown
+from search.worker.contract import STORAGE_VARIABLE
+
+__all__ = ["complete", "storage_option", "storage_remark"]
+
+_COMMAND = re.compile(r"`([a-z]+(?:-[a-z]+)*)([^`]*)`")
+#: Commands without `--storage`.
+_WITHOUT_STORAGE = ("new", "plan", "predict", "data", "copy-study")
+
+
+def complete(message: str, prog: str, known: Collection[str], storage: str | None) -> str:
+    """A message whose commands in backticks begin with the program and end with the storage.
+
+    Args:
+        prog: the program's name.
+        known: names of commands; other words in backticks are left as they are.
+        storage: the one that the user named; None for a command that takes none.
+    """
+
+    def whole(found: re.Match[str]) -> str:
+        name, rest = found.groups()
+        if name not in known:
+            return found[0]
+        option = ""
+        if storage is not None and name not in _WITHOUT_STORAGE and "--" not in rest:
+            option = storage_option(storage)
+        return f"`{prog} {name}{rest}{option}`"
+
+    return _COMMAND.sub(whole, message)
+
+
+def storage_option(url: str) -> str:
+    """` --storage URL` for a command in a message; "" for the default, or where it has a secret."""
+    if url == default_storage() or shown(url) != url:
+        return ""
+    return f" --storage {shlex.quote(url)}"
+
+
+def storage_remark(url: str) -> str | None:
+    """What to do before commands in a message work, where their storage may not be shown."""
+    if url == default_storage() or shown(url) == url:
+        return None
+    return f"set ${STORAGE_VARIABLE} to the address of {shown(url)} first: it holds a password"

@@ -1,0 +1,114 @@
+"""Studies and trials as JSON for programs, printed by `--json`.
+
+A value that is no finite number is null. Times are in seconds.
+
+`status --json STUDY` prints one object, without a study a list of them:
+    study, state ("finished", "2 running", ...), metric, direction, budget, ended, complete,
+    pruned, failed, reasons (reason -> number of trials), elapsed_seconds,
+    remaining_seconds (null if unknown), halted (the error, or null),
+    best (null, or: trial, name, value, params),
+    running (a list of: worker, trial, lineage, attempt, step, value, since_seconds,
+    heartbeat_seconds, params).
+`trials --json` prints a list of objects with the columns of `trials --csv`; `params` is an object.
+`best --json` prints one object: study, trial, name, METRIC (the value under the metric's name),
+    params.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from search import attributes
+from search.study import Study
+from search.study.rows import records
+from search.study.status import Busy, Status
+
+__all__ = ["best_record", "print_json", "status_record", "trial_records"]
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that every parser takes: NaN and infinities become null."""
+    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+
+
+def status_record(status: Status) -> dict[str, Any]:
+    """How a study stands; see the head of this module."""
+    return {
+        "study": status.name,
+        "state": status.state,
+        "metric": status.metric,
+        "direction": status.direction,
+        "budget": status.budget,
+        "ended": status.ended,
+        "complete": status.complete,
+        "pruned": status.pruned,
+        "failed": status.failed,
+        "reasons": dict(status.reasons),
+        "elapsed_seconds": status.elapsed_seconds,
+        "remaining_seconds": status.remaining_seconds if status.running else None,
+        "halted": status.halted,
+        "best": None if status.best is None else _trial(status.best),
+        "running": [_busy(busy) for busy in status.running],
+    }
+
+
+def trial_records(study: Study) -> list[dict[str, Any]]:
+    """Every trial of a study; see the head of this module."""
+    trials = study.trials
+    found = []
+    for trial, row in zip(trials, records(trials, {}), strict=True):
+        columns = {name: value for name, value in row.items() if not name.startswith("param_")}
+        found.append({**columns, "params": study.params(trial)})
+    return found
+
+
+def best_record(study: Study) -> dict[str, Any]:
+    """The best trial; see the head of this module.
+
+    Raises:
+        NoResult: no trial is complete.
+    """
+    best = study.best
+    return {
+        "study": study.name,
+        "trial": best.number,
+        "name": best.user_attrs.get(attributes.NAME),
+        study.spec.metric: best.value,
+        "params": study.params(best),
+    }
+
+
+def _trial(trial: FrozenTrial) -> dict[str, Any]:
+    return {
+        "trial": trial.number,
+        "name": trial.user_attrs.get(attributes.NAME),
+        "value": trial.value,
+        "params": trial.params,
+    }
+
+
+def _busy(busy: Busy) -> dict[str, Any]:
+    return {
+        "worker": busy.worker,
+        "trial": busy.number,
+        "lineage": busy.lineage,
+        "attempt": busy.attempt,
+        "step": busy.step,
+        "value": busy.value,
+        "since_seconds": busy.since_seconds,
+        "heartbeat_seconds": busy.heartbeat_seconds,
+        "params": busy.params,
+    }
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_finite(item) for item in value]
+    return value

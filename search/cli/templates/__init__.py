@@ -1,0 +1,1 @@
+"""Files that `new` fills in and writes."""

@@ -1,7 +1,6 @@
 """Arrays that are computed once and kept on disk, for all workers of a machine."""
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -39,7 +38,7 @@ class FeatureCache:
             compute: may ask this cache for other arrays.
 
         Raises:
-            InputError: the folder cannot be written.
+            InputError: the folder cannot be written, or the system has no file locks of Unix.
         """
         path = self.folder / f"{key}.npy"
         found = _open(path)
@@ -66,10 +65,17 @@ class FeatureCache:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Held until the block, or the process, ends; free for who holds it already."""
+        """Hold the folder's lock until the block, or the process, ends. It may be nested."""
         if self._locked:
             yield
             return
+        try:
+            import fcntl
+        except ImportError:
+            raise InputError(
+                "classical models keep their features under a file lock of Unix, got a system "
+                "without it; run them on Linux or macOS"
+            ) from None
         with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             for leftover in self.folder.glob(".*.npy.*"):  # of a killed writer; no other writes now

@@ -1,0 +1,100 @@
+"""Networks as a problem: what a trial reports, and early stopping from search to refit."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from slices import write_slice
+
+from fmnist_hpo.bundle import Bundle, to_json
+from fmnist_hpo.networks import training
+from fmnist_hpo.networks.bundle import load_network
+from fmnist_hpo.problem import FashionProblem
+from search.errors import ProblemError
+from search.problem import TrialStopped
+
+PATIENT: dict[str, Any] = {
+    "family": "ann",
+    "hidden_units": 16,
+    "epochs": 30,
+    "learning_rate": 0.02,
+    "patience": 2,
+}
+
+
+class Trial:
+    """A trial in memory; it asks to stop after some batches, where a number is given."""
+
+    def __init__(self, params: dict[str, Any], stop_after: int | None = None) -> None:
+        self.params, self.seed = params, 3
+        self.batches, self.stop_after = 0, stop_after
+        self.checkpoint: bytes | None = None
+        self.curves: dict[str, list[float]] = {"val_accuracy": []}
+
+    @property
+    def should_stop(self) -> bool:
+        self.batches += 1
+        return self.batches == self.stop_after
+
+    def load_checkpoint(self) -> bytes | None:
+        return self.checkpoint
+
+    def save_checkpoint(self, data: bytes) -> None:
+        self.checkpoint = data
+
+    def report(self, step: int, value: float, **curves: float) -> None:
+        if step > len(self.curves["val_accuracy"]):
+            self.curves["val_accuracy"].append(value)
+        assert self.curves["val_accuracy"][step - 1] == value == curves["val_accuracy"]
+
+
+@pytest.fixture(scope="module")
+def problem(tmp_path_factory: pytest.TempPathFactory) -> FashionProblem:
+    directory: Path = tmp_path_factory.mktemp("slice") / "data"
+    write_slice(directory)
+    return FashionProblem({"dir": str(directory), "tune_on": 600})
+
+
+def test_patience_from_search_to_refit(problem: FashionProblem) -> None:
+    trial = Trial(PATIENT)
+    value = problem.run(trial)
+    accuracies = trial.curves["val_accuracy"]
+    best = accuracies.index(max(accuracies)) + 1
+    assert value == max(accuracies)
+    assert len(accuracies) == best + 2 < 30
+
+    stopped = Trial(PATIENT, stop_after=20)
+    with pytest.raises(TrialStopped):
+        problem.run(stopped)
+    assert problem.run(stopped) == value
+    assert stopped.curves == trial.curves
+    assert problem.run(stopped) == value  # a worker died after the last checkpoint
+
+    def export(split: Any, checkpoint: bytes | None) -> Any:
+        said: list[str] = []
+        return problem.model(
+            PATIENT, split, seed=3, curves=trial.curves, checkpoint=checkpoint,
+            save=lambda data: None, say=said.append,
+        )  # fmt: skip
+
+    kept = export(problem.splits[0], trial.checkpoint)
+    assert kept.config["epoch"] == {"kept": best, "trained": len(accuracies)}
+    assert kept.files == export(problem.splits[0], None).files
+    network = load_network(
+        Bundle(path=Path("x"), files={**kept.files, "config.json": to_json(kept.config)})
+    )
+    weights = training.weights(trial.checkpoint or b"")
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, weights[name])
+    assert len(kept.curves["val_accuracy"]) == len(accuracies)
+    # On all images there is nothing to validate on: it trains as long as the best epoch did.
+    assert export(problem.everything, None).config["epoch"] == {"kept": best, "trained": best}
+
+
+def test_patience_needs_one_part_held_out() -> None:
+    with pytest.raises(ProblemError, match="got patience=2 with 3 folds"):
+        FashionProblem({}, folds=3).check(PATIENT)
+    FashionProblem({}).check(PATIENT)
+    with pytest.raises(ProblemError, match="need 1 <= patience <= 10000, got patience=0"):
+        FashionProblem({}).check(PATIENT | {"patience": 0})

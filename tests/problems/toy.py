@@ -177,6 +177,23 @@ class Probed(Toy):
         return Cost(steps=4, step_seconds=1 + params["x"], start_seconds=0.5)
 
 
+class Starving(Probed):
+    """Is killed while its data are opened, as for want of memory, but not in the first process."""
+
+    def fingerprint(self) -> Mapping[str, str]:
+        if "FMNIST_HPO_PARENT" in os.environ:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fingerprint()
+
+
+class Endless(Probed):
+    """Its probe takes for ever."""
+
+    def probe(self, params: Mapping[str, Any]) -> Cost:
+        time.sleep(1000)
+        raise AssertionError
+
+
 def toy_spec(
     problem: str = "toy:Toy",
     *,

@@ -82,7 +82,7 @@ def test_interrupt_hands_back_and_the_same_command_goes_on(command, times):
     ("number", "how", "reason"),
     [
         (signal.SIGKILL, "by SIGKILL", "lost"),
-        (signal.SIGTERM, "before the study was done", "stopped"),
+        (signal.SIGTERM, "because it was asked to", "stopped"),
     ],
 )
 def test_a_worker_that_somebody_ends_is_replaced_and_its_trial_resumed(
@@ -102,16 +102,17 @@ def test_a_worker_that_somebody_ends_is_replaced_and_its_trial_resumed(
     assert [row["retry_of"] for row in rows].count("0") == 1
 
 
-def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_release(command):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])  # USR1: time is short
+def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_release(command, number):
     command.study(trials=2, extra="[fixed]\npause = 0.7")
     command("create", "toy.toml")
     command.environment["PYTHONPROFILEIMPORTTIME"] = "1"  # says what is imported
     worker = command.start("worker", "toy")
     wait_for(lambda: reports(command) >= 1)
-    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(number)
     out, _ = worker.communicate(timeout=25)
-    assert worker.returncode == 0
-    assert "trial 0 was handed back" in out
+    assert worker.returncode == 75
+    assert "trial 0 was released" in out
     assert "search.worker.worker" in out
     assert "optuna_dashboard" not in out  # takes seconds, and is for the note
 
@@ -125,7 +126,7 @@ def test_a_worker_leaves_in_time_while_the_database_is_away(command):
         database.execute("begin immediate")  # nobody else can write
         worker.send_signal(signal.SIGTERM)
         out, _ = worker.communicate(timeout=25)
-    assert worker.returncode == 1
+    assert worker.returncode == 75
     assert "a trial that runs goes on elsewhere when its lease has run out" in out
 
 
@@ -145,8 +146,8 @@ def test_a_worker_that_waits_for_a_lock_hears_that_it_is_to_stop(command):
         time.sleep(3)  # it asks again
         worker.send_signal(signal.SIGTERM)
         out, _ = worker.communicate(timeout=20)
-    assert worker.returncode == 1
-    assert "not through in time" in out
+    assert worker.returncode == 75
+    assert "no time left" in out
 
 
 @pytest.mark.parametrize("engine", ["sqlite", "postgres"])
@@ -172,7 +173,7 @@ def test_the_first_ctrl_c_ends_a_run_while_the_database_is_away(command, request
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=25)
     assert process.returncode == 130
-    assert "stopping: the workers hand their trials back" in out
+    assert "stopping: the workers release their trials" in out
     assert "study 'toy' was stopped; the same command goes on" in out
     assert "Traceback" not in out
 
@@ -207,6 +208,30 @@ def test_a_worker_joins_from_elsewhere(command):
     assert "joins study 'toy', 0 of 3 trials ended" in first
     assert "leaves study 'toy', 3 of 3 trials ended" in last
     assert states(command) == {"COMPLETE": 3}
+
+
+def test_a_run_whose_reader_goes_away_stops_as_if_asked_to(command):
+    command.study(trials=4, extra="[fixed]\npause = 0.5")
+    process = command.start("run", "toy.toml", "--workers", "1")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=120) == 130
+    assert command("status", "toy").stdout.count("running 0") == 1
+
+
+def test_what_a_problem_prints_or_exits_with_is_no_message_of_the_worker(command):
+    (command.directory / "leaving.py").write_text(
+        "import os\nfrom toy import Toy\nclass Leaving(Toy):\n"
+        "    def run(self, trial):\n        print('error: refused', flush=True)\n"
+        "        os._exit(2)\n"
+    )
+    command.study("leaving:Leaving", trials=1, extra="[workers]\nmax_retries = 1")
+    done = command("run", "toy.toml", "--workers", "1")
+    assert done.returncode == 2
+    assert done.stdout.count("with exit code 2; another takes its place") == 2
+    assert "1 of 1 trials ended" in done.stdout
+    assert "has no complete trial" in done.stderr
 
 
 def test_a_database_file_may_have_any_name(command):

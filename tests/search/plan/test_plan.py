@@ -1,6 +1,12 @@
 """Plans of toy studies, probed in real processes."""
 
+import os
+import signal
 import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,6 +15,7 @@ from toy import toy_spec
 
 import search
 from search.cli.plan_text import print_plan
+from search.errors import SearchError
 from search.plan.plan import Plan, first_points, make_plan
 from search.spec import StudySpec, parse_spec
 from search.study import validate
@@ -57,6 +64,39 @@ def test_what_does_not_fit_is_said(
     assert f"does not fit ({failure}): x=1\n" in capsys.readouterr().out
     assert planned.forecast is not None
     assert planned.forecast.trial_seconds.high < 8.5
+
+
+def test_a_process_that_dies_before_it_is_ready_is_named() -> None:
+    with pytest.raises(SearchError, match=r"ended by SIGKILL before it was ready: it printed noth"):
+        plan("toy:Starving", trials=3)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_plan_that_is_ended_leaves_no_process_and_no_file(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    (tmp_path / "toy.toml").write_text(toy_spec("toy:Endless", trials=3))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "search", "plan", "toy.toml", "--workers", "2"],
+        cwd=tmp_path, env={**os.environ, "TMPDIR": str(tmp_path / "temporary")},
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    listed = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    wait_for(lambda: len(listed.read_text().split()) == 2)
+    probes = listed.read_text().split()
+    process.send_signal(number)
+    process.wait(60)
+    wait_for(lambda: not any(Path(f"/proc/{probe}/exe").exists() for probe in probes))
+    assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.1)
 
 
 def test_without_a_probe_the_times_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:

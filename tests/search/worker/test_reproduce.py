@@ -6,6 +6,7 @@ import pytest
 
 import search
 from search.cli.tables import EpochPrinter, print_verdict
+from search.errors import SearchError
 from search.worker.reproduce import reproduce
 
 
@@ -41,3 +42,31 @@ def test_a_trial_that_failed_is_compared_by_its_steps(make_study, monkeypatch, c
     monkeypatch.setattr(type(study.problem), "run", stops_early)
     print_verdict(reproduce(study, 0))
     assert "different from step 1 on: stored last value 0.5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (MemoryError("tried to allocate 1 TB"), "the memory here is too small .* 1 TB"),
+        (KeyError("x"), "the problem failed when the trial was run again: KeyError: 'x'"),
+        (SystemExit(0), "the problem failed when the trial was run again: SystemExit: 0"),
+    ],
+)
+def test_what_a_reproduction_raises_is_one_line(make_study, monkeypatch, error, message):
+    study = make_study(trials=1)
+    search.work(study)
+
+    def fail(self, trial):
+        raise error
+
+    monkeypatch.setattr(type(study.problem), "run", fail)
+    with pytest.raises(SearchError, match=message) as caught:
+        reproduce(study, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_trial_of_another_program_cannot_be_run_again(make_study):
+    study = make_study(trials=1)
+    study.optuna.optimize(lambda trial: trial.report(0.5, 1) or 0.5, n_trials=1)
+    with pytest.raises(SearchError, match="trial 0 .* was made by another program"):
+        reproduce(study, 0)

@@ -1,4 +1,4 @@
-"""What a study will take, told before it runs: `make_plan`."""
+"""Estimates the time and memory of a study before it runs: `make_plan`."""
 
 import os
 import random
@@ -14,7 +14,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 
 from search.plan.measure import Probes, probe
-from search.plan.simulate import FOLLOWS_VALUES, rehearse
+from search.plan.simulate import FOLLOWS_VALUES, simulate
 from search.problem import Cost, Probing, Problem
 from search.sampling.make import make_sampler
 from search.spec import StudySpec
@@ -24,8 +24,8 @@ __all__ = ["Forecast", "Plan", "Range", "first_points", "make_plan"]
 
 PROBED = 8  # of the study's own first trials
 PROBED_DRAWN = 4  # of its first trials without a name, where these are not among those
-REHEARSED_TRIALS = 1000  # in all rehearsals together
-REHEARSALS = (5, 50)  # at least and at most
+SIMULATED_TRIALS = 1000  # in all simulations together
+SIMULATIONS = (5, 50)  # at least and at most
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +39,14 @@ class Range:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What the probes and the rehearsals say."""
+    """The outcome of the probes and the simulations."""
 
     probes: Probes
     trial_seconds: Range  # of an unpruned trial: smallest, median and largest of those probed
-    study_seconds: Range  # 10 %, 50 % and 90 % of the rehearsals
+    study_seconds: Range  # 10 %, 50 % and 90 % of the simulations
     trials: int  # that end; fewer than the budget where its hours are used up before
     saved: float  # share of the steps that the pruner saves, 0 to 1
-    foreseen: bool  # whether the pruner's part could be rehearsed
+    foreseen: bool  # whether the pruner's part could be simulated
     share: float  # of the processors' time that other work left the probes, 0 to 1
 
 
@@ -103,7 +103,7 @@ class Plan:
 def make_plan(
     spec: StudySpec, problem: Problem, *, workers: int, threads: int, gpus: tuple[str, ...]
 ) -> Plan:
-    """Count the space, probe some of its points, and rehearse the study with what they cost.
+    """Count the space, probe some of its points, and simulate the study with what they cost.
 
     Writes nothing to any storage.
 
@@ -216,10 +216,10 @@ def _forecast(
     if not drawn:
         return None
     chance = random.Random(spec.seed)
-    fewest, most = REHEARSALS
-    repetitions = max(fewest, min(most, REHEARSED_TRIALS // spec.trials))
+    fewest, most = SIMULATIONS
+    repetitions = max(fewest, min(most, SIMULATED_TRIALS // spec.trials))
     played = [
-        rehearse(spec, own, workers=workers, start_seconds=probes.start_seconds, chance=chance)
+        simulate(spec, own, workers=workers, start_seconds=probes.start_seconds, chance=chance)
         for _ in range(repetitions)
     ]
     unpruned = sum(one.steps_unpruned for one in played)

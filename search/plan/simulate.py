@@ -13,9 +13,9 @@ from search.problem import Cost
 from search.sampling.make import make_pruner
 from search.spec import StudySpec
 
-__all__ = ["FOLLOWS_VALUES", "LEARNING", "Rehearsal", "rehearse"]
+__all__ = ["FOLLOWS_VALUES", "LEARNING", "Simulation", "simulate"]
 
-#: Pruners that look at the values themselves; without them nothing can be said.
+#: Pruners that decide by the values themselves, which a simulation does not know.
 FOLLOWS_VALUES = ("patience", "threshold")
 
 #: Samplers that learn from the trials before -> trials that they first draw at random by default.
@@ -23,7 +23,7 @@ LEARNING = {"tpe": 10, "gp": 10, "cma-es": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rehearsal:
+class Simulation:
     """How a study went that was played through."""
 
     seconds: float  # from the start of the workers to the end of the last trial
@@ -43,14 +43,14 @@ class _Running:
     step: int = 0
 
 
-def rehearse(
+def simulate(
     spec: StudySpec,
     costs: Sequence[Cost | None],
     *,
     workers: int,
     start_seconds: float,
     chance: random.Random,
-) -> Rehearsal:
+) -> Simulation:
     """Play a study through, event by event.
 
     Every trial has a quality, which it keeps from its first step to its last and on which the
@@ -59,9 +59,9 @@ def rehearse(
     begun to, the better of two trials; so it is pruned less, and comes to prefer costly ones.
 
     Args:
-        costs: of the first lineages, None where it is not known, of one at least it is. Each
-            other lineage has that of one of them: a named one of a named one, one that is drawn of
-            one that is drawn, where any is known.
+        costs: measured cost per lineage, None if unknown; at least one is known. Unmeasured
+            lineages reuse a random measured cost: named ones from named trials and sampled ones
+            from sampled trials where available.
         start_seconds: until a worker is ready.
     """
     name = "none" if spec.pruner.name in FOLLOWS_VALUES else spec.pruner.name
@@ -127,7 +127,7 @@ def rehearse(
             more = running.step < running.steps
             now += running.cost.step_seconds if more else running.rest_seconds
             heapq.heappush(events, (now, worker, running))
-    return Rehearsal(seconds=last, ended=ended, steps=steps, steps_unpruned=unpruned)
+    return Simulation(seconds=last, ended=ended, steps=steps, steps_unpruned=unpruned)
 
 
 def _within(cost: Cost, timeout: float | None) -> tuple[int, float]:

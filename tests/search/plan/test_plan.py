@@ -32,7 +32,7 @@ def plan(problem: str = "toy:Probed", workers: int = 1, **options: object) -> Pl
     return make_plan(spec, validate(spec), workers=workers, threads=1, gpus=())
 
 
-def test_times_follow_from_the_probes_and_the_study_is_rehearsed(
+def test_times_follow_from_the_probes_and_the_study_is_simulated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     planned = plan(space="x = { choice = [0.0, 1.0] }", trials=6)
@@ -40,7 +40,7 @@ def test_times_follow_from_the_probes_and_the_study_is_rehearsed(
     assert forecast is not None
     assert (forecast.trial_seconds.low, forecast.trial_seconds.high) == (4.5, 8.5)
     own = [0.5 + 4 * (1 + point["x"]) for point in first_points(planned.spec, range(6)).values()]
-    # all six are known, so every rehearsal is the same
+    # all six are known, so every simulation is the same
     total = forecast.probes.start_seconds + sum(own)
     assert forecast.study_seconds.low == forecast.study_seconds.high == pytest.approx(total)
     assert forecast.probes.peak_bytes > 50e6

@@ -6,28 +6,28 @@ import statistics
 import pytest
 from toy import toy_spec
 
-from search.plan.simulate import Rehearsal, rehearse
+from search.plan.simulate import Simulation, simulate
 from search.problem import Cost
 from search.spec import parse_spec
 
 COST = Cost(steps=5, step_seconds=2.0, start_seconds=1.0)  # 11 seconds
 
 
-def play(extra: str = "", *, trials: int = 7, workers: int = 2, seed: int = 0) -> Rehearsal:
+def play(extra: str = "", *, trials: int = 7, workers: int = 2, seed: int = 0) -> Simulation:
     spec = parse_spec(toy_spec(trials=trials, extra=extra), where="here")
-    return rehearse(spec, [COST], workers=workers, start_seconds=3.0, chance=random.Random(seed))
+    return simulate(spec, [COST], workers=workers, start_seconds=3.0, chance=random.Random(seed))
 
 
 def test_without_a_pruner_the_workers_share_the_trials() -> None:
     played = play()
-    assert played == Rehearsal(seconds=3 + 4 * 11, ended=7, steps=35, steps_unpruned=35)
+    assert played == Simulation(seconds=3 + 4 * 11, ended=7, steps=35, steps_unpruned=35)
     assert play(workers=7).seconds == 3 + 11
 
 
 def test_after_the_hours_no_trial_starts() -> None:
     text = toy_spec(trials=7).replace("trials = 7", f"trials = 7\nhours = {20 / 3600}")
     spec = parse_spec(text, where="here")
-    played = rehearse(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
+    played = simulate(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
     assert (played.ended, played.seconds) == (4, 3 + 2 * 11)  # started at 3 and at 14 seconds
 
 
@@ -44,7 +44,7 @@ def test_a_time_limit_ends_a_trial(limit: float, cost: Cost, steps: int) -> None
     spec = parse_spec(
         toy_spec(trials=2, extra=f"[workers]\ntrial_timeout_seconds = {limit}"), where="here"
     )
-    played = rehearse(spec, [cost], workers=2, start_seconds=3.0, chance=random.Random(0))
+    played = simulate(spec, [cost], workers=2, start_seconds=3.0, chance=random.Random(0))
     assert (played.seconds, played.steps, played.ended) == (3 + limit, 2 * steps, 2)
 
 
@@ -57,7 +57,7 @@ def test_a_time_limit_that_is_not_reached_changes_nothing() -> None:
 
 def test_the_hours_begin_when_the_workers_are_ready() -> None:
     spec = parse_spec(toy_spec().replace("trials = 6", "trials = 6\nhours = 1e-6"), where="here")
-    played = rehearse(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
+    played = simulate(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
     assert (played.ended, played.seconds) == (2, 3 + 11)
 
 
@@ -108,7 +108,7 @@ def test_a_sampler_that_learns_comes_to_prefer_costly_trials() -> None:
             toy_spec(trials=40, extra=f'[sampler]\nname = "{sampler}"\n'), where="here"
         )
         played = [
-            rehearse(
+            simulate(
                 spec, [cheap, costly, None], workers=1, start_seconds=0, chance=random.Random(seed)
             )
             for seed in range(20)
@@ -126,7 +126,7 @@ def test_named_and_drawn_trials_have_costs_of_their_own_kind() -> None:
     extra = f'[sampler]\nname = "tpe"\nn_startup_trials = 1\n{named}'
     spec = parse_spec(toy_spec(trials=30, extra=extra), where="here")
     costs = [cheap, *[None] * 19, costly]
-    played = rehearse(spec, costs, workers=1, start_seconds=0, chance=random.Random(0))
+    played = simulate(spec, costs, workers=1, start_seconds=0, chance=random.Random(0))
     assert played.seconds == 20 * 5 + 10 * 11
 
 
@@ -137,6 +137,6 @@ def test_the_better_of_two_is_better_in_either_direction() -> None:
             extra='[pruner]\nname = "successive-halving"\nmin_resource = 1\nreduction_factor = 3\n',
         ).replace("maximize", direction)
         spec = parse_spec(text, where="here")
-        return rehearse(spec, [COST], workers=1, start_seconds=0, chance=random.Random(0)).steps
+        return simulate(spec, [COST], workers=1, start_seconds=0, chance=random.Random(0)).steps
 
     assert steps("minimize") == steps("maximize")

@@ -47,6 +47,8 @@ class File:
                 f"cannot open {self.path}: it is a directory; name a file in it, such as "
                 f"sqlite:///{self.path / 'study.db'}"
             )
+        if self.path.exists() and not self.path.is_file():
+            raise StorageError(f"cannot open {self.path}: it is no regular file; give another")
         try:
             with contextlib.closing(
                 sqlite3.connect(self.path, timeout=LOCK_WAIT_MS / 1000)

@@ -25,6 +25,7 @@ ERROR = "error"  # one line: type and message
 ERROR_AT = "error_at"  # "TYPE at FILE:LINE" in the problem's code; equal: the same error
 TRACEBACK = "traceback"
 FOLD = "fold_"  # prefix, the index follows: what StudySearchCV measured on that fold
+POINT = "point"  # a candidate of StudySearchCV, without a loss
 PARAMS = "params"  # a candidate of StudySearchCV, written out for people
 
 # System attributes of a trial.

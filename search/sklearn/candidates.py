@@ -1,6 +1,6 @@
 """Where candidates come from and where their folds go: the contract, and a study in memory."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -10,10 +10,18 @@ from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from search.sklearn.distributions import Distributions, Point
-from search.sklearn.proposals import Proposals
+from search.errors import SearchError
+from search.sklearn.distributions import Distributions
+from search.sklearn.proposals import Draws, Proposals
 
-__all__ = ["Candidate", "Candidates", "MemoryCandidates", "fold_score", "mean_score"]
+__all__ = [
+    "Candidate",
+    "Candidates",
+    "MemoryCandidates",
+    "fold_score",
+    "mean_score",
+    "with_float_scores",
+]
 
 #: What scikit-learn's `_fit_and_score` returns for one fold.
 Fold = dict[str, Any]
@@ -72,6 +80,33 @@ class Candidates(Protocol):
         ...
 
 
+def with_float_scores(result: Fold) -> Fold:
+    """The result with each score as a float: a scorer may return any number.
+
+    Raises:
+        SearchError: a score is complex, or too large for a float.
+    """
+    scores = {key: result[key] for key in ("test_scores", "train_scores") if key in result}
+    return {
+        **result,
+        **{
+            key: {name: _float(item) for name, item in value.items()}
+            if isinstance(value, Mapping)
+            else _float(value)
+            for key, value in scores.items()
+        },
+    }
+
+
+def _float(score: Any) -> float:
+    try:
+        return float(score)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SearchError(
+            f"a score must be a real number that fits a float, got {score!r:.80}; change scoring"
+        ) from error
+
+
 def fold_score(result: Fold, metric: str | None) -> float:
     """The score of one fold that the sampler and the pruner follow.
 
@@ -99,7 +134,7 @@ class MemoryCandidates:
     def __init__(
         self,
         distributions: Distributions,
-        points: Sequence[Point] | Proposals,
+        points: Draws | Proposals,
         n_candidates: int,
         n_splits: int,
         pruner: BasePruner,
@@ -121,7 +156,7 @@ class MemoryCandidates:
             point = self._points.point(self._trials[index], index)
         else:
             self._trials.append(self._study.ask())
-            point = self._points[index]
+            point = self._points.points[index]
         candidate = Candidate(index, self._distributions.params(point))
         self._claimed.append(candidate)
         return candidate

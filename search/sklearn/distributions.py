@@ -1,7 +1,7 @@
 """scikit-learn's `param_distributions` as points that can be stored and as an Optuna space."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,11 @@ from optuna.storages import BaseStorage
 from sklearn.model_selection import ParameterSampler
 
 from search.errors import SpecError
+from search.sklearn.dimension import Dimension, make_dimension
 from search.spec.space import Parameter, Space
 
-__all__ = ["Dimension", "Distributions", "Point"]
+__all__ = ["Distributions", "Point"]
 
-#: Quantiles this far from 0 and 1 are left out: an unbounded distribution ends there at infinity.
-QUANTILE_MARGIN = 1e-6
-LABEL_LENGTH = 60  # characters of an object's repr that are shown as its label
 PART = "param_distributions"  # Optuna's name for "which dict of the list"
 
 
@@ -40,51 +38,12 @@ class Point:
     values: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Dimension:
-    """One key of one dict of `param_distributions`.
-
-    `distribution` is None for an object of which nothing is known but its `rvs`: it is then drawn
-    from, and the sampler is not told.
-    """
-
-    key: str
-    source: Any
-    name: str
-    distribution: BaseDistribution | None
-    quantile: bool = False
-
-    @property
-    def is_list(self) -> bool:
-        return not hasattr(self.source, "rvs")
-
-    def to_optuna(self, value: Any) -> Any:
-        """The value of a `Point` as the value of the Optuna parameter."""
-        if isinstance(self.distribution, CategoricalDistribution):
-            return self.distribution.choices[value]
-        if self.quantile:
-            # Half way up the step of a discrete distribution; no step in a continuous one.
-            below = self.source.cdf(value - 1) if _is_discrete(self.source) else None
-            at = self.source.cdf(value)
-            middle = float(at if below is None else (at + below) / 2)
-            return min(max(middle, QUANTILE_MARGIN), 1 - QUANTILE_MARGIN)
-        return int(value) if isinstance(self.distribution, IntDistribution) else float(value)
-
-    def from_optuna(self, value: Any) -> Any:
-        """The value of the Optuna parameter as the value of a `Point`."""
-        if isinstance(self.distribution, CategoricalDistribution):
-            return self.distribution.choices.index(value)
-        if self.quantile:
-            found = self.source.ppf(value)
-            return int(found) if _is_discrete(self.source) else float(found)
-        return value
-
-
 class Distributions:
     """`param_distributions` of RandomizedSearchCV: a dict, or a list of dicts.
 
     Raises:
         TypeError, ValueError: as RandomizedSearchCV raises them.
+        SpecError: a list is empty.
     """
 
     def __init__(self, param_distributions: Any) -> None:
@@ -102,7 +61,7 @@ class Distributions:
         for index, part in enumerate(parts):
             # Optuna wants one distribution per name; the same key of two dicts may have two.
             names = {key: key if owners[key] == 1 else f"{key} [{index}]" for key in sorted(part)}
-            self.parts.append({key: _dimension(key, part[key], names[key]) for key in part})
+            self.parts.append({key: make_dimension(key, part[key], names[key]) for key in part})
 
     @property
     def size(self) -> float:
@@ -166,21 +125,16 @@ class Distributions:
 
     def suggest(self, trial: optuna.Trial, space: Space, seed: int) -> Point:
         """The sampler's proposal; `seed` serves the keys that Optuna has no distribution for."""
-        return self.recall(space.walk(lambda name, d: _suggest(trial, name, d), {}), seed)
-
-    def recall(self, suggested: Mapping[str, Any], seed: int) -> Point:
-        """The point of a trial with these Optuna parameters, proposed with this seed."""
-        index = int(suggested.get(PART, "0"))
+        suggested = space.walk(lambda name, d: _suggest(trial, name, d), {})
+        part = int(suggested.get(PART, "0"))
         rng = RandomState(seed)
-        return Point(
-            index,
-            {
-                key: d.source.rvs(random_state=rng)
-                if d.distribution is None
-                else d.from_optuna(suggested[d.name])
-                for key, d in self.parts[index].items()
-            },
-        )
+        values = {
+            key: d.source.rvs(random_state=rng)
+            if d.distribution is None
+            else d.from_optuna(suggested[d.name])
+            for key, d in self.parts[part].items()
+        }
+        return Point(part, values)
 
     def show(self, storage: BaseStorage, trial_id: int, point: Point) -> None:
         """Give a trial the parameters of a point that no sampler proposed."""
@@ -238,46 +192,6 @@ class _Rvs:
 
     def rvs(self, random_state: Any) -> _Drawn:
         return _Drawn(self._part, self._source.rvs(random_state=random_state))
-
-
-def _dimension(key: str, source: Any, name: str) -> Dimension:
-    if not hasattr(source, "rvs"):
-        return Dimension(key, source, name, CategoricalDistribution(_labels(source)))
-    family = getattr(getattr(source, "dist", None), "name", "")
-    if not (family and hasattr(source, "ppf") and hasattr(source, "support")):
-        return Dimension(key, source, name, None)
-    low, high = source.support()
-    if math.isnan(low):  # as of `uniform(1, 0)`, whose one value is 1
-        return Dimension(key, source, name, None)
-    if family == "uniform":
-        return Dimension(key, source, name, FloatDistribution(float(low), float(high)))
-    if family == "randint":
-        return Dimension(key, source, name, IntDistribution(int(low), int(high)))
-    if family in ("loguniform", "reciprocal") and math.isclose(
-        source.median(), math.sqrt(low * high)
-    ):  # a shifted one is no log-uniform distribution any more
-        return Dimension(key, source, name, FloatDistribution(float(low), float(high), log=True))
-    # Any other is searched over its quantiles, so that the sampler starts from its shape.
-    unit = FloatDistribution(QUANTILE_MARGIN, 1 - QUANTILE_MARGIN)
-    return Dimension(key, source, f"{name} (quantile)", unit, quantile=True)
-
-
-def _labels(values: Iterable[Any]) -> list[Any]:
-    """The values where Optuna can store them and tell them apart, else a numbered text."""
-    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
-    storable = all(
-        value is None
-        or isinstance(value, bool | int | str)
-        or (isinstance(value, float) and math.isfinite(value))
-        for value in plain
-    )
-    if storable and len(set(plain)) == len(plain):
-        return plain
-    return [f"{i}: {' '.join(repr(value).split())[:LABEL_LENGTH]}" for i, value in enumerate(plain)]
-
-
-def _is_discrete(source: Any) -> bool:
-    return hasattr(source, "pmf")
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

@@ -2,32 +2,31 @@
 
 from collections.abc import Mapping, Sequence
 from functools import partial
-from numbers import Real
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
-from sklearn.model_selection import RandomizedSearchCV
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 
 from search.errors import SpecError
 from search.sampling.make import make_pruner
 from search.sklearn.candidates import Candidates, MemoryCandidates
-from search.sklearn.distributions import Distributions, Point
+from search.sklearn.distributions import Distributions
 from search.sklearn.fingerprint import describe_random_state, fingerprint
-from search.sklearn.proposals import Proposals
+from search.sklearn.proposals import Draws, Proposals
 from search.sklearn.results import CANDIDATE, format_incomplete
-from search.sklearn.scheduling import Evaluate, Fits, Scheduler, run_in_rounds
+from search.sklearn.scheduling import Fits, Scheduler
 from search.sklearn.storage_url import StorageUrl
+from search.sklearn.upstream import Evaluate, Format, ScheduledSearchCV, with_scheduler
 from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
+from search.spec.values import study_name_of
 
 __all__ = ["StudySearchCV"]
 
 Strategy = str | Mapping[str, Any] | None
 
 
-class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn has no types
+class StudySearchCV(ScheduledSearchCV):
     """RandomizedSearchCV that can learn, stop poor candidates early, and go on after a crash.
 
     Without any of the last five parameters it is scikit-learn's RandomizedSearchCV. See there for
@@ -108,15 +107,6 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
     np.True_
     """
 
-    _parameter_constraints: ClassVar[dict[str, Any]] = {
-        **RandomizedSearchCV._parameter_constraints,
-        "sampler": [str, dict],
-        "pruner": [str, dict, None],
-        "timeout": [Interval(Real, 0, None, closed="neither"), None],
-        "storage": [str, None],
-        "study_name": [str, None],
-    }
-
     def __init__(
         self,
         estimator: Any,
@@ -175,7 +165,8 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
             params["storage"] = StorageUrl(self.storage)
         return params
 
-    def _run_search(self, evaluate_candidates: Evaluate, *, callback_ctx: Any = None) -> None:
+    def evaluation(self, evaluate_candidates: Evaluate) -> Evaluate:
+        """scikit-learn's function, for the candidates that our sampler proposes."""
         sampler, _ = _named("sampler", SAMPLERS, self.sampler)
         pruner, _ = _named("pruner", PRUNERS, self.pruner)
         if (self.storage is None) != (self.study_name is None):
@@ -183,9 +174,13 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
                 f"need storage and study_name together, got storage={self.storage!r}, "
                 f"study_name={self.study_name!r}; give both or none"
             )
+        if self.study_name is not None:
+            study_name_of(self.study_name, "StudySearchCV(study_name=...)")
+        if self.timeout is not None and not self.timeout > 0:
+            raise SpecError(f"timeout must be a number of seconds > 0, got {self.timeout!r}")
         needs_study = pruner != "none" or self.timeout is not None or self.storage is not None
 
-        def evaluate(drawn: Sequence[Any], **more: Any) -> None:
+        def evaluate(drawn: Sequence[Any], **more: Any) -> dict[str, Any]:
             """Instead of what ParameterSampler drew, evaluate what our sampler proposes."""
             params: list[dict[str, Any]] = [{} for _ in range(len(drawn))]
             stopped_by = [""] * len(params)
@@ -201,10 +196,9 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
             )
             if needs_study:
                 more["more_results"] = {"stopped_by": stopped_by}
-            run_in_rounds(evaluate_candidates, scheduler)(params, **more)
+            return with_scheduler(evaluate_candidates, scheduler)(params, **more)
 
-        plain = sampler == "random" and not needs_study
-        super()._run_search(evaluate_candidates if plain else evaluate, callback_ctx=callback_ctx)
+        return evaluate_candidates if sampler == "random" and not needs_study else evaluate
 
     def _open_candidates(self, fits: Fits, n_candidates: int) -> Candidates:
         distributions = Distributions(self.param_distributions)
@@ -215,9 +209,10 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
             return MemoryCandidates(
                 distributions, points, n_candidates, self.n_splits_, pruner, metric
             )
-        from search.sklearn.stored import StoredCandidates, StoredSearch
+        from search.sklearn.stored import StoredCandidates
+        from search.sklearn.stored_study import StoredStudy
 
-        search = StoredSearch(
+        search = StoredStudy(
             self.storage,
             self.study_name,
             fingerprint=self._fingerprint(fits),
@@ -230,12 +225,12 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
 
     def _points(
         self, distributions: Distributions, n_candidates: int, random_state: Any
-    ) -> list[Point] | Proposals:
+    ) -> Draws | Proposals:
         name, options = _named("sampler", SAMPLERS, self.sampler)
         if name == "random" or distributions.size <= self.n_iter:
-            return distributions.draw(self.n_iter, random_state)
+            return Draws(lambda: distributions.draw(int(self.n_iter), random_state))
         if name == "grid":
-            return distributions.grid(n_candidates)
+            return Draws(lambda: distributions.grid(n_candidates))
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         return Proposals(distributions, name, options, seed)
 
@@ -269,14 +264,18 @@ class StudySearchCV(RandomizedSearchCV):  # type: ignore[misc]  # scikit-learn h
             param_distributions=self.param_distributions,
         )
 
-    def _format_results(
-        self, candidate_params: Any, n_splits: int, out: Any, more_results: Any = None
+    def table(
+        self,
+        format_results: Format,
+        candidate_params: Any,
+        n_splits: int,
+        out: Any,
+        more_results: Any,
     ) -> dict[str, Any]:
+        """`cv_results_`, of which folds may be missing."""
         if CANDIDATE not in out[0]:
-            return super()._format_results(candidate_params, n_splits, out, more_results)  # type: ignore[no-any-return]
-        return format_incomplete(
-            super()._format_results, candidate_params, n_splits, out, more_results
-        )
+            return format_results(candidate_params, n_splits, out, more_results)
+        return format_incomplete(format_results, candidate_params, n_splits, out, more_results)
 
 
 def _named(kind: str, known: Options, strategy: Strategy) -> tuple[str, dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""The points of a search: known from the start, or proposed one by one by a sampler."""
+"""The points of a search: drawn together, or proposed one by one by a sampler."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,19 @@ from optuna.samplers import BaseSampler
 from search.sampling.make import hand_over, make_sampler
 from search.sklearn.distributions import Distributions, Point
 
-__all__ = ["Proposals"]
+__all__ = ["Draws", "Proposals"]
+
+
+class Draws:
+    """Points that do not depend on results: all are drawn when the first one is asked for."""
+
+    def __init__(self, draw: Callable[[], Sequence[Point]]) -> None:
+        self._draw = draw
+
+    @cached_property
+    def points(self) -> Sequence[Point]:
+        """One point per candidate."""
+        return self._draw()
 
 
 class Proposals:
@@ -42,10 +55,6 @@ class Proposals:
     def point(self, trial: optuna.Trial, index: int) -> Point:
         """Have the trial's study propose a point."""
         return self._distributions.suggest(trial, self._space, self._seed_of(index))
-
-    def recall(self, suggested: Mapping[str, Any], index: int) -> Point:
-        """The point that was proposed for a candidate, from the parameters of its trial."""
-        return self._distributions.recall(suggested, self._seed_of(index))
 
     def _seed_of(self, index: int) -> int:
         return int(np.random.SeedSequence([self._seed, index]).generate_state(1)[0])

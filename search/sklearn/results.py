@@ -1,18 +1,19 @@
 """`cv_results_` when some folds were not run: masks, means of what was run, and ranks."""
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from scipy.stats import rankdata
 
+from search.errors import NoResult
+from search.sklearn.upstream import Format
+
 __all__ = ["CANDIDATE", "FOLD", "format_incomplete"]
 
 #: Added to what scikit-learn's `_fit_and_score` returns for one fold.
 CANDIDATE, FOLD = "candidate", "fold"
-
-Format = Callable[..., dict[str, Any]]
 
 
 def format_incomplete(
@@ -28,13 +29,19 @@ def format_incomplete(
     they have; a missing fold is masked; an incomplete candidate shares the last rank.
 
     Args:
-        format_results: scikit-learn's `_format_results`, which wants every fold of every candidate.
+        format_results: scikit-learn's own, which wants every fold of every candidate.
+
+    Raises:
+        NoResult: no candidate has all its folds.
     """
     folds: dict[int, dict[int, Mapping[str, Any]]] = {}
     for result in out:
         folds.setdefault(result[CANDIDATE], {})[result[FOLD]] = result
     rows = sorted(folds)
     run = np.array([[fold in folds[row] for fold in range(n_splits)] for row in rows])
+    if not run.all(axis=1).any():
+        stopped_by = (more_results or {}).get("stopped_by", [])
+        raise NoResult(_why_none([stopped_by[row] for row in rows], n_splits, out))
     # A missing fold is given the mean of the others, which leaves the mean what it is.
     filled = [
         folds[row].get(fold) or _mean_fold(list(folds[row].values()))
@@ -50,6 +57,27 @@ def format_incomplete(
     if not run.all():
         _mask(results, run)
     return results
+
+
+def _why_none(stopped_by: Sequence[str], n_splits: int, out: Sequence[Mapping[str, Any]]) -> str:
+    """What to say when no candidate has all its folds."""
+    count = len(stopped_by)
+    if set(stopped_by) == {"pruner"}:
+        scores = [result["test_scores"] for result in out]
+        numbers = [v for s in scores for v in (s.values() if isinstance(s, Mapping) else [s])]
+        if np.isnan(numbers).all():
+            return (
+                f"the pruner stopped each of the {count} candidates, as each score was NaN; "
+                "see the warnings of scoring and fit for the cause"
+            )
+        return (
+            f"the pruner stopped each of the {count} candidates before its last of "
+            f"{n_splits} folds, so there is none to choose; use a milder pruner"
+        )
+    return (
+        f"no candidate has all its {n_splits} folds yet: {count} were begun, and the "
+        "timeout was over before one was through; call fit again, or give a longer timeout"
+    )
 
 
 def _mean_fold(results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Which folds of which candidates run next, on whatever joblib runs them.
 
 scikit-learn's `BaseSearchCV.fit` makes one list of fits, candidate after candidate, and hands it to
-joblib. `run_in_rounds` puts a `Scheduler` between the two. It works in rounds: claim as many
+joblib. A `Scheduler` stands between the two. It works in rounds: claim as many
 candidates as there are jobs, run their folds (with a pruner: the next fold of each), record each
 result as it comes, then decide. A round's fits divide evenly among the jobs, every result is told
 before the next candidate is proposed, and with a seed the search is the same each time it is run.
@@ -10,48 +10,19 @@ before the next candidate is proposed, and with a seed the search is the same ea
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from types import CellType, FunctionType
 from typing import Any
 
 import joblib
 from sklearn.utils.parallel import Parallel, delayed
 
-from search.errors import NoResult, SearchError
-from search.sklearn.candidates import Candidate, Candidates, Fold
+from search.errors import NoResult
+from search.sklearn.candidates import Candidate, Candidates, Fold, with_float_scores
 from search.sklearn.results import CANDIDATE, FOLD
+from search.sklearn.upstream import Task, plain_function
 
-__all__ = ["Fits", "Scheduler", "run_in_rounds"]
+__all__ = ["Fits", "Scheduler"]
 
 POLL_S = 0.5  # seconds between looks at candidates that other processes are evaluating
-
-Task = tuple[Any, Sequence[Any], dict[str, Any]]  # function, its arguments, its keywords
-Evaluate = Callable[..., dict[str, Any]]
-
-
-def run_in_rounds(evaluate_candidates: Evaluate, scheduler: "Scheduler") -> Evaluate:
-    """`evaluate_candidates`, with the scheduler in the place of its `parallel`.
-
-    scikit-learn offers no other way to let a fit be skipped, stopped or remembered and keep the
-    rest of its `fit`: the function is the same, bound to another value of that one variable.
-    """
-    code = evaluate_candidates.__code__
-    cells = evaluate_candidates.__closure__ or ()
-    if "parallel" not in code.co_freevars:
-        raise SearchError(
-            "StudySearchCV does not know this version of scikit-learn: evaluate_candidates has no "
-            "variable 'parallel'; install scikit-learn 1.9"
-        )
-    bound = tuple(
-        CellType(scheduler) if name == "parallel" else cell
-        for name, cell in zip(code.co_freevars, cells, strict=True)
-    )
-    return FunctionType(
-        code,
-        evaluate_candidates.__globals__,
-        evaluate_candidates.__name__,
-        evaluate_candidates.__defaults__,
-        bound,
-    )
 
 
 class Fits:
@@ -107,10 +78,10 @@ class Scheduler:
         a search without any result would be of no use.
 
         Raises:
-            NoResult: no candidate has all its folds: the pruner left none, or the timeout was over
-                while other processes had them all.
+            NoResult: no fold was run, as the timeout was over while other processes had all
+                candidates.
         """
-        if self._n_splits == 0:
+        if self._n_splits == 0 or not self._params:
             return []
         fits = Fits(tasks, self._n_splits)
         candidates = self._open_candidates(fits)
@@ -174,37 +145,29 @@ class Scheduler:
         for at, candidate in enumerate(live):
             deadline = None if exempt and at == 0 else self._deadline
             for fold in self._missing(candidate)[: 1 if self._prunes else None]:
-                function, args, kwargs = fits.of(candidate.index)[fold]
-                jobs.append(delayed(_fit)(at, fold, deadline, function.__wrapped__, args, kwargs))
+                task = fits.of(candidate.index)[fold]
+                jobs.append(delayed(_fit)(at, fold, deadline, plain_function(task), *task[1:]))
         for at, fold, result in parallel(jobs):
             if result is not None:
-                yield live[at], fold, result
+                yield live[at], fold, with_float_scores(result)
 
     def _collect(self, candidates: Candidates) -> list[Fold]:
         """Every fold of every candidate, whoever ran it, in scikit-learn's order."""
         out = []
         seen = sorted(candidates.seen(), key=lambda c: c.index)
-        if not any(self._is_complete(candidate) for candidate in seen):
-            raise NoResult(self._why_none(seen))
+        if not seen:
+            raise NoResult(
+                f"no candidate has all its {self._n_splits} folds yet: 0 were begun, and the "
+                "timeout was over before one was through; call fit again, or give a longer timeout"
+            )
         for candidate in seen:
+            self._params[candidate.index].clear()  # another process may have drawn another point
             self._params[candidate.index].update(candidate.params)
             if not self._is_complete(candidate):
                 self._stopped_by[candidate.index] = candidate.stopped_by or "timeout"
             for fold, result in sorted(candidate.folds.items()):
                 out.append({**result, CANDIDATE: candidate.index, FOLD: fold})
         return out
-
-    def _why_none(self, seen: Sequence[Candidate]) -> str:
-        """What to say when no candidate has all its folds."""
-        if seen and all(candidate.stopped_by == "pruner" for candidate in seen):
-            return (
-                f"the pruner stopped each of the {len(seen)} candidates before its last of "
-                f"{self._n_splits} folds, so there is none to choose; use a milder pruner"
-            )
-        return (
-            f"no candidate has all its {self._n_splits} folds yet: {len(seen)} were begun, and the "
-            "timeout was over before one was through; call fit again, or give a longer timeout"
-        )
 
     def _missing(self, candidate: Candidate) -> list[int]:
         return [fold for fold in range(self._n_splits) if fold not in candidate.folds]

@@ -3,106 +3,48 @@
 import contextlib
 import math
 import os
-import platform
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import optuna
-from numpy.random import RandomState
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.attributes import Reason
-from search.errors import StorageError
-from search.ledger import Claim, Fenced, Ledger
+from search.errors import SpecError
+from search.ledger import Claim, Fenced
 from search.ledger.heartbeat import Heartbeats
 from search.sklearn.candidates import Candidate, Fold, mean_score
 from search.sklearn.distributions import Distributions, Point
-from search.sklearn.fingerprint import check_same
-from search.sklearn.proposals import Proposals
-from search.storage import Storage, open_storage
+from search.sklearn.encoding import decode, encode
+from search.sklearn.proposals import Draws, Proposals
+from search.sklearn.stored_study import StoredStudy, process_space, release_dead
 
-__all__ = ["StoredCandidates", "StoredSearch"]
+__all__ = ["StoredCandidates"]
 
 #: What is kept of a fold; scikit-learn's other entries are not used in `cv_results_`.
 MEASURED = ("test_scores", "train_scores", "fit_time", "score_time", "n_test_samples", "fit_error")
 
 
-class StoredSearch:
-    """The study of a search: created by the first process, opened and checked by the others.
-
-    Raises:
-        SearchChanged: the study holds another search.
-        StorageError: the storage cannot be used, or another program made the study.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        name: str,
-        *,
-        fingerprint: Mapping[str, Sequence[str]],
-        random_state: Any,
-        n_candidates: int,
-        metric: str | None,
-    ) -> None:
-        self.name = name
-        self.storage: Storage = open_storage(url)
-        try:
-            self.ledger = self._ledger(fingerprint, random_state, n_candidates, metric)
-            attrs = self.storage.optuna.get_study_user_attrs(self.ledger.study_id)
-            if attributes.SKLEARN not in attrs:
-                raise StorageError(
-                    f"study {name!r} in {self.storage.url} was not made by StudySearchCV; "
-                    "give another study_name"
-                )
-            check_same(name, attrs[attributes.SKLEARN], fingerprint)
-            self.random_state = _from_json(attrs[attributes.RANDOM_STATE])
-        except BaseException:
-            self.storage.close()
-            raise
-
-    def _ledger(
-        self,
-        fingerprint: Mapping[str, Sequence[str]],
-        random_state: Any,
-        n_candidates: int,
-        metric: str | None,
-    ) -> Ledger:
-        try:
-            return Ledger.create(
-                self.storage,
-                self.name,
-                directions=[StudyDirection.MAXIMIZE],
-                lineages=n_candidates,
-                user_attrs={
-                    attributes.SKLEARN: {part: list(text) for part, text in fingerprint.items()},
-                    attributes.RANDOM_STATE: _to_json(random_state),
-                },
-                system_attrs={attributes.METRIC_NAMES: [f"mean_test_{metric or 'score'}"]},
-            )
-        except optuna.exceptions.DuplicatedStudyError:
-            return Ledger.open(self.storage, self.name)
-
-
 class StoredCandidates:
     """See `search.sklearn.candidates.Candidates`.
 
+    A candidate's point is stored with its trial, and whoever goes on with it reads it there: a
+    distribution may draw another value each time, whatever its seed.
+
     Args:
-        points: the candidates, or who proposes them.
+        points: where the points of new candidates come from.
     """
 
     def __init__(
         self,
-        search: StoredSearch,
+        search: StoredStudy,
         distributions: Distributions,
-        points: Sequence[Point] | Proposals,
+        points: Draws | Proposals,
         n_splits: int,
         pruner: BasePruner,
         metric: str | None,
@@ -116,10 +58,11 @@ class StoredCandidates:
             sampler=RandomSampler(),
             pruner=pruner,
         )
-        self._worker = f"{_process_space()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self._worker = f"{process_space()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._held: dict[int, Claim] = {}
+        self._new: dict[int, Point] = {}  # points of held candidates that are not stored yet
         self._beats = Heartbeats(self._ledger)
-        self._release_dead()
+        release_dead(self._ledger)
 
     def claim(self) -> Candidate | None:
         claim = self._ledger.claim(self._worker)
@@ -130,39 +73,46 @@ class StoredCandidates:
         self._beats.hold(claim.lease)
         candidate = Candidate(index, {}, _folds(claim.trial))
         try:
-            if isinstance(self._points, Proposals):
-                point = self._propose(claim, self._points)
-            else:
-                point = self._points[index]
+            point = _stored_point(claim.trial) or self._new_point(claim, self._points)
         except BaseException:
             self.release(candidate)
             raise
         candidate.params = self._distributions.params(point)
         return candidate
 
+    def _new_point(self, claim: Claim, points: Draws | Proposals) -> Point:
+        if isinstance(points, Proposals):
+            return self._propose(claim, points)
+        point = points.points[claim.lease.lineage]
+        _to_json(point)  # raises before the first fit
+        self._new[claim.lease.lineage] = point
+        return point
+
     def _propose(self, claim: Claim, points: Proposals) -> Point:
-        """The candidate's point; what is proposed now is stored at once, for other proposals."""
+        """The candidate's point; it is stored at once, for other proposals."""
         index = claim.lease.lineage
         self._study.sampler = points.sampler(index)
         self._study._thread_local.cached_all_trials = None  # as Study.ask does for a new trial
         with self._storage.optuna.batch():
             trial = optuna.Trial(self._study, claim.trial._trial_id)
             point = points.point(trial, index)
-            self._show(claim, point)
+            self._store_point(claim, point)
         return point
 
     def record(self, candidate: Candidate, fold: int, result: Fold) -> bool:
         claim, storage = self._held[candidate.index], self._storage.optuna
         candidate.folds[fold] = result
-        measured = {key: _to_json(result[key]) for key in MEASURED if key in result}
+        measured = {key: encode(result[key]) for key in MEASURED if key in result}
         step, score = len(candidate.folds), mean_score(candidate, self._metric)
         complete = step == self._n_splits
         try:
             if self._beats.is_lost(claim.lease):
                 raise Fenced
             with storage.batch():
-                if not isinstance(self._points, Proposals):  # no other proposal waits for it
-                    self._show(claim, self._points[candidate.index])
+                if candidate.index in self._new:  # no other proposal waits for it
+                    point = self._new.pop(candidate.index)
+                    self._distributions.show(storage, claim.trial._trial_id, point)
+                    self._store_point(claim, point)
                 if not complete:
                     storage.set_trial_user_attr(
                         claim.trial._trial_id, f"{attributes.FOLD}{fold}", measured
@@ -191,20 +141,13 @@ class StoredCandidates:
         else:
             self._ledger.end(claim, TrialState.COMPLETE, score, attrs=attrs, steps=steps)
 
-    def _show(self, claim: Claim, point: Point) -> None:
-        """Let people see the candidate; a retry shows it already."""
-        if attributes.PARAMS in claim.trial.user_attrs:
-            return
+    def _store_point(self, claim: Claim, point: Point) -> None:
+        """Keep the candidate's point, and show its parameters to people."""
         storage, trial_id = self._storage.optuna, claim.trial._trial_id
-        if not isinstance(self._points, Proposals):
-            self._distributions.show(storage, trial_id, point)
         params = self._distributions.params(point)
-        claim.trial.user_attrs[attributes.PARAMS] = {
-            key: _readable(value) for key, value in params.items()
-        }
-        storage.set_trial_user_attr(
-            trial_id, attributes.PARAMS, claim.trial.user_attrs[attributes.PARAMS]
-        )
+        readable = {key: _readable(value) for key, value in params.items()}
+        storage.set_trial_user_attr(trial_id, attributes.POINT, _to_json(point))
+        storage.set_trial_user_attr(trial_id, attributes.PARAMS, readable)
 
     def should_prune(self, candidate: Candidate) -> bool:
         trial = self._storage.optuna.get_trial(self._held[candidate.index].trial._trial_id)
@@ -232,13 +175,9 @@ class StoredCandidates:
         }  # in order of number
         done = {row.lineage for row in self._ledger.rows() if row.done}
         for index, trial in latest.items():
-            folds = _folds(trial)
-            if not folds:
+            folds, point = _folds(trial), _stored_point(trial)
+            if not folds or point is None:
                 continue
-            if isinstance(self._points, Proposals):
-                point = self._points.recall(trial.params, index)
-            else:
-                point = self._points[index]
             candidate = Candidate(index, self._distributions.params(point), folds)
             if trial.state is TrialState.PRUNED:
                 candidate.stopped_by = "pruner"
@@ -252,22 +191,31 @@ class StoredCandidates:
 
     def _let_go(self, candidate: Candidate) -> Claim:
         claim = self._held.pop(candidate.index)
+        self._new.pop(candidate.index, None)
         self._beats.drop(claim.lease)
         return claim
 
-    def _release_dead(self) -> None:
-        """Free what dead processes of this machine held, without waiting for their leases."""
-        for worker in {row.worker for row in self._ledger.rows() if row.worker}:
-            space, _, rest = worker.rpartition(":")[0].rpartition(":")
-            if space == _process_space() and rest.isdigit() and not _is_alive(int(rest)):
-                self._ledger.release_worker(worker)
+
+def _to_json(point: Point) -> dict[str, Any]:
+    values = {}
+    for key, value in point.values.items():
+        try:
+            values[key] = encode(value)
+        except SpecError as error:
+            raise SpecError(f"a value drawn for {key!r} cannot be kept: {error}") from error
+    return {"part": point.part, "values": values}
+
+
+def _stored_point(trial: FrozenTrial) -> Point | None:
+    stored = trial.user_attrs.get(attributes.POINT)
+    if stored is None:
+        return None
+    return Point(stored["part"], {key: decode(item) for key, item in stored["values"].items()})
 
 
 def _folds(trial: FrozenTrial) -> dict[int, Fold]:
     return {
-        int(key.removeprefix(attributes.FOLD)): {
-            name: _from_json(item) for name, item in value.items()
-        }
+        int(key.removeprefix(attributes.FOLD)): {name: decode(item) for name, item in value.items()}
         for key, value in trial.user_attrs.items()
         if key.startswith(attributes.FOLD)
     }
@@ -279,49 +227,7 @@ def _error(candidate: Candidate) -> str:
     return str(errors[0]).strip().splitlines()[-1] if errors else "a score is not a number"
 
 
-def _to_json(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: numbers that are not finite become texts."""
-    if isinstance(value, RandomState):
-        name, keys, *rest = value.get_state(legacy=True)
-        return {"RandomState": [name, np.asarray(keys).tolist(), *rest]}
-    if isinstance(value, Mapping):
-        return {key: _to_json(item) for key, item in value.items()}
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"float": str(value)}
-    return value
-
-
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, Mapping):
-        return value
-    if set(value) == {"RandomState"}:
-        state = RandomState()
-        state.set_state(tuple(value["RandomState"]))
-        return state
-    if set(value) == {"float"}:
-        return float(value["float"])
-    return {key: _from_json(item) for key, item in value.items()}
-
-
 def _readable(value: Any) -> Any:
     plain = value.item() if isinstance(value, np.generic) else value
     finite = not isinstance(plain, float) or math.isfinite(plain)
     return plain if isinstance(plain, bool | int | float | str | None) and finite else repr(plain)
-
-
-def _process_space() -> str:
-    """Where process ids mean the same: the machine, or a container on it."""
-    space = Path("/proc/self/ns/pid")
-    return f"{platform.node()}/{space.readlink()}" if space.is_symlink() else platform.node()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it is somebody else's
-        return True
-    return True

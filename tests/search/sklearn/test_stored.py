@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,10 @@ class Counting(BaseEstimator):
 
     def score(self, X: Any, y: Any = None) -> float:
         return float("nan") if self.x > 3 else -self.x
+
+
+def scored(estimator: Any, X: Any, y: Any, file: Any) -> float:
+    return float(estimator.score(X, y))
 
 
 def results_of(search: Any, *, skip: tuple[str, ...] = ("_time", "stopped_by")) -> dict[str, Any]:
@@ -192,7 +197,10 @@ def test_a_failed_candidate_is_kept_as_failed(sqlite_url: str) -> None:
         ({"y": Y[::-1]}, "data differs"),
         ({"cv": StratifiedKFold(4, shuffle=True, random_state=1)}, "splits differs"),
         ({"estimator": SVC(degree=4)}, "estimator was SVC() and is now SVC(degree=4)"),
-        ({"param_distributions": {"C": loguniform(1e-2, 1e3)}}, "param_distributions was"),
+        (
+            {"param_distributions": {"C": loguniform(1e-2, 1e3)}},
+            "param_distributions['C'] was reciprocal(a=0.01, b=100) and is now",
+        ),
         ({"n_iter": 4}, "n_iter was 3 and is now 4"),
         ({"random_state": 1}, "random_state was 0 and is now 1"),
         ({"sampler": "tpe"}, "sampler was random and is now tpe"),
@@ -304,16 +312,18 @@ def test_the_verbs_refuse_a_study_that_has_no_study_file(sqlite_url: str) -> Non
     storage.close()
 
 
-def test_what_cannot_be_hashed_is_refused(sqlite_url: str) -> None:
-    search = StudySearchCV(
-        SVC(),
-        DISTRIBUTIONS,
-        scoring=lambda estimator, X, y: estimator.score(X, y),
-        storage=sqlite_url,
-        study_name="search",
-    )
-    with pytest.raises(SearchError, match="scoring by hash"):
-        search.fit(X, Y)
+def test_what_cannot_be_compared_is_refused(sqlite_url: str) -> None:
+    with Path(os.devnull).open() as file:
+        search = StudySearchCV(
+            SVC(),
+            DISTRIBUTIONS,
+            scoring=partial(scored, file=file),
+            storage=sqlite_url,
+            study_name="search",
+        )
+        with pytest.raises(SearchError, match="compares its scoring by content") as caught:
+            search.fit(X, Y)
+    assert "\n" not in str(caught.value)
 
 
 def start(url: str, log: Path, seconds: float, *more: str) -> "subprocess.Popen[str]":

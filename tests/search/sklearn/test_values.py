@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import stats
@@ -119,6 +119,7 @@ PLAIN = (
 )  # fmt: skip
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(PLAIN, lambda v: st.lists(v) | st.tuples(v, v) | st.dictionaries(st.text(), v)))
 def test_encoded_values_come_back(value: Any) -> None:
     assert repr(decode(encode(value))) == repr(value)

@@ -14,8 +14,8 @@ database or pull its network as you like. Each `--fault` is a study of its own:
     disk-full          the disk of checkpoints, logs and, with SQLite, the database is full
 
 The study then comes to its end, and is checked: exactly its lineages ended, nothing runs or waits,
-every lost trial has exactly one successor, no trial ended by an error, and every curve is the one
-of an uninterrupted run.
+every lost trial has exactly one successor and no other trial has one, every attempt is on record,
+no trial ended by an error, and every curve is the one of an uninterrupted run.
 """
 
 import argparse
@@ -304,16 +304,22 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
         if trial.user_attrs.get("reason") == "error":
             broken.append(f"trial {trial.number} ended by {trial.user_attrs.get('error')}")
     successors = Counter(trial.user_attrs.get("retry_of") for trial in trials)
-    lost = [trial for trial in trials if trial.user_attrs.get("reason") in ("lost", "stopped")]
-    for trial in lost:
-        if successors[trial.number] != 1:
+    lost = {trial.number for trial in trials if trial.user_attrs.get("reason") == "lost"}
+    for trial in trials:
+        if successors[trial.number] != (trial.number in lost):
             broken.append(f"trial {trial.number} has {successors[trial.number]} successors")
+    attempts = study.ledger.attempts()
+    for trial in trials:
+        hows = [attempt.how for attempt in attempts if attempt.trial == trial.number]
+        expected = [*["stopped"] * (len(hows) - 1), "lost" if trial.number in lost else "complete"]
+        if hows != expected:
+            broken.append(f"the attempts at trial {trial.number} ended {hows}")
     for trial in ended:
         seed = study.spec.trial_seed(trial.user_attrs["lineage"])
         if list(trial.intermediate_values.values()) != whole_curve(seed, trial.params["x"], STEPS):
             broken.append(f"the curve of trial {trial.number} is not an uninterrupted one")
     study.storage.close()
-    return len(trials), len(lost), broken
+    return len(attempts), sum(a.how in ("lost", "stopped") for a in attempts), broken
 
 
 def main() -> int:

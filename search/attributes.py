@@ -31,6 +31,7 @@ PARAMS = "params"  # a candidate of StudySearchCV, written out for people
 # System attributes of a trial.
 LEASE = "search:lease"  # [lineage, attempt]
 FIXED_PARAMS = "fixed_params"  # Optuna's: values that `suggest` returns
+COMPLETED_RUNG = "completed_rung_"  # Optuna's, a prefix: what a halving pruner saw at that rung
 
 # User attributes of a study.
 UID = "search:uid"  # the key of its rows in the ledger
@@ -52,5 +53,5 @@ class Reason(Enum):
     OUT_OF_MEMORY = "out-of-memory"  # the device or the machine had none left; not repeated
     TIMEOUT = "timeout"  # ran longer than one trial may; not repeated
     LOST = "lost"  # its worker died; repeated up to max_retries times
-    STOPPED = "stopped"  # somebody asked its worker to stop; repeated, uses up no retry
+    STOPPED = "stopped"  # an attempt, not a trial: somebody asked its worker to stop; it goes on
     ERROR = "error"  # the problem's code raised; not repeated, unless the study was halted for it

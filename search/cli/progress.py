@@ -9,7 +9,6 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from search import attributes
 from search.study.status import Status
 from search.text import clock, figure, labelled, show_params, show_trial, verdict
 
@@ -26,16 +25,15 @@ class _News:
     """The trials that ended since the last look, a line each."""
 
     def __init__(self) -> None:
-        self._seen: set[int] | None = None
+        self._seen: int | None = None  # of `status.finished`, to which later ones are appended
 
     def lines(self, status: Status) -> list[str]:
-        ended = {trial.number: trial for trial in status.finished}
         if self._seen is None:  # what an earlier command did is no news
-            self._seen = set(ended)
-        fresh = sorted(ended.keys() - self._seen)
-        self._seen |= ended.keys()
+            self._seen = len(status.finished)
+        fresh = sorted(status.finished[self._seen :], key=lambda trial: trial.number)
+        self._seen = len(status.finished)
         at = clock(status.elapsed_seconds)
-        return [f"[{at}] trial {number} {verdict(ended[number])}" for number in fresh]
+        return [f"[{at}] trial {trial.number} {verdict(trial)}" for trial in fresh]
 
 
 class PlainProgress:
@@ -149,7 +147,6 @@ def _running(status: Status) -> Table:
     for heading in ("worker", "trial", "step", status.metric, "since", "last heartbeat", "lost"):
         table.add_column(heading, justify="left" if heading == "worker" else "right", no_wrap=True)
     table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
-    names = {trial.number: trial.user_attrs.get(attributes.NAME) for trial in status.trials}
     for busy in status.running:
         table.add_row(
             busy.worker,
@@ -160,7 +157,7 @@ def _running(status: Status) -> Table:
             Text(f"silent for {busy.heartbeat_seconds:.0f} s", style="yellow")
             if busy.silent
             else f"{busy.heartbeat_seconds:.0f} s",
-            str(busy.losses),
-            labelled(names.get(busy.number), show_params(busy.params)),
+            str(busy.lost_attempts),
+            labelled(busy.name, show_params(busy.params)),
         )
     return table

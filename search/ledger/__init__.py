@@ -1,6 +1,15 @@
 """The ledger: one row per lineage of the budget, and who works on it."""
 
 from search.ledger.ledger import Ledger
-from search.ledger.records import Claim, Counts, Fenced, Lease, Row, Timing
+from search.ledger.records import (
+    Attempt,
+    Claim,
+    Counts,
+    Fenced,
+    Lease,
+    Limits,
+    Row,
+    Timing,
+)
 
-__all__ = ["Claim", "Counts", "Fenced", "Lease", "Ledger", "Row", "Timing"]
+__all__ = ["Attempt", "Claim", "Counts", "Fenced", "Lease", "Ledger", "Limits", "Row", "Timing"]

@@ -1,4 +1,4 @@
-"""What the attempts of a lineage begin with."""
+"""The trials that the attempts of a lineage begin with."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,16 @@ from search.attributes import Reason
 
 __all__ = ["Fresh", "first_attempt", "next_attempt"]
 
-_OF_ONE_ATTEMPT = (
+#: What a trial has from the start, whatever becomes of it.
+_GIVEN = (
+    attributes.NAME,
+    attributes.ARM,
+    attributes.DATA,
+    attributes.LINEAGE,
+    attributes.PARAMS,
+)
+#: What says how one attempt ended.
+_ENDING = (
     attributes.REASON,
     attributes.RETRY_OF,
     attributes.ERROR,
@@ -44,21 +53,26 @@ def first_attempt(fresh: Fresh) -> FrozenTrial:
 
 
 def next_attempt(old: FrozenTrial) -> FrozenTrial:
-    """A RUNNING trial without a number that goes on with what an ended one had recorded.
+    """A RUNNING trial without a number that retries an ended one, with the same parameters.
 
-    One that failed by an error of its code starts over, with the same parameters.
+    After a lost worker it goes on with all that was recorded. After an error of its code, which
+    was mended since, it starts over: nothing that the faulty code reported or caused is kept.
     """
     trial = _running()
     trial.params = dict(old.params)
     trial.distributions = dict(old.distributions)
-    trial.intermediate_values = dict(old.intermediate_values)
-    trial.system_attrs = dict(old.system_attrs)
-    trial.user_attrs = {k: v for k, v in old.user_attrs.items() if k not in _OF_ONE_ATTEMPT}
-    trial.user_attrs[attributes.RETRY_OF] = old.number
     if old.user_attrs.get(attributes.REASON) == Reason.ERROR.value:
-        # Its code was mended since and its checkpoint is deleted: what it reported is to be redone.
-        trial.intermediate_values = {}
-        trial.user_attrs.pop(attributes.CURVES, None)
+        trial.user_attrs = {k: v for k, v in old.user_attrs.items() if k in _GIVEN}
+        trial.system_attrs = {
+            key: value
+            for key, value in old.system_attrs.items()
+            if not key.startswith(attributes.COMPLETED_RUNG)
+        }
+    else:
+        trial.user_attrs = {k: v for k, v in old.user_attrs.items() if k not in _ENDING}
+        trial.system_attrs = dict(old.system_attrs)
+        trial.intermediate_values = dict(old.intermediate_values)
+    trial.user_attrs[attributes.RETRY_OF] = old.number
     return trial
 
 

@@ -1,11 +1,14 @@
-"""Moves a study between storages: its trials, attributes, ledger and sealed measurements."""
+"""Copies a study to another storage: its trials, attributes, ledger and sealed measurements."""
 
 import re
+import uuid
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
 import sqlalchemy as sa
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from sqlalchemy import orm
 
@@ -13,19 +16,31 @@ from search import attributes
 from search.errors import SearchError
 from search.ledger.ledger import Ledger
 from search.storage import Storage, schema
-from search.storage.study_rows import add_study, study_id_of
-from search.storage.trial_rows import add_trial
+from search.storage.study_rows import add_study, study_directions, study_id_of, study_system_attrs
+from search.storage.trial_rows import add_trial, read_trials
 
 __all__ = ["copy_study"]
 
-_TABLES = (schema.study, schema.lineage, schema.evaluation)
+#: Where the rows of a study lie, by uid.
+_TABLES = (schema.study, schema.lineage, schema.attempt, schema.evaluation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Content:
+    """A study at one moment."""
+
+    directions: list[StudyDirection]
+    system_attrs: dict[str, Any]
+    trials: list[FrozenTrial]
+    rows: dict[sa.Table, list[dict[str, Any]]]
 
 
 def copy_study(name: str, source: Storage, target: Storage) -> int:
     """Copy a study in one transaction of the target: it is there whole, or not at all.
 
-    The study keeps its uid, so its checkpoints are found at the same address; the source is left
-    as it is, and nobody should go on with it.
+    The copy is another study with the same history. It has a uid of its own, so the two can go on
+    side by side and share neither checkpoints nor bundles nor pictures. A trial that had not ended
+    starts over in the copy, as its checkpoint stays with the source. The source is only read.
 
     Returns:
         The number of trials.
@@ -35,62 +50,69 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
         SearchError: the target has one, or workers are at work in the source.
     """
     ledger = Ledger.open(source, name)
-    ledger.reap()
-    busy = sorted({row.worker for row in ledger.rows() if row.worker is not None})
-    (study,) = (s for s in source.optuna.get_all_studies() if s.study_name == name)
+    content = source.read(lambda session: _read(session, ledger, name))
+    uid = uuid.uuid4().hex
+    user_attrs = {**ledger.attrs, attributes.UID: uid}
+
+    def work(session: orm.Session) -> int:
+        try:
+            study_id = add_study(
+                session, name, content.directions, user_attrs, content.system_attrs
+            )
+        except optuna.exceptions.DuplicatedStudyError as error:
+            raise SearchError(
+                f"{target.url} has a study named {name!r} already; delete or rename it first, or "
+                "go on with it"
+            ) from error
+        for trial in content.trials:
+            _add(session, study_id, trial)
+        for table, rows in content.rows.items():
+            if rows:
+                session.execute(table.insert(), [{**row, "uid": uid} for row in rows])
+        return len(content.trials)
+
+    def settled(session: orm.Session) -> int | None:
+        return len(content.trials) if study_id_of(session, uid) is not None else None
+
+    return target.write(work, settled=settled)
+
+
+def _read(session: orm.Session, ledger: Ledger, name: str) -> _Content:
+    """The study as it stands at one moment, for which nobody may be at work on it."""
+    if ledger.storage.dialect == "postgresql":  # SQLite's transactions are like that anyway
+        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+    rows = {
+        table: [
+            dict(row._mapping)
+            for row in session.execute(sa.select(table).where(table.c.uid == ledger.uid))
+        ]
+        for table in _TABLES
+    }
+    busy = sorted({row["worker"] for row in rows[schema.lineage] if row["worker"] is not None})
     if busy:
-        start = "start `run` or `worker`" if attributes.SPEC in study.user_attrs else "call `fit`"
+        start = "start `run` or `worker`" if attributes.SPEC in ledger.attrs else "call `fit`"
         raise SearchError(
             f"a study is copied while nobody works on it, got {name!r} with "
             f"{len(busy)} at work ({', '.join(busy)}); stop them, or if they have died {start}, "
             "which takes their trials over, and stop that"
         )
-    trials = source.optuna.get_all_trials(ledger.study_id, deepcopy=False)
-    # optuna-dashboard keys these by the ids of trials, which the target gives anew
-    system_attrs = {k: v for k, v in study.system_attrs.items() if not _of_a_trial(k)}
-    rows = {table: source.read(_rows_of(table, ledger.uid)) for table in _TABLES}
-
-    def work(session: orm.Session) -> int:
-        if study_id_of(session, ledger.uid) is not None:
-            raise SearchError(
-                f"study {name!r} is in {target.url} already, under this or another name; "
-                "delete it there first, or go on with it"
-            )
-        try:
-            study_id = add_study(session, name, study.directions, study.user_attrs, system_attrs)
-        except optuna.exceptions.DuplicatedStudyError as error:
-            raise SearchError(
-                f"{target.url} has another study named {name!r}; delete or rename that first"
-            ) from error
-        for trial in trials:
-            _add(session, study_id, trial)
-        for table, values in rows.items():
-            session.execute(table.delete().where(table.c.uid == ledger.uid))
-            if values:
-                session.execute(table.insert(), values)
-        return len(trials)
-
-    def settled(session: orm.Session) -> int | None:
-        return len(trials) if study_id_of(session, ledger.uid) is not None else None
-
-    return target.write(work, settled=settled)
+    system_attrs = study_system_attrs(session, ledger.study_id)
+    return _Content(
+        directions=study_directions(session, ledger.study_id),
+        # optuna-dashboard keys some by the ids of trials, which are others in the target
+        system_attrs={k: v for k, v in system_attrs.items() if not _of_a_trial(k)},
+        trials=read_trials(session.connection(), ledger.study_id),
+        rows=rows,
+    )
 
 
 def _of_a_trial(key: str) -> bool:
     return re.match(r"dashboard:(artifacts:)?\d+:", key) is not None
 
 
-def _rows_of(table: sa.Table, uid: str) -> Any:
-    def read(session: orm.Session) -> list[dict[str, Any]]:
-        found = session.execute(sa.select(table).where(table.c.uid == uid))
-        return [dict(row._mapping) for row in found]
-
-    return read
-
-
 def _add(session: orm.Session, study_id: int, trial: FrozenTrial) -> None:
     number = trial.number
-    copied = copy(trial)  # the source's cache holds the other
+    copied = copy(trial)  # a repetition of the transaction needs the other as it was
     add_trial(session, study_id, copied)
     if copied.number != number:
         raise SearchError(

@@ -6,7 +6,9 @@ from types import TracebackType
 from typing import Self
 
 from search.errors import StorageError
-from search.ledger.ledger import Lease, Ledger
+from search.ledger.ledger import Ledger
+from search.ledger.records import Lease
+from search.text import describe_error
 
 __all__ = ["Heartbeat", "Heartbeats"]
 
@@ -14,9 +16,10 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat:
-    """Prolongs a lease every `heartbeat_seconds` while it is entered, whatever the database does.
+    """A context that prolongs a lease every `heartbeat_seconds`, whatever the database does.
 
-    The thread ends only with the context or with the lease: an error is waited out, never raised.
+    Its thread ends only with the context or with the lease. An error never ends it: the heartbeat
+    is sent again.
 
     Attributes:
         lost: set once the lease is no longer ours.
@@ -27,7 +30,7 @@ class Heartbeat:
         self._ledger = ledger
         self._lease = lease
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -40,19 +43,19 @@ class Heartbeat:
         trace: TracebackType | None,
     ) -> None:
         self._over.set()
-        # A beat that waits for a database that is away notices `_over`; one that is held up in the
-        # driver is left behind, as whoever leaves this context has to end the trial.
+        # A heartbeat that waits for a database that is away notices `_over`. One that hangs in the
+        # driver is left behind, as the caller has to end the trial.
         self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        while not self._over.wait(self._ledger.timing.heartbeat_seconds):
-            if not _beat(self._ledger, self._lease, self._over):
+        while not self._over.wait(self._ledger.limits.timing.heartbeat_seconds):
+            if not _heartbeat(self._ledger, self._lease, self._over):
                 self.lost.set()
                 return
 
 
 class Heartbeats:
-    """Like `Heartbeat`, for a process that holds several leases at a time."""
+    """`Heartbeat` for a process that holds several leases at a time."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -66,7 +69,7 @@ class Heartbeats:
         with self._lock:
             self._lost[lease] = False
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="beats", daemon=True)
+            self._thread = threading.Thread(target=self._run, name="heartbeats", daemon=True)
             self._thread.start()
 
     def drop(self, lease: Lease) -> None:
@@ -86,19 +89,19 @@ class Heartbeats:
             self._thread.join(timeout=1.0)
 
     def _run(self) -> None:
-        while not self._over.wait(self._ledger.timing.heartbeat_seconds):
+        while not self._over.wait(self._ledger.limits.timing.heartbeat_seconds):
             with self._lock:
                 leases = [lease for lease, lost in self._lost.items() if not lost]
             for lease in leases:
-                held = _beat(self._ledger, lease, self._over)
+                held = _heartbeat(self._ledger, lease, self._over)
                 with self._lock:
                     if not held and lease in self._lost:
                         self._lost[lease] = True
 
 
-def _beat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
-    """One beat; False when the lease is no longer ours."""
-    timing = ledger.timing
+def _heartbeat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
+    """One proof of life; False when the lease is no longer ours."""
+    timing = ledger.limits.timing
     try:
         return ledger.heartbeat(
             lease,
@@ -106,8 +109,8 @@ def _beat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
             longest_pause_s=min(timing.heartbeat_seconds, timing.grace_seconds / 4),
             give_up=over,
         )
-    except StorageError:  # told to give up
+    except StorageError:  # asked to give up
         pass
     except Exception as error:
-        log.warning("a heartbeat failed and will be repeated: %r", error)
+        log.warning("a heartbeat failed and is sent again: %s", describe_error(error))
     return True

@@ -1,14 +1,25 @@
-"""One row per lineage of the budget: claim, beat, end, hand back, reap.
+"""One row per lineage of the budget, and who works on it: claim, heartbeat, end, release, reap.
 
-A row is free (nobody's), leased (a worker's, and its trial is RUNNING) or done. Every change of a
-row and of its trial is one transaction, so after any crash the two agree:
+A row is in one of three states, and every change of a row and of its trial is one transaction, so
+after any crash the two agree. The row says what its last trial is:
 
-    free --claim--> leased --end--> done
-      ^               |
-      +--release, reap, release_worker (lost, not more often than max_retries)
+                  claim: a new trial, or the released one again
+          +------+ ------------------------------------> +--------+   end   +------+
+          | free |                                       | leased | ------> | done |
+          +------+ <------------------------------------ +--------+         +------+
+             ^       release: the trial stays RUNNING         |                | ^
+             |                                                |                | |
+             +---- reap, release_worker: the trial FAILs as --+                | |
+             |     lost, a new one retries it;                |                | |
+             |     after max_retries the row is done ---------------------------+
+             |                                                                 |
+             +---- resume: the error that halted the study was mended ---------+
 
-`attempt` is the lease number. Each claim raises it, and every later statement compares it: a
-worker that was declared dead and returns changes nothing.
+A trial that another program ended makes its row done as well. A further state would stand beside
+free: nobody's, with a RUNNING trial, and not offered to claims.
+
+`attempt` is the lease number. Each claim raises it, and every later statement compares it, as do
+the writes to the trial: a worker that was declared dead and returns changes nothing.
 
 A lease ends in one of three ways: its holder ends it, its supervisor saw its holder die, or it
 ran out while the database could be reached. The last is known from the contacts that all workers
@@ -28,36 +39,55 @@ from sqlalchemy import orm
 from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError, StudyNotFound
+from search.ledger import look, statements
 from search.ledger.attempt import Fresh
-from search.ledger.records import Claim, Counts, Fenced, Lease, Row, Timing
-from search.ledger.statements import Lineages
+from search.ledger.records import Attempt, Claim, Counts, Fenced, Lease, Limits, Row
+from search.ledger.scope import Scope
 from search.storage import Storage, schema
 from search.storage.schema import Clock
-from search.storage.study_rows import add_study, study_id_of
-from search.storage.trial_rows import finish_trial
+from search.storage.study_rows import add_study, study_attrs, study_id_of, study_names
+from search.storage.trial_rows import MOST_CHARACTERS
+from search.text import shorten
 
-__all__ = ["Claim", "Counts", "Fenced", "Lease", "Ledger", "Row", "Timing"]
+__all__ = ["Ledger"]
 
-_L = schema.lineage.c
 _S = schema.study.c
 
 
-class Ledger(Lineages):
-    """The lineages of one study. Safe to use from the thread that beats as well."""
+class Ledger:
+    """The lineages of one study. The thread that sends heartbeats may use it as well.
+
+    Attributes:
+        storage: where the study is.
+        attrs: the study's user attributes when the ledger was opened.
+        limits: what the study allows its workers, from its study file.
+        on_lost: called with a lineage after it has ended because of too many lost attempts.
+    """
 
     def __init__(
-        self,
-        storage: Storage,
-        study_id: int,
-        uid: str,
-        *,
-        timing: Timing | None = None,
-        max_retries: int = 3,
-        clock: Clock | None = None,
+        self, storage: Storage, study_id: int, attrs: Mapping[str, Any], clock: Clock | None = None
     ) -> None:
-        now = (clock or Clock()).now(storage.dialect)
-        super().__init__(study_id, uid, timing or Timing(), max_retries, now)
         self.storage = storage
+        self.attrs = attrs
+        self.limits = Limits.of(attrs)
+        storage.bound_by(self.limits.timing.lease_seconds)
+        self.on_lost: Callable[[int], None] = lambda lineage: None
+        self._scope = Scope(
+            study_id=study_id,
+            uid=attrs[attributes.UID],
+            limits=self.limits,
+            now=(clock or Clock()).now(storage.dialect),
+        )
+
+    @property
+    def study_id(self) -> int:
+        """Optuna's id of the study."""
+        return self._scope.study_id
+
+    @property
+    def uid(self) -> str:
+        """The key of the study's rows; it stays when the study is renamed."""
+        return self._scope.uid
 
     @classmethod
     def create(
@@ -69,7 +99,7 @@ class Ledger(Lineages):
         lineages: int,
         user_attrs: Mapping[str, Any] | None = None,
         system_attrs: Mapping[str, Any] | None = None,
-        **options: Any,
+        clock: Clock | None = None,
     ) -> "Ledger":
         """Create a study with its lineages, whole or not at all.
 
@@ -77,15 +107,15 @@ class Ledger(Lineages):
             optuna.exceptions.DuplicatedStudyError: the name is taken, maybe just now.
         """
         uid = uuid.uuid4().hex
+        attrs = {**(user_attrs or {}), attributes.UID: uid}
 
         def work(session: orm.Session) -> int:
-            attrs = {**(user_attrs or {}), attributes.UID: uid}
             study_id = add_study(session, name, directions, attrs, system_attrs or {})
             session.execute(schema.study.insert().values(uid=uid, elapsed=0.0))
             session.execute(
                 schema.lineage.insert(),
                 [
-                    {"uid": uid, "lineage": n, "done": 0, "attempt": 0, "losses": 0}
+                    {"uid": uid, "lineage": n, "done": 0, "attempt": 0, "lost_attempts": 0}
                     for n in range(lineages)
                 ],
             )
@@ -94,26 +124,26 @@ class Ledger(Lineages):
         def settled(session: orm.Session) -> int | None:
             return study_id_of(session, uid)
 
-        return cls(storage, storage.write(work, settled=settled), uid, **options)
+        return cls(storage, storage.write(work, settled=settled), attrs, clock)
 
     @classmethod
-    def open(cls, storage: Storage, name: str, **options: Any) -> "Ledger":
+    def open(cls, storage: Storage, name: str, *, clock: Clock | None = None) -> "Ledger":
         """The ledger of an existing study.
 
         Raises:
             StudyNotFound: no study of that name.
             StorageError: the study was made by another program, so it has no lineages.
         """
-        known = {study.study_name: study for study in storage.optuna.get_all_studies()}
-        if name not in known:
-            raise StudyNotFound(name, storage.url, sorted(known))
-        uid = known[name].user_attrs.get(attributes.UID)
-        if uid is None:
+        found = storage.read(lambda session: study_attrs(session, name))
+        if found is None:
+            raise StudyNotFound(name, storage.url, storage.read(study_names))
+        study_id, attrs = found
+        if attributes.UID not in attrs:
             raise StorageError(
                 f"study {name!r} in {storage.url} was made by another program and has no budget "
                 "of lineages; give the study another name"
             )
-        return cls(storage, known[name]._study_id, uid, **options)
+        return cls(storage, study_id, attrs, clock)
 
     # A worker's calls, in the order in which it makes them.
 
@@ -124,7 +154,9 @@ class Ledger(Lineages):
         *,
         origin: Mapping[str, Any] | None = None,
     ) -> Claim | None:
-        """Reap, then lease a free lineage and create its trial; interrupted ones come first.
+        """Reap, then lease a free lineage with its trial; interrupted ones come first.
+
+        A trial that was released goes on; one that was lost is followed by a new trial.
 
         Args:
             worker: a name that no other process has; at most 255 characters.
@@ -137,17 +169,17 @@ class Ledger(Lineages):
         token = uuid.uuid4().hex
 
         def work(session: orm.Session) -> tuple[Claim | None, dict[int, bool]]:
-            lost = self._reap(session)
-            claim = self._claim(session, worker, token, fresh, origin or {})
-            self._touch(session)
+            lost = statements.reap(session, self._scope)
+            claim = statements.claim(session, self._scope, worker, token, fresh, origin or {})
+            statements.touch(session, self._scope)
             return claim, lost
 
         def settled(session: orm.Session) -> tuple[Claim, dict[int, bool]] | None:
-            claim = self._claimed(session, worker, token)
+            claim = statements.claimed(session, self._scope, worker, token)
             return None if claim is None else (claim, {})
 
         claim, lost = self.storage.write(work, settled=settled)
-        self._tell(lost)
+        self._report_lost(lost)
         if claim is not None:
             self.storage.optuna.learn(self.study_id, claim.trial)
         return claim
@@ -156,14 +188,9 @@ class Ledger(Lineages):
         """Prolong the lease; False when it is no longer ours."""
 
         def work(session: orm.Session) -> bool:
-            count = self._update(
-                session,
-                self._held(lease),
-                beat=self._now,
-                until=self._now + self.timing.lease_seconds,
-            )
-            self._touch(session)
-            return count == 1
+            held = statements.prolong(session, self._scope, lease)
+            statements.touch(session, self._scope)
+            return held
 
         return self.storage.write(work, longest_pause_s=longest_pause_s, give_up=give_up)
 
@@ -187,40 +214,80 @@ class Ledger(Lineages):
         Raises:
             Fenced: the lease is no longer ours; nothing was changed.
         """
-        self._end(claim, state, value, reason, dict(attrs or {}), steps or {}, done=True)
+        attrs = dict(attrs or {})
+        if reason is not None:
+            attrs[attributes.REASON] = reason.value
+
+        def work(session: orm.Session) -> bool:
+            return statements.end(
+                session, self._scope, claim.lease, claim.trial.number, state, value, attrs,
+                steps or {},
+            )  # fmt: skip
+
+        self._leave(claim, work, statements.ended_as(state, attrs))
 
     def release(self, claim: Claim) -> None:
-        """End the trial as stopped and free its lineage at once; counts as no loss.
+        """Free the lineage at once; the next claim goes on with its trial. No attempt is lost.
 
         Raises:
             Fenced: the lease is no longer ours; nothing was changed.
         """
-        self._end(claim, TrialState.FAIL, None, Reason.STOPPED, {}, {}, done=False)
+        how = Reason.STOPPED.value
+
+        def work(session: orm.Session) -> bool:
+            return statements.release(session, self._scope, claim.lease, claim.trial.number, how)
+
+        self._leave(claim, work, how)
+
+    def _leave(self, claim: Claim, work: Callable[[orm.Session], bool], how: str) -> None:
+        """End an attempt; an own write is recognised by the attempt's row, which nobody shares."""
+
+        def settled(session: orm.Session) -> bool | None:
+            return statements.closed(session, self._scope, claim.lease, how)
+
+        left = self.storage.write(work, settled=settled)
+        self.storage.optuna.forget(claim.trial._trial_id)
+        if not left:
+            raise Fenced(
+                f"trial {claim.trial.number} was taken from {claim.lease.worker}; its result is "
+                "dropped"
+            )
 
     # Everybody's calls.
 
     def reap(self) -> int:
         """Fail the trials of dead workers and free their lineages; returns how many.
 
-        Leaves a contact, so a waiting worker or supervisor that calls it at least every two beats
-        keeps the database known as reachable.
+        Leaves a contact, so a waiting worker or supervisor that calls it at least every two
+        heartbeats keeps the database known as reachable.
         """
 
         def work(session: orm.Session) -> dict[int, bool]:
-            lost = self._reap(session)
-            self._touch(session)
+            lost = statements.reap(session, self._scope)
+            statements.touch(session, self._scope)
             return lost
 
-        return self._tell(self.storage.write(work))
+        return self._report_lost(self.storage.write(work))
 
-    def release_worker(self, worker: str) -> int:
-        """Free what a worker held that is known to be dead; counts as a loss. Returns how many."""
+    def release_worker(self, worker: str, *, blame: bool = True) -> int:
+        """Fail the trials of a worker that is known to be dead and free them; returns how many.
 
-        return self._tell(
+        Args:
+            blame: whether the lost attempts count towards `max_retries`; not when the machine or
+                its scheduler ended the worker.
+        """
+        return self._report_lost(
             self.storage.write(
-                lambda session: self._lose_all(session, self._leased(_L.worker == worker))
+                lambda session: statements.lose_worker(session, self._scope, worker, blame=blame)
             )
         )
+
+    def _report_lost(self, lost: Mapping[int, bool]) -> int:
+        """After the commit: report lineages that ended as lost. Returns the lost attempts."""
+        for lineage, over in lost.items():
+            if over:
+                self.on_lost(lineage)
+        return len(lost)
 
     def halt(self, cause: str) -> None:
         """Let no further trial start. The first cause is kept."""
@@ -228,7 +295,7 @@ class Ledger(Lineages):
             lambda session: session.execute(
                 schema.study.update()
                 .where(_S.uid == self.uid, _S.halted.is_(None))
-                .values(halted=cause)
+                .values(halted=shorten(cause, MOST_CHARACTERS))
             )
         )
 
@@ -243,86 +310,32 @@ class Ledger(Lineages):
 
         A lineage belongs to the halt when `recent_errors` gives the halt's cause for its trial.
         """
+        return self.storage.write(lambda session: statements.resume(session, self._scope))
 
-        def work(session: orm.Session) -> int:
-            cause = session.scalar(sa.select(_S.halted).where(_S.uid == self.uid).with_for_update())
-            if cause is None:
-                return 0
-            session.execute(schema.study.update().where(_S.uid == self.uid).values(halted=None))
-            hit = [
-                row.lineage
-                for row in session.execute(
-                    sa.select(_L.lineage, _L.trial).where(self._mine, _L.done == 1)
-                )
-                if row.trial is not None and self._error(session, row.trial) == cause
-            ]
-            return self._update(session, [self._mine, _L.lineage.in_(hit)], done=0, ended=None)
-
-        return self.storage.write(work)
+    # What there is to see; nothing of it changes anything.
 
     def recent_errors(self, count: int = 3) -> list[str | None]:
         """Type and place of the errors of the lineages that ended last, newest first.
 
         None for a lineage that ended otherwise.
         """
-
-        def work(session: orm.Session) -> list[str | None]:
-            ended = session.scalars(
-                sa.select(_L.trial)
-                .where(self._mine, _L.done == 1, _L.trial.is_not(None))
-                .order_by(_L.ended.desc(), _L.lineage.desc())
-                .limit(count)
-            ).all()
-            return [self._error(session, number) for number in ended if number is not None]
-
-        return self.storage.read(work)
+        return self.storage.read(lambda session: look.recent_errors(session, self._scope, count))
 
     def counts(self) -> Counts:
-        def work(session: orm.Session) -> Counts:
-            row = session.execute(
-                sa.select(
-                    sa.func.count(),
-                    sa.func.coalesce(sa.func.sum(_L.done), 0),
-                    sa.func.count(_L.worker),
-                    sa.func.coalesce(sa.func.sum(_L.losses), 0),
-                ).where(self._mine)
-            ).one()
-            total, done, running, losses = map(int, row)
-            return Counts(
-                total=total,
-                done=done,
-                running=running,
-                free=total - done - running,
-                losses=losses,
-            )
-
-        return self.storage.read(work)
+        """Lineages by state."""
+        return self.storage.read(lambda session: look.counts(session, self._scope))
 
     def rows(self) -> list[Row]:
         """Every lineage, by index."""
+        return self.storage.read(lambda session: look.rows(session, self._scope))
 
-        def work(session: orm.Session) -> list[Row]:
-            running = sa.case((_L.worker.is_not(None), self._now - _L.since))
-            age = sa.case((_L.worker.is_not(None), self._now - _L.beat))
-            return [
-                Row(
-                    lineage=row.lineage,
-                    done=bool(row.done),
-                    attempt=row.attempt,
-                    losses=row.losses,
-                    trial=row.trial,
-                    worker=row.worker,
-                    running_seconds=row.running,
-                    heartbeat_age_seconds=row.age,
-                )
-                for row in session.execute(
-                    sa.select(schema.lineage, running.label("running"), age.label("age"))
-                    .where(self._mine)
-                    .order_by(_L.lineage)
-                )
-            ]
+    def running(self) -> list[Row]:
+        """The leased lineages, by index; costs as much as there are, not as the budget."""
+        return self.storage.read(lambda session: look.rows(session, self._scope, running=True))
 
-        return self.storage.read(work)
+    def attempts(self) -> list[Attempt]:
+        """Every attempt, by lineage and number; a released trial has several."""
+        return self.storage.read(lambda session: look.attempts(session, self._scope))
 
     def elapsed(self) -> float:
         """Seconds in which at least one worker was at work, over all runs of the study."""
@@ -330,45 +343,3 @@ class Ledger(Lineages):
             lambda session: session.scalar(sa.select(_S.elapsed).where(_S.uid == self.uid))
         )
         return float(value or 0.0)
-
-    def _end(
-        self,
-        claim: Claim,
-        state: TrialState,
-        value: float | None,
-        reason: Reason | None,
-        attrs: dict[str, Any],
-        steps: Mapping[int, float],
-        *,
-        done: bool,
-    ) -> None:
-        if reason is not None:
-            attrs[attributes.REASON] = reason.value
-
-        def work(session: orm.Session) -> bool:
-            freed: dict[str, Any] = {"worker": None, "until": None}
-            if done:
-                freed |= {"done": 1, "ended": self._now}
-            if self._update(session, self._held(claim.lease), **freed) != 1:
-                return False
-            trial_id = self._lock_running(session, claim.trial.number)
-            if trial_id is None:  # another program ended it: it counts
-                self._update(session, self._attempt(claim.lease), done=1, ended=self._now)
-                return False
-            finish_trial(session, trial_id, state, value=value, user_attrs=attrs, steps=steps)
-            return True
-
-        def settled(session: orm.Session) -> bool | None:
-            trial = self._trial(session, claim.trial.number)
-            ours = (state, attrs.get(attributes.REASON))
-            if trial is not None and (trial.state, trial.user_attrs.get(attributes.REASON)) == ours:
-                return True
-            return None
-
-        ended = self.storage.write(work, settled=settled)
-        self.storage.optuna.forget(claim.trial._trial_id)
-        if not ended:
-            raise Fenced(
-                f"trial {claim.trial.number} was taken from {claim.lease.worker}; its result is "
-                "dropped"
-            )

@@ -1,7 +1,9 @@
 """The sealed measurements of a study: how often the test set was looked at, and what was seen."""
 
 import json
+import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -70,29 +72,36 @@ def record(
 ) -> int:
     """Record a measurement before anybody is shown it; returns its number.
 
-    The numbers are keys, so of two processes that measure at once one is refused.
+    Each call records one measurement, also where an earlier one had the same content. Of two
+    processes that measure for the first time at once, one is refused.
 
     Raises:
         Sealed: there was a measurement, and `again` was not asked for.
     """
     refuse_unless_first(storage, uid, study, again=again)
     text = json.dumps(payload)
+    token = uuid.uuid4().hex  # recognises this write when its answer was lost
     now = schema.Clock().now(storage.dialect)
     table = schema.evaluation
 
-    def work(session: orm.Session) -> int:
+    def work(session: orm.Session) -> int | None:
         last = session.scalar(sa.select(sa.func.max(table.c.n)).where(table.c.uid == uid)) or 0
-        session.execute(table.insert().values(uid=uid, n=last + 1, at=now, payload=text))
+        if last and not again:  # another process was first, since the check above
+            return None
+        session.execute(
+            table.insert().values(uid=uid, n=last + 1, at=now, payload=text, token=token)
+        )
         return int(last) + 1
 
     def settled(session: orm.Session) -> int | None:
         return session.scalar(
-            sa.select(table.c.n).where(table.c.uid == uid, table.c.payload == text)
+            sa.select(table.c.n).where(table.c.uid == uid, table.c.token == token)
         )
 
-    try:
-        number = storage.write(work, settled=settled)
-    except exc.IntegrityError:
-        earlier = measurements(storage, uid)
-        raise Sealed(study, earlier[0], len(earlier)) from None
+    number: int | None = None
+    while number is None:
+        with suppress(exc.IntegrityError):  # another process has just taken the number
+            number = storage.write(work, settled=settled)
+        if number is None:
+            refuse_unless_first(storage, uid, study, again=again)
     return number

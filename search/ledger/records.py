@@ -1,10 +1,27 @@
-"""The records that the ledger hands out."""
+"""The records that the ledger takes and returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
-__all__ = ["Claim", "Counts", "Fenced", "Lease", "Row", "Timing"]
+from search import attributes
+from search.spec import Workers, read_workers
+
+__all__ = [
+    "Attempt",
+    "Claim",
+    "Counts",
+    "Fenced",
+    "How",
+    "Lease",
+    "Limits",
+    "Row",
+    "Timing",
+]
 
 
 class Fenced(Exception):
@@ -35,6 +52,30 @@ class Timing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a study allows its workers.
+
+    Attributes:
+        timing: when a worker counts as dead.
+        max_retries: how many lost attempts of a lineage are followed by another one.
+    """
+
+    timing: Timing
+    max_retries: int
+
+    @classmethod
+    def of(cls, attrs: Mapping[str, Any]) -> "Limits":
+        """The limits of a study, by its user attributes.
+
+        They stand in the study file; a study without one, of StudySearchCV, has the defaults.
+        """
+        spec = attrs.get(attributes.SPEC)
+        workers = Workers() if spec is None else read_workers(spec)
+        timing = Timing.of_heartbeat(workers.heartbeat_seconds)
+        return cls(timing=timing, max_retries=workers.max_retries)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Lease:
     """The right to run one attempt of a lineage."""
 
@@ -49,24 +90,22 @@ class Claim:
     """A lease and the RUNNING trial that belongs to it.
 
     Attributes:
-        trial: as it was created: number, parameters given or carried over, reports carried over.
-        previous: number of the trial that it continues; None for a lineage's first attempt.
+        trial: as it stands: number, parameters and reports of earlier attempts included.
     """
 
     lease: Lease
     trial: FrozenTrial
-    previous: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Lineages by state, and attempts lost so far."""
+    """Lineages by state, and the lost attempts that count towards `max_retries`."""
 
     total: int
     done: int
     running: int
     free: int
-    losses: int
+    lost_attempts: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +115,37 @@ class Row:
     lineage: int
     done: bool
     attempt: int
-    losses: int
+    lost_attempts: int
     trial: int | None
     worker: str | None
     running_seconds: float | None
     heartbeat_age_seconds: float | None
+
+
+class How(StrEnum):
+    """How an attempt ended, where the trial's state or its `Reason` does not say it."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAIL = "fail"
+    ELSEWHERE = "elsewhere"  # another program ended the trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One attempt at a lineage; times are UTC by the database's clock.
+
+    Attributes:
+        worker: None where an older version did not record it.
+        ended: None while it runs.
+        how: a `Reason`'s value ("stopped": released, "lost", "error", ...), or a value of `How`;
+            None while it runs.
+    """
+
+    lineage: int
+    attempt: int
+    trial: int
+    worker: str | None
+    began: datetime
+    ended: datetime | None
+    how: str | None

@@ -1,12 +1,11 @@
-"""The statements on one study's rows, each inside a transaction of the caller's.
+"""The changes of one study's rows: functions of a transaction and a `Scope`.
 
-Locks are taken in one order, so transactions do not wait for each other in a circle: rows of
-lineages, the study, a trial, and the row of contacts last.
+Each runs inside a transaction of the caller's. All take their locks in one order, so transactions
+do not wait for each other in a circle: rows of lineages, the study, a trial, the row of contacts.
 """
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,242 +16,293 @@ from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError
 from search.ledger.attempt import Fresh, first_attempt, next_attempt
-from search.ledger.records import Claim, Lease, Timing
+from search.ledger.records import Claim, How, Lease
+from search.ledger.scope import Scope
 from search.storage import schema
-from search.storage.optuna_tables import study_user_attrs, trial_user_attrs, trials
-from search.storage.trial_rows import add_trial, finish_trial, read_trials
+from search.storage.optuna_tables import trial_user_attrs, trials
+from search.storage.trial_rows import Writes, add_trial, finish_trial, read_trials
 
-__all__ = ["Lineages"]
+__all__ = [
+    "claim",
+    "claimed",
+    "closed",
+    "end",
+    "ended_as",
+    "lose_worker",
+    "prolong",
+    "reap",
+    "release",
+    "resume",
+    "touch",
+]
 
 _L = schema.lineage.c
 _S = schema.study.c
-_A = study_user_attrs.c
+_H = schema.attempt.c
 _T = trials.c
 _U = trial_user_attrs.c
 
 
-class Lineages:
-    """The rows of one study.
+def touch(session: orm.Session, scope: Scope) -> None:
+    """Leave a contact where one is due."""
+    session.execute(scope.contact)
 
-    Attributes:
-        study_id: Optuna's.
-        uid: ours, under which the rows are kept.
-        timing: when a worker counts as dead.
-        max_retries: how many losses of a lineage are followed by another attempt.
-        on_lost: called with a lineage after it has ended because of too many losses.
+
+def prolong(session: orm.Session, scope: Scope, lease: Lease) -> bool:
+    """A proof of life; False when the lease is no longer held."""
+    until = scope.now + scope.limits.timing.lease_seconds
+    return _update(session, scope.held(lease), heartbeat=scope.now, until=until) == 1
+
+
+def claim(
+    session: orm.Session,
+    scope: Scope,
+    worker: str,
+    token: str,
+    fresh: Callable[[int], Fresh],
+    origin: Mapping[str, Any],
+) -> Claim | None:
+    """Lease a free row, and go on with its trial or create the next one."""
+    while (row := session.execute(scope.next_free).one_or_none()) is not None:
+        lease = Lease(uid=scope.uid, lineage=row.lineage, attempt=row.attempt + 1, worker=worker)
+        trial = _trial_for(session, scope, lease, row.trial, fresh, origin)
+        if trial is not None:
+            _lease(session, scope, lease, trial.number, token)
+            return Claim(lease=lease, trial=trial)
+        # Another program ended the trial that was released: it counts.
+        _update(session, _row(scope, row.lineage), done=1, ended=scope.now)
+    return None
+
+
+def _trial_for(
+    session: orm.Session,
+    scope: Scope,
+    lease: Lease,
+    number: int | None,
+    fresh: Callable[[int], Fresh],
+    origin: Mapping[str, Any],
+) -> FrozenTrial | None:
+    """The RUNNING trial of a new lease; None where another program ended the last one.
+
+    A released trial goes on under the new lease. One that was lost, or whose error was mended, has
+    ended, so another trial follows it.
     """
+    mark = {attributes.LEASE: [lease.lineage, lease.attempt]}
+    released = None if number is None else _lock_running(session, scope, number)
+    if released is not None:
+        writes = Writes(user_attrs=dict(origin), system_attrs=mark)
+        writes.apply(session, scope.study_id, released, {})
+        return _trial(session, scope, number)
+    previous = _trial(session, scope, number)
+    if previous is None:
+        trial = first_attempt(fresh(lease.lineage))
+    elif attributes.REASON in previous.user_attrs:
+        trial = next_attempt(previous)
+    else:
+        return None
+    trial.user_attrs |= {**origin, attributes.LINEAGE: lease.lineage}
+    trial.system_attrs |= mark
+    add_trial(session, scope.study_id, trial)
+    return trial
 
-    def __init__(
-        self,
-        study_id: int,
-        uid: str,
-        timing: Timing,
-        max_retries: int,
-        now: sa.ColumnElement[Any],
-    ) -> None:
-        self.study_id = study_id
-        self.uid = uid
-        self.timing = timing
-        self.max_retries = max_retries
-        self.on_lost: Callable[[int], None] = lambda lineage: None
-        self._now = now
-        self._mine = _L.uid == uid
 
-    def _reap(self, session: orm.Session) -> dict[int, bool]:
-        """Lose the rows whose lease ran out while the database could be reached.
-
-        Returns:
-            For each lineage that was lost once more, whether it has ended with that.
-
-        Raises:
-            StorageError: the study is there no longer.
-        """
-        if session.scalar(self._there) is None:
-            raise StorageError(
-                "the study was deleted or renamed while it was worked on; "
-                "start it anew, or go on with it under its new name"
-            )
-        grace = {"grace": self.timing.grace_seconds, "recently": 2 * self.timing.heartbeat_seconds}
-        return self._lose_all(session, self._overdue, grace)
-
-    # Building a statement takes as long as executing it, so those of every claim are kept.
-
-    @cached_property
-    def _there(self) -> sa.Select[Any]:
-        return sa.select(_A.study_id).where(
-            _A.study_id == self.study_id,
-            _A.key == attributes.UID,
-            _A.value_json == json.dumps(self.uid),
-        )
-
-    @cached_property
-    def _overdue(self) -> sa.Select[Any]:
-        reached = sa.exists().where(
-            _S.uid == self.uid,
-            _S.awake <= self._now - sa.bindparam("grace", type_=sa.Float),
-            _S.seen >= self._now - sa.bindparam("recently", type_=sa.Float),
-        )
-        # A proof of life from the future: the clock was put back since, and there was none after.
-        ahead = _L.beat > self._now + sa.bindparam("recently", type_=sa.Float)
-        return self._leased(sa.or_(_L.until < self._now, ahead), reached, skip_locked=True)
-
-    @cached_property
-    def _next_free(self) -> sa.Select[Any]:
-        halted = sa.exists().where(_S.uid == self.uid, _S.halted.is_not(None))
-        return (
-            sa.select(schema.lineage)
-            .where(self._mine, _L.done == 0, _L.worker.is_(None), ~halted)
-            .order_by(_L.trial.is_(None), _L.lineage)
-            .limit(1)
-            .with_for_update(skip_locked=True)
-        )
-
-    @cached_property
-    def _contact(self) -> sa.Update:
-        longest = sa.bindparam("longest", type_=sa.Float)
-        gap = self._now - sa.func.coalesce(_S.seen, self._now)
-        anew = sa.or_(_S.awake.is_(None), gap > longest, gap < -longest)
-        return (
-            schema.study.update()
-            .where(_S.uid == self.uid)
-            .values(
-                elapsed=_S.elapsed + sa.case((gap > longest, longest), (gap < 0, 0.0), else_=gap),
-                awake=sa.case((anew, self._now), else_=_S.awake),
-                seen=self._now,
-            )
-        )
-
-    def _leased(self, *which: sa.ColumnElement[bool], skip_locked: bool = False) -> sa.Select[Any]:
-        """The leased rows, by lineage."""
-        return (
-            sa.select(schema.lineage)
-            .where(self._mine, _L.worker.is_not(None), *which)
-            .order_by(_L.lineage)
-            .with_for_update(skip_locked=skip_locked)
-        )
-
-    def _lose_all(
-        self, session: orm.Session, leased: sa.Select[Any], values: Mapping[str, Any] | None = None
-    ) -> dict[int, bool]:
-        rows = session.execute(leased, values).all()
-        return {row.lineage: self._lose(session, row) for row in rows}
-
-    def _lose(self, session: orm.Session, row: sa.Row[Any]) -> bool:
-        """Fail the trial of a leased row as lost and free the row, or end it after too many.
-
-        Returns:
-            Whether these were too many.
-        """
-        here = [self._mine, _L.lineage == row.lineage]
-        free: dict[str, Any] = {"worker": None, "until": None}
-        trial_id = self._lock_running(session, row.trial)
-        if trial_id is None:  # another program ended it: it counts
-            self._update(session, here, **free, done=1, ended=self._now)
-            return False
-        lost = {attributes.REASON: Reason.LOST.value}
-        finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
-        over = bool(row.losses + 1 > self.max_retries)
-        if over:
-            free |= {"done": 1, "ended": self._now}
-        self._update(session, here, **free, losses=row.losses + 1)
-        return over
-
-    def _tell(self, lost: Mapping[int, bool]) -> int:
-        """After the commit: tell of the lineages that have ended as lost; returns how many lost."""
-        for lineage, over in lost.items():
-            if over:
-                self.on_lost(lineage)
-        return len(lost)
-
-    def _claim(
-        self,
-        session: orm.Session,
-        worker: str,
-        token: str,
-        fresh: Callable[[int], Fresh],
-        origin: Mapping[str, Any],
-    ) -> Claim | None:
-        """Lease a free row and create its trial; those that were tried before come first."""
-        row = session.execute(self._next_free).one_or_none()
-        if row is None:
-            return None
-        previous = self._trial(session, row.trial)
-        trial = first_attempt(fresh(row.lineage)) if previous is None else next_attempt(previous)
-        lease = Lease(uid=self.uid, lineage=row.lineage, attempt=row.attempt + 1, worker=worker)
-        trial.user_attrs |= {**origin, attributes.LINEAGE: lease.lineage}
-        trial.system_attrs[attributes.LEASE] = [lease.lineage, lease.attempt]
-        add_trial(session, self.study_id, trial)
-        self._update(
-            session,
-            [self._mine, _L.lineage == row.lineage],
+def _lease(session: orm.Session, scope: Scope, lease: Lease, number: int, token: str) -> None:
+    _update(
+        session,
+        _row(scope, lease.lineage),
+        attempt=lease.attempt,
+        trial=number,
+        worker=lease.worker,
+        token=token,
+        since=scope.now,
+        heartbeat=scope.now,
+        until=scope.now + scope.limits.timing.lease_seconds,
+    )
+    session.execute(
+        schema.attempt.insert().values(
+            uid=scope.uid,
+            lineage=lease.lineage,
             attempt=lease.attempt,
-            trial=trial.number,
-            worker=worker,
-            token=token,
-            since=self._now,
-            beat=self._now,
-            until=self._now + self.timing.lease_seconds,
+            trial=number,
+            worker=lease.worker,
+            began=scope.now,
         )
-        return Claim(lease=lease, trial=trial, previous=row.trial)
+    )
 
-    def _claimed(self, session: orm.Session, worker: str, token: str) -> Claim | None:
-        """The claim of that token, when it was committed and only the answer was lost."""
-        row = session.execute(
-            sa.select(schema.lineage).where(self._mine, _L.token == token, _L.worker == worker)
-        ).one_or_none()
-        if row is None:
-            return None
-        trial = self._trial(session, row.trial)
-        assert trial is not None, "a claim and its trial are one transaction"
-        lease = Lease(uid=self.uid, lineage=row.lineage, attempt=row.attempt, worker=worker)
-        return Claim(lease=lease, trial=trial, previous=trial.user_attrs.get(attributes.RETRY_OF))
 
-    def _touch(self, session: orm.Session) -> None:
-        """Leave a contact: add to the active time, and notice when there was none for long."""
-        session.execute(self._contact, {"longest": 2 * self.timing.heartbeat_seconds})
+def claimed(session: orm.Session, scope: Scope, worker: str, token: str) -> Claim | None:
+    """The claim of that token, when it was committed and only the answer was lost."""
+    row = session.execute(
+        sa.select(schema.lineage).where(scope.mine, _L.token == token, _L.worker == worker)
+    ).one_or_none()
+    if row is None:
+        return None
+    trial = _trial(session, scope, row.trial)
+    assert trial is not None, "a claim and its trial are one transaction"
+    lease = Lease(uid=scope.uid, lineage=row.lineage, attempt=row.attempt, worker=worker)
+    return Claim(lease=lease, trial=trial)
 
-    def _held(self, lease: Lease) -> list[sa.ColumnElement[bool]]:
-        return [*self._attempt(lease), _L.worker == lease.worker]
 
-    def _attempt(self, lease: Lease) -> list[sa.ColumnElement[bool]]:
-        return [self._mine, _L.lineage == lease.lineage, _L.attempt == lease.attempt]
+def end(
+    session: orm.Session,
+    scope: Scope,
+    lease: Lease,
+    number: int,
+    state: TrialState,
+    value: float | None,
+    attrs: Mapping[str, Any],
+    steps: Mapping[int, float],
+) -> bool:
+    """End a leased row and its trial; False when the lease is no longer held."""
+    trial_id = _give_up(session, scope, lease, number, done=True)
+    if trial_id is None:
+        return False
+    finish_trial(session, trial_id, state, value=value, user_attrs=attrs, steps=steps)
+    _close(session, scope, lease.lineage, lease.attempt, ended_as(state, attrs))
+    return True
 
-    @staticmethod
-    def _update(
-        session: orm.Session, where: Sequence[sa.ColumnElement[bool]], **values: Any
-    ) -> int:
-        result: Any = session.execute(schema.lineage.update().where(*where).values(**values))
-        return int(result.rowcount)
 
-    def _trial(self, session: orm.Session, number: int | None) -> FrozenTrial | None:
-        if number is None:
-            return None
-        found = read_trials(session.connection(), self.study_id, number=number)
-        return found[0] if found else None
+def release(session: orm.Session, scope: Scope, lease: Lease, number: int, how: str) -> bool:
+    """Free a leased row, whose trial stays RUNNING; False when the lease is no longer held."""
+    if _give_up(session, scope, lease, number, done=False) is None:
+        return False
+    _close(session, scope, lease.lineage, lease.attempt, how)
+    return True
 
-    def _lock_running(self, session: orm.Session, number: int) -> int | None:
-        """Keep a RUNNING trial from changing until the commit; its id, None when it has ended."""
-        trial_id: int | None = session.scalar(
-            sa.select(_T.trial_id)
-            .where(
-                _T.study_id == self.study_id,
-                _T.number == number,
-                _T.state == TrialState.RUNNING,
-            )
-            .with_for_update()
+
+def ended_as(state: TrialState, attrs: Mapping[str, Any]) -> str:
+    """How an attempt ended that its worker ended: the reason, or the state where there is none."""
+    return str(attrs.get(attributes.REASON, How[state.name]))
+
+
+def closed(session: orm.Session, scope: Scope, lease: Lease, how: str) -> bool | None:
+    """True when this attempt's end was committed and only the answer was lost, else None."""
+    found = session.scalar(
+        sa.select(_H.how).where(
+            _H.uid == scope.uid, _H.lineage == lease.lineage, _H.attempt == lease.attempt
         )
-        return trial_id
+    )
+    return True if found == how else None
 
-    def _error(self, session: orm.Session, number: int) -> str | None:
-        """Type and place of a trial's error; its text where an older version stored no place."""
-        stored = session.execute(
-            sa.select(_U.key, _U.value_json)
-            .join(trials, _T.trial_id == _U.trial_id)
-            .where(
-                _T.study_id == self.study_id,
-                _T.number == number,
-                _U.key.in_((attributes.ERROR, attributes.ERROR_AT)),
-            )
+
+def _give_up(
+    session: orm.Session, scope: Scope, lease: Lease, number: int, *, done: bool
+) -> int | None:
+    """Free or end the row of a lease; the id of its RUNNING trial, locked, or None."""
+    freed: dict[str, Any] = {"worker": None, "until": None}
+    if done:
+        freed |= {"done": 1, "ended": scope.now}
+    if _update(session, scope.held(lease), **freed) != 1:
+        return None
+    trial_id = _lock_running(session, scope, number)
+    if trial_id is None:  # another program ended it: it counts
+        _update(session, scope.attempt(lease), done=1, ended=scope.now)
+        _close(session, scope, lease.lineage, lease.attempt, How.ELSEWHERE)
+    return trial_id
+
+
+def reap(session: orm.Session, scope: Scope) -> dict[int, bool]:
+    """Lose the rows whose lease ran out while the database could be reached.
+
+    Returns:
+        For each lineage that lost its worker, whether it has ended with that.
+
+    Raises:
+        StorageError: the study is there no longer.
+    """
+    if session.scalar(scope.there) is None:
+        raise StorageError(
+            "the study was deleted or renamed while it was worked on; "
+            "create it again, or go on with it under its new name"
         )
-        found = {row.key: json.loads(row.value_json) for row in stored}
-        return found.get(attributes.ERROR_AT, found.get(attributes.ERROR))
+    rows = session.execute(scope.overdue).all()
+    return {row.lineage: _lose(session, scope, row, blame=True) for row in rows}
+
+
+def lose_worker(session: orm.Session, scope: Scope, worker: str, *, blame: bool) -> dict[int, bool]:
+    """Lose the rows of a worker that is known to be dead; see `reap`."""
+    rows = session.execute(scope.leased(_L.worker == worker)).all()
+    return {row.lineage: _lose(session, scope, row, blame=blame) for row in rows}
+
+
+def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) -> bool:
+    """Fail the trial of a leased row as lost and free the row, or end it after too many.
+
+    Returns:
+        Whether these were too many.
+    """
+    here = _row(scope, row.lineage)
+    free: dict[str, Any] = {"worker": None, "until": None}
+    trial_id = _lock_running(session, scope, row.trial)
+    if trial_id is None:  # another program ended it: it counts
+        _update(session, here, **free, done=1, ended=scope.now)
+        _close(session, scope, row.lineage, row.attempt, How.ELSEWHERE)
+        return False
+    lost = {attributes.REASON: Reason.LOST.value}
+    finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
+    _close(session, scope, row.lineage, row.attempt, Reason.LOST.value)
+    lost_attempts = row.lost_attempts + blame
+    over = bool(lost_attempts > scope.limits.max_retries)
+    if over:
+        free |= {"done": 1, "ended": scope.now}
+    _update(session, here, **free, lost_attempts=lost_attempts)
+    return over
+
+
+def resume(session: orm.Session, scope: Scope) -> int:
+    """End a halt and free the lineages whose trial ended in the error that is its cause."""
+    study = schema.study
+    cause = session.scalar(sa.select(_S.halted).where(_S.uid == scope.uid).with_for_update())
+    if cause is None:
+        return 0
+    session.execute(study.update().where(_S.uid == scope.uid).values(halted=None))
+    failed = (
+        sa.select(_T.number)
+        .join(trial_user_attrs, _U.trial_id == _T.trial_id)
+        .where(
+            _T.study_id == scope.study_id,
+            # An older version stored no place of an error; there the text was the cause.
+            _U.key.in_((attributes.ERROR_AT, attributes.ERROR)),
+            _U.value_json == json.dumps(cause),
+        )
+    )
+    return _update(session, [scope.mine, _L.done == 1, _L.trial.in_(failed)], done=0, ended=None)
+
+
+def _row(scope: Scope, lineage: int) -> list[sa.ColumnElement[bool]]:
+    return [scope.mine, _L.lineage == lineage]
+
+
+def _update(session: orm.Session, where: Sequence[sa.ColumnElement[bool]], **values: Any) -> int:
+    result: Any = session.execute(schema.lineage.update().where(*where).values(**values))
+    return int(result.rowcount)
+
+
+def _close(session: orm.Session, scope: Scope, lineage: int, attempt: int, how: str) -> None:
+    """Record how an attempt ended."""
+    session.execute(
+        schema.attempt.update()
+        .where(_H.uid == scope.uid, _H.lineage == lineage, _H.attempt == attempt)
+        .values(ended=scope.now, how=str(how))
+    )
+
+
+def _trial(session: orm.Session, scope: Scope, number: int | None) -> FrozenTrial | None:
+    if number is None:
+        return None
+    found = read_trials(session.connection(), scope.study_id, number=number)
+    return found[0] if found else None
+
+
+def _lock_running(session: orm.Session, scope: Scope, number: int) -> int | None:
+    """Keep a RUNNING trial from changing until the commit; its id, None when it has ended."""
+    trial_id: int | None = session.scalar(
+        sa.select(_T.trial_id)
+        .where(
+            _T.study_id == scope.study_id,
+            _T.number == number,
+            _T.state == TrialState.RUNNING,
+        )
+        .with_for_update()
+    )
+    return trial_id

@@ -18,7 +18,7 @@ from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
 from search.spec.values import MOST_DEPTH, check_depth, check_table, shown, study_name_of, value_of
 from search.text import describe_error
 
-__all__ = ["parse_spec", "read_spec"]
+__all__ = ["parse_spec", "read_spec", "read_workers"]
 
 DEFAULT_FOLDS = 5
 MOST_BYTES = 1 << 20  # of a study file
@@ -88,13 +88,23 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         pruner=pruner,
         control=_control(given["control"], sampler, trials - len(named), where),
         audit=_audit(given["audit"], pruner, where),
-        workers=Workers(**_values(given["workers"] or {}, "workers", where)),
+        workers=_workers(given["workers"], where),
         data=given["data"] or {},
         fixed=fixed,
         space=space,
         named=named,
         text=text,
     )
+
+
+def read_workers(text: str) -> Workers:
+    """The table `[workers]` of a stored study file, without a look at the rest."""
+    where = "the stored study file"
+    return _workers(_load(text, where).get("workers"), where)
+
+
+def _workers(table: Mapping[str, Any] | None, where: str) -> Workers:
+    return Workers(**_values(table or {}, "workers", where))
 
 
 def _load(text: str, where: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ class Workers:
     """How the workers of a study behave."""
 
     heartbeat_seconds: float = 5.0  # between two proofs of life
-    max_retries: int = 3  # losses of a lineage that are made good
+    max_retries: int = 3  # lost attempts of a lineage that another one follows
     trial_timeout_seconds: float | None = None  # of one attempt
 
 

@@ -19,10 +19,10 @@ from optuna.storages import RDBStorage
 from sqlalchemy import exc, orm
 
 from search.errors import StorageError
-from search.storage import schema
 from search.storage.engines import postgres, sqlite
 from search.storage.engines.address import redact, shown
 from search.storage.engines.failure import Failure, driver_error, failure_of, first_line
+from search.storage.migrations import migrate
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.optuna_rdb import connect
 from search.storage.retry import Retry
@@ -269,7 +269,7 @@ def _open(
             listen(engine)
             sa.event.listen(engine, "connect", lambda *_: answered.set())
             rdb = connect(engine, kwargs["connect_args"])
-            schema.metadata.create_all(engine)
+            migrate(engine)
             return rdb
         except Exception as error:
             if engine is not None:

@@ -83,14 +83,15 @@ class OptunaStorage(BaseStorage):
     # Trials of this process.
 
     def learn(self, study_id: int, trial: FrozenTrial) -> None:
-        """Register a RUNNING trial that this process alone writes to.
+        """Register a RUNNING trial that this process has the lease of, and alone writes to.
 
-        Until `forget`, reads of it are served from the cache.
+        Until `forget`, reads of it are served from the cache. Writes of this process are refused
+        once the trial goes on under another lease.
         """
         self._cache.learn(study_id, trial)
 
     def forget(self, trial_id: int) -> None:
-        """Register that a trial of this process has ended, by us or by others."""
+        """Register that a trial of this process has ended or was released, by us or by others."""
         self._cache.forget(trial_id)
 
     def known_trials(self, study_id: int) -> list[FrozenTrial]:
@@ -158,7 +159,8 @@ class OptunaStorage(BaseStorage):
         def attempt(repeated: bool) -> None:  # noqa: ARG001 - writing it twice does no harm
             with orm.Session(self.rdb.engine) as session, session.begin():
                 for trial_id in sorted(pending):
-                    study_id = lock_running(session, trial_id)
+                    lease = self._cache.lease(trial_id)
+                    study_id = lock_running(session, trial_id, lease=lease)
                     seen = self._cache.distributions(study_id)
                     pending[trial_id].apply(session, study_id, trial_id, seen)
 

@@ -1,18 +1,25 @@
 """The ledger's tables, beside Optuna's in the same database, and the database's clock.
 
-They are keyed by a uid of our own, which the study carries as a user attribute, and by trial
-number: renaming a study in optuna-dashboard gives it and its trials new ids.
+A uid of our own keys them, which the study carries as a user attribute, together with trial
+numbers: when optuna-dashboard renames a study, the study and its trials get new ids.
 
-All times are seconds since 1970 by the database's clock, so machines with wrong clocks do no harm.
+All times are seconds since 1970 (UTC) by the database's clock, so a machine whose clock is wrong
+does no harm. `migrations` holds the version of these tables; a change here needs a step there.
 """
 
 from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["Clock", "evaluation", "lineage", "metadata", "study"]
+__all__ = ["Clock", "attempt", "evaluation", "free", "lineage", "metadata", "study", "version"]
 
 metadata = sa.MetaData()
+
+version = sa.Table(
+    "search_schema",
+    metadata,
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),  # one row
+)
 
 study = sa.Table(
     "search_study",
@@ -31,15 +38,48 @@ lineage = sa.Table(
     sa.Column("lineage", sa.Integer, primary_key=True, autoincrement=False),  # 0 <= n < budget
     sa.Column("done", sa.Integer, nullable=False),  # 1: counts against the budget
     sa.Column("attempt", sa.Integer, nullable=False),  # the lease number: raised by each claim
-    sa.Column("losses", sa.Integer, nullable=False),  # attempts whose worker died
+    sa.Column("lost_attempts", sa.Integer, nullable=False),  # that count towards max_retries
     sa.Column("trial", sa.Integer),  # number of the trial of the last attempt
     sa.Column("worker", sa.String(255)),  # who holds the lease; null: nobody
     sa.Column("token", sa.String(32)),  # of the claim, to recognise it when its answer was lost
     sa.Column("since", sa.Double),  # when the last attempt began
-    sa.Column("beat", sa.Double),  # the holder's last proof of life
+    sa.Column("heartbeat", sa.Double),  # the holder's last proof of life
     sa.Column("until", sa.Double),  # the lease lasts at least until then
     sa.Column("ended", sa.Double),  # when the lineage was done
-    sa.Index("search_lineage_worker", "uid", "worker"),
+)
+# Of the rows of a large budget few are leased, and one is claimed next: each look at these finds
+# them by an index of their own.
+_leased = lineage.c.worker.is_not(None)
+sa.Index(
+    "search_lineage_leased",
+    lineage.c.uid,
+    lineage.c.lineage,
+    postgresql_where=_leased,
+    sqlite_where=_leased,
+)
+#: The condition of a free row, with the number in the statement itself: the databases use a
+#: partial index only for a condition that they can compare with the index's own.
+free = sa.and_(lineage.c.done == sa.literal_column("0"), lineage.c.worker.is_(None))
+sa.Index(
+    "search_lineage_free",
+    lineage.c.uid,
+    lineage.c.trial.is_(None),
+    lineage.c.lineage,
+    postgresql_where=free,
+    sqlite_where=free,
+)
+
+attempt = sa.Table(
+    "search_attempt",
+    metadata,
+    sa.Column("uid", sa.String(32), primary_key=True),
+    sa.Column("lineage", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),  # the lease number
+    sa.Column("trial", sa.Integer, nullable=False),  # number of the trial
+    sa.Column("worker", sa.String(255)),  # null: not recorded by an older version
+    sa.Column("began", sa.Double, nullable=False),
+    sa.Column("ended", sa.Double),  # null: it runs
+    sa.Column("how", sa.String(32)),  # it ended: see `records.Attempt`; null: it runs
 )
 
 evaluation = sa.Table(
@@ -49,6 +89,7 @@ evaluation = sa.Table(
     sa.Column("n", sa.Integer, primary_key=True, autoincrement=False),  # 1, 2, ...
     sa.Column("at", sa.Double, nullable=False),
     sa.Column("payload", sa.Text, nullable=False),  # JSON
+    sa.Column("token", sa.String(32)),  # of the write; null: made by an older version
 )
 
 

@@ -12,7 +12,14 @@ from sqlalchemy import orm
 from search import attributes
 from search.storage.optuna_tables import models
 
-__all__ = ["add_study", "study_id_of"]
+__all__ = [
+    "add_study",
+    "study_attrs",
+    "study_directions",
+    "study_id_of",
+    "study_names",
+    "study_system_attrs",
+]
 
 
 def add_study(
@@ -53,5 +60,39 @@ def study_id_of(session: orm.Session, uid: str) -> int | None:
     return session.scalar(
         sa.select(attr.study_id).where(
             attr.key == attributes.UID, attr.value_json == json.dumps(uid)
+        )
+    )
+
+
+def study_attrs(session: orm.Session, name: str) -> tuple[int, dict[str, Any]] | None:
+    """The id and the user attributes of the Optuna study of that name; None without any."""
+    study, attr = models.StudyModel, models.StudyUserAttributeModel
+    study_id = session.scalar(sa.select(study.study_id).where(study.study_name == name))
+    if study_id is None:
+        return None
+    rows = session.execute(sa.select(attr.key, attr.value_json).where(attr.study_id == study_id))
+    return study_id, {row.key: json.loads(row.value_json) for row in rows}
+
+
+def study_names(session: orm.Session) -> list[str]:
+    """The names of all Optuna studies, sorted."""
+    return sorted(session.scalars(sa.select(models.StudyModel.study_name)))
+
+
+def study_system_attrs(session: orm.Session, study_id: int) -> dict[str, Any]:
+    """The system attributes of an Optuna study."""
+    attr = models.StudySystemAttributeModel
+    rows = session.execute(sa.select(attr.key, attr.value_json).where(attr.study_id == study_id))
+    return {row.key: json.loads(row.value_json) for row in rows}
+
+
+def study_directions(session: orm.Session, study_id: int) -> list[StudyDirection]:
+    """The directions of an Optuna study, by objective."""
+    objective = models.StudyDirectionModel
+    return list(
+        session.scalars(
+            sa.select(objective.direction)
+            .where(objective.study_id == study_id)
+            .order_by(objective.objective)
         )
     )

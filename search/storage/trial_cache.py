@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from search import attributes
 from search.storage.trial_rows import Writes
 
 __all__ = ["Gap", "TrialCache"]
@@ -51,6 +52,7 @@ class TrialCache:
         self._studies: dict[int, _Study] = {}
         self._places: dict[int, tuple[int, int]] = {}  # trial id -> study id, number
         self._own: set[int] = set()  # ids of trials that run in this process
+        self._leases: dict[int, list[int] | None] = {}  # of trials that ran in this process, by id
 
     def gap(self, study_id: int) -> Gap:
         """What is not known of a study."""
@@ -84,6 +86,12 @@ class TrialCache:
             self._put(study_id, trial)
             self._study(study_id).unfinished.add(trial._trial_id)
             self._own.add(trial._trial_id)
+            self._leases[trial._trial_id] = trial.system_attrs.get(attributes.LEASE)
+
+    def lease(self, trial_id: int) -> list[int] | None:
+        """The lease under which this process last had a trial; None without any."""
+        with self._lock:
+            return self._leases.get(trial_id)
 
     def forget(self, trial_id: int) -> None:
         """Register that a trial of this process has ended, or is written by others too."""

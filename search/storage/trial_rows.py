@@ -27,15 +27,19 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
+from search import attributes
 from search.storage.optuna_tables import models
+from search.text import shorten
 
 __all__ = [
+    "MOST_CHARACTERS",
     "Writes",
     "add_trial",
     "check_study",
     "finish_trial",
     "lock_running",
     "read_trials",
+    "utc",
 ]
 
 _STUDIES = models.StudyModel.__table__
@@ -45,6 +49,8 @@ _VALUES = models.TrialValueModel.__table__
 _STEPS = models.TrialIntermediateValueModel.__table__
 _USER = models.TrialUserAttributeModel.__table__
 _SYSTEM = models.TrialSystemAttributeModel.__table__
+
+MOST_CHARACTERS = 16_000  # of a text in a user attribute: an error, a traceback
 
 _distribution = lru_cache(maxsize=4096)(json_to_distribution)
 
@@ -85,7 +91,7 @@ class Writes:
             check_distribution_compatibility(seen[name], distribution)
         _put(session, _PARAMS, "param_name", trial_id, _param_rows(self.params))
         _put(session, _STEPS, "step", trial_id, _step_rows(self.steps))
-        _put(session, _USER, "key", trial_id, _attr_rows(self.user_attrs))
+        _put(session, _USER, "key", trial_id, _attr_rows(_bounded(self.user_attrs)))
         _put(session, _SYSTEM, "key", trial_id, _attr_rows(self.system_attrs))
 
     def applied_to(self, trial: FrozenTrial) -> FrozenTrial:
@@ -107,23 +113,43 @@ def check_study(connection: sa.Connection, study_id: int) -> None:
         raise KeyError(models.NOT_FOUND_MSG)
 
 
-def lock_running(session: orm.Session, trial_id: int) -> int:
-    """Keep others from ending a RUNNING trial until the commit; the id of its study.
+def lock_running(session: orm.Session, trial_id: int, *, lease: Sequence[int] | None = None) -> int:
+    """Keep others from changing a RUNNING trial until the commit; the id of its study.
+
+    Args:
+        lease: the writer's, [lineage, attempt]; None for a writer without one.
 
     Raises:
         KeyError: there is no such trial.
-        UpdateFinishedTrialError: it is finished and can no longer change.
+        UpdateFinishedTrialError: it is finished, or goes on under a later lease, so this writer
+            can no longer change it.
     """
-    row = session.execute(
-        sa.select(_TRIALS.c.study_id, _TRIALS.c.number, _TRIALS.c.state)
-        .where(_TRIALS.c.trial_id == trial_id)
-        .with_for_update()
-    ).one_or_none()
+    columns = (_TRIALS.c.study_id, _TRIALS.c.number, _TRIALS.c.state)
+    which: sa.Select[Any] = sa.select(*columns).where(_TRIALS.c.trial_id == trial_id)
+    if lease is not None:
+        # Locked with it: else a claim that commits while this waits would be overlooked.
+        which = (
+            which.add_columns(_SYSTEM.c.value_json)
+            .join(_SYSTEM, _SYSTEM.c.trial_id == _TRIALS.c.trial_id)
+            .where(_SYSTEM.c.key == attributes.LEASE)
+        )
+    row = session.execute(which.with_for_update()).one_or_none()
     if row is None:
         raise KeyError(models.NOT_FOUND_MSG)
     if row.state.is_finished():
         raise UpdateFinishedTrialError(f"trial {row.number} has finished and can no longer change")
+    if lease is not None and json.loads(row.value_json) != list(lease):
+        raise UpdateFinishedTrialError(f"trial {row.number} goes on in another worker")
     return int(row.study_id)
+
+
+def utc(time: datetime) -> datetime:
+    """The time of a trial in UTC, fit for comparing and subtracting.
+
+    Optuna's trials carry local, naive times. Their differences are wrong by an hour where the
+    clocks were put forward or back in between.
+    """
+    return time.astimezone(UTC)
 
 
 def add_trial(session: orm.Session, study_id: int, trial: FrozenTrial) -> None:
@@ -151,7 +177,7 @@ def add_trial(session: orm.Session, study_id: int, trial: FrozenTrial) -> None:
     }
     _put(session, _PARAMS, "param_name", trial._trial_id, _param_rows(params))
     _put(session, _STEPS, "step", trial._trial_id, _step_rows(trial.intermediate_values))
-    _put(session, _USER, "key", trial._trial_id, _attr_rows(trial.user_attrs))
+    _put(session, _USER, "key", trial._trial_id, _attr_rows(_bounded(trial.user_attrs)))
     _put(session, _SYSTEM, "key", trial._trial_id, _attr_rows(trial.system_attrs))
     _put(session, _VALUES, "objective", trial._trial_id, _value_rows(trial.values or ()))
 
@@ -171,7 +197,7 @@ def finish_trial(
     """
     values = () if value is None or math.isnan(value) else (value,)
     _put(session, _STEPS, "step", trial_id, _step_rows(steps))
-    _put(session, _USER, "key", trial_id, _attr_rows(user_attrs))
+    _put(session, _USER, "key", trial_id, _attr_rows(_bounded(user_attrs)))
     _put(session, _VALUES, "objective", trial_id, _value_rows(values))
     session.execute(
         _TRIALS.update()
@@ -323,9 +349,20 @@ def _attr_rows(attrs: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{"key": key, "value_json": json.dumps(value)} for key, value in attrs.items()]
 
 
+def _bounded(value: Any) -> Any:
+    """User attributes with each text in them cut to a length that a database takes easily."""
+    if isinstance(value, str):
+        return shorten(value, MOST_CHARACTERS)
+    if isinstance(value, Mapping):
+        return {key: _bounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_bounded(item) for item in value]
+    return value
+
+
 def _to_utc(time: datetime | None) -> datetime | None:
     """Optuna's trials carry local, naive times; its tables hold UTC."""
-    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
+    return None if time is None else utc(time).replace(tzinfo=None)
 
 
 def _to_local(time: datetime | None) -> datetime | None:

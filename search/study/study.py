@@ -1,11 +1,12 @@
 """An open study: its frozen spec, its ledger, its trials."""
 
-from collections.abc import Mapping
+from bisect import bisect_left
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import optuna
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.errors import (
@@ -15,7 +16,7 @@ from search.errors import (
     StorageError,
     StudyNotFound,
 )
-from search.ledger import Ledger, Row, Timing
+from search.ledger import Ledger, Row
 from search.problem import Problem
 from search.sampling.make import make_pruner
 from search.spec import StudySpec, parse_spec
@@ -25,7 +26,7 @@ from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
 from search.study.load_problem import load_problem
 from search.study.rows import columns, records
-from search.study.status import Busy, Status, best_of
+from search.study.status import Busy, Status, Tally, best_of
 
 if TYPE_CHECKING:
     import pandas
@@ -43,7 +44,7 @@ class Study:
         self.name = name
         self.ledger = Ledger.open(storage, name)
         self.uid = self.ledger.uid
-        attrs = storage.optuna.get_study_user_attrs(self.ledger.study_id)
+        attrs = self.ledger.attrs
         if attributes.SPEC not in attrs:
             raise StorageError(
                 f"study {name!r} in {storage.url} was made by StudySearchCV and has no study file; "
@@ -53,11 +54,9 @@ class Study:
         self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
         #: Names of the metrics in [0, 1] that are shown as a percentage.
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
-        self.ledger.timing = Timing.of_heartbeat(self.spec.workers.heartbeat_seconds)
-        self.ledger.max_retries = self.spec.workers.max_retries
-        storage.bound_by(self.ledger.timing.lease_seconds)
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
         self.ledger.on_lost = self.checkpoints.delete
+        self._tally = Tally(self.spec.direction)
         self.optuna = self._optuna_study(storage.optuna)
         self.searched = self.optuna  # what the study's sampler and pruner are given
         if self.spec.control or self.spec.audit:
@@ -132,9 +131,9 @@ class Study:
         if number is None:
             return self.best
         trials = self.trials
-        for trial in trials:
-            if trial.number == number:
-                return trial
+        found = _numbered(trials, number)
+        if found is not None:
+            return found
         raise SearchError(
             f"study {self.name!r} has no trial {number}; it has {len(trials)}, numbered from 0"
         )
@@ -158,10 +157,11 @@ class Study:
         return Plots(self.optuna, self.spec.metric)
 
     def status(self) -> Status:
-        """What the study looks like now."""
+        """What the study looks like now; further calls cost what has changed since."""
         counts = self.ledger.counts()
         trials = self.trials
-        by_number = {trial.number: trial for trial in trials}
+        tally = self._tally
+        tally.add(trials)
         return Status(
             name=self.name,
             metric=self.spec.metric,
@@ -172,12 +172,24 @@ class Study:
             hours=self.spec.hours,
             halted=self.ledger.halted(),
             running=[
-                _busy(row, by_number[row.trial], 2 * self.spec.workers.heartbeat_seconds)
-                for row in self.ledger.rows()
-                if row.worker is not None and row.trial in by_number
+                _busy(row, trial, 2 * self.spec.workers.heartbeat_seconds)
+                for row in self.ledger.running()
+                if (trial := _numbered(trials, row.trial)) is not None
             ],
-            trials=trials,
+            finished=tuple(tally.finished),
+            complete=tally.states[TrialState.COMPLETE],
+            pruned=tally.states[TrialState.PRUNED],
+            reasons=dict(tally.reasons),
+            best=tally.best,
         )
+
+
+def _numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial | None:
+    """The trial of that number among trials in order of their numbers."""
+    if number is None:
+        return None
+    at = bisect_left(trials, number, key=lambda trial: trial.number)
+    return trials[at] if at < len(trials) and trials[at].number == number else None
 
 
 def _busy(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
@@ -186,13 +198,14 @@ def _busy(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
         worker=row.worker or "",
         lineage=row.lineage,
         number=trial.number,
+        name=trial.user_attrs.get(attributes.NAME),
         attempt=row.attempt,
         step=max(steps, default=0),
         value=steps[max(steps)] if steps else None,
         since_seconds=row.running_seconds or 0.0,
         heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
         silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
-        losses=row.losses,
+        lost_attempts=row.lost_attempts,
         params=trial.params,
     )
 

@@ -89,7 +89,7 @@ def _stop(study: Study, launcher: Launcher) -> None:
 def _release(study: Study, gone: Exit) -> None:
     """Free at once what a dead worker held; of one that may live the lease runs out."""
     if gone.name and gone.certain:
-        study.ledger.release_worker(gone.name)
+        study.ledger.release_worker(gone.name, blame=gone.blame)
 
 
 class _Tending:
@@ -162,7 +162,7 @@ class _Tending:
 
     def _end_silent(self, status: Status) -> None:
         """End workers that lost their lease for want of heartbeats although they live: stuck."""
-        silence = 2 * self._study.ledger.timing.heartbeat_seconds
+        silence = 2 * self._study.ledger.limits.timing.heartbeat_seconds
         silent = {busy.worker for busy in self._running if busy.heartbeat_seconds > silence}
         for name in silent - {busy.worker for busy in status.running}:
             self._launcher.end(name)

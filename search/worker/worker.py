@@ -92,10 +92,10 @@ def work(
             if counts.done == counts.total:
                 return True
             # A waiting worker keeps the database known as reachable, without which nobody reaps.
-            stop.wait(min(IDLE_SECONDS, study.ledger.timing.heartbeat_seconds))
+            stop.wait(min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds))
             continue
-        if claim.previous is not None:
-            log.info("trial %d goes on where trial %d ended", claim.trial.number, claim.previous)
+        if claim.lease.attempt > 1:
+            log.info("trial %d goes on with attempt %d", claim.trial.number, claim.lease.attempt)
         if _attempt(study, claim, history, stop):
             on_trial()
     return False

@@ -6,12 +6,19 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from search import attributes
 from search.ledger import Ledger, Timing
 from search.storage import Storage
 from search.storage.schema import Clock
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 TIMING = Timing(heartbeat_seconds=5.0, lease_seconds=30.0, grace_seconds=15.0)
+
+
+def limits(*, heartbeat_seconds: float = 5.0, max_retries: int = 3) -> dict[str, Any]:
+    """User attributes of a study that allows its workers so much."""
+    workers = f"heartbeat_seconds = {heartbeat_seconds}\nmax_retries = {max_retries}"
+    return {attributes.SPEC: f"[workers]\n{workers}\n"}
 
 
 class HandClock(Clock):
@@ -25,7 +32,7 @@ class HandClock(Clock):
 
 
 def pass_time(ledger: Ledger, clock: HandClock, seconds: float) -> None:
-    """Let time pass while somebody looks at the database once a beat."""
+    """Let time pass while somebody looks at the database once a heartbeat."""
     for _ in range(int(seconds / TIMING.heartbeat_seconds)):
         clock.seconds += TIMING.heartbeat_seconds
         ledger.reap()

@@ -13,7 +13,7 @@ import optuna
 import sqlalchemy as sa
 from optuna.trial import TrialState
 
-from search.ledger import Fenced, Ledger, Timing
+from search.ledger import Fenced, Ledger
 from search.ledger.heartbeat import Heartbeat
 from search.storage import open_storage
 
@@ -22,8 +22,7 @@ def main(name: str, death: str = "") -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.basicConfig(stream=sys.stdout, format="%(message)s")
     storage = open_storage(os.environ["FMNIST_HPO_STORAGE"])
-    timing = Timing.of_heartbeat(float(os.environ["BEAT_SECONDS"]))
-    ledger = Ledger.open(storage, "s", timing=timing, max_retries=1000)
+    ledger = Ledger.open(storage, "s")
     study = optuna.load_study(study_name="s", storage=storage.optuna)
     study.sampler = optuna.samplers.RandomSampler()
     say("ready")

@@ -242,7 +242,7 @@ def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(
     assert 3 <= reported(sliced) < 80
     # Nobody saw it die, so it is missed only after its lease; a run would wait as well.
     finished = sliced("worker", "slice", timeout=250)
-    assert "goes on where trial 0 ended" in finished.stdout
+    assert "goes on with attempt 2" in finished.stdout
     first, second = rows(sliced)
     assert (first["reason"], second["retry_of"], second["state"]) == ("lost", "0", "complete")
     replay = sliced("reproduce", "slice", "--trial", "1", timeout=250)

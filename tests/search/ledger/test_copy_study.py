@@ -1,12 +1,15 @@
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import pytest
 import sqlalchemy as sa
-from ledger_clock import MAXIMIZE
+from ledger_clock import MAXIMIZE, limits
+from lost_answer import lost_in_commit
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from toy import toy_spec, whole_curve
 
 from search import attributes
 from search.attributes import Reason
@@ -14,7 +17,10 @@ from search.errors import SearchError, StudyNotFound
 from search.ledger import Ledger
 from search.ledger.attempt import Fresh
 from search.ledger.copy_study import copy_study
+from search.spec import parse_spec
 from search.storage import Storage, open_storage, schema
+from search.study import create_study, open_study
+from search.worker.worker import work
 
 
 @pytest.fixture
@@ -55,7 +61,7 @@ def filled(pair: tuple[Storage, Storage]) -> Ledger:
         "s",
         directions=MAXIMIZE,
         lineages=6,
-        user_attrs={attributes.SPEC: "text", "search:checkpoints": "runs/s/checkpoints"},
+        user_attrs={**limits(), "search:checkpoints": "runs/s/checkpoints"},
         system_attrs={"study:metric_names": ["accuracy"]},
     )
     study = optuna.load_study(study_name="s", storage=source.optuna)
@@ -77,11 +83,11 @@ def filled(pair: tuple[Storage, Storage]) -> Ledger:
         trial.report(float("-inf"), 3)
         trial.set_user_attr("curves", {"loss": [1.0, None, n]})
         ledger.end(claim, state, value, reason=reason, attrs={"error": "e"} if reason else None)
+    ledger.claim("dead")
+    ledger.release_worker("dead")
     claim = ledger.claim("w")
     assert claim is not None
     ledger.release(claim)
-    ledger.claim("dead")
-    ledger.release_worker("dead")
     ledger.halt("e")
     source.write(
         lambda session: session.execute(
@@ -91,9 +97,10 @@ def filled(pair: tuple[Storage, Storage]) -> Ledger:
     return ledger
 
 
-def rows(storage: Storage, table: sa.Table) -> list[tuple[object, ...]]:
+def rows(storage: Storage, table: sa.Table, *names: str) -> list[tuple[object, ...]]:
+    columns = [table.c[name] for name in names] or list(table.c)
     return storage.read(
-        lambda session: [tuple(r) for r in session.execute(sa.select(table).order_by(*table.c))]
+        lambda session: [tuple(r) for r in session.execute(sa.select(*columns).order_by(*columns))]
     )
 
 
@@ -101,7 +108,7 @@ def test_everything_is_there(pair: tuple[Storage, Storage], filled: Ledger) -> N
     source, target = pair
     count = copy_study("s", source, target)
     copied = Ledger.open(target, "s")
-    assert copied.uid == filled.uid
+    assert copied.uid != filled.uid
     old, new = (
         storage.optuna.get_all_trials(ledger.study_id)
         for storage, ledger in ((source, filled), (target, copied))
@@ -128,13 +135,15 @@ def test_everything_is_there(pair: tuple[Storage, Storage], filled: Ledger) -> N
         "n": IntDistribution(1, 10),
         "kind": CategoricalDistribution(["ä", None, True, 3]),
     }
-    for get in ("get_study_user_attrs", "get_study_system_attrs", "get_study_directions"):
+    assert copied.attrs == {**filled.attrs, attributes.UID: copied.uid}
+    for get in ("get_study_system_attrs", "get_study_directions"):
         assert getattr(target.optuna, get)(copied.study_id) == getattr(source.optuna, get)(
             filled.study_id
         )
-    for table in schema.metadata.sorted_tables:
-        assert rows(target, table) == rows(source, table)
-        assert rows(target, table)
+    for table in (schema.study, schema.lineage, schema.attempt, schema.evaluation):
+        kept = [name for name in table.c.keys() if name != "uid"]  # noqa: SIM118
+        assert rows(target, table, *kept) == rows(source, table, *kept)
+        assert {uid for (uid,) in rows(target, table, "uid")} == {copied.uid}
 
 
 def test_the_copy_goes_on(pair: tuple[Storage, Storage], filled: Ledger) -> None:
@@ -161,14 +170,65 @@ def test_refuses(pair: tuple[Storage, Storage], filled: Ledger) -> None:
         copy_study("s", source, target)
     filled.end(claim, TrialState.COMPLETE, 1.0)
     other = optuna.create_study(study_name="s", storage=target.optuna)
-    with pytest.raises(SearchError, match="another study named 's'"):
+    before = [rows(source, table) for table in schema.metadata.sorted_tables]
+    with pytest.raises(SearchError, match="has a study named 's' already"):
         copy_study("s", source, target)
+    assert [rows(source, table) for table in schema.metadata.sorted_tables] == before
     assert other.trials == []
     optuna.delete_study(study_name="s", storage=target.optuna)
     copy_study("s", source, target)
     with pytest.raises(SearchError, match="already"):
         copy_study("s", source, target)
     assert len(target.optuna.get_all_trials(Ledger.open(target, "s").study_id)) == 7
+
+
+def test_the_source_is_only_read(pair: tuple[Storage, Storage]) -> None:
+    """Not even a dead worker's trial is lost, nor is time counted."""
+    source, target = pair
+    ledger = Ledger.create(source, "s", directions=MAXIMIZE, lineages=2, user_attrs=limits())
+    assert ledger.claim("dead") is not None
+    long_ago = schema.lineage.update().values(until=0.0, heartbeat=0.0)
+    watched = schema.study.update().values(awake=0.0)
+    source.write(lambda session: [session.execute(s) for s in (long_ago, watched)])
+    tables = [*schema.metadata.sorted_tables, sa.table("trials", sa.column("state"))]
+    before = [rows(source, table) for table in tables]
+    with pytest.raises(SearchError, match="nobody works on it"):
+        copy_study("s", source, target)
+    assert [rows(source, table) for table in tables] == before
+
+
+def test_original_and_copy_go_on_side_by_side(pair: tuple[Storage, Storage]) -> None:
+    """In one directory; neither sees the other's checkpoints."""
+    source, target = pair
+    text = toy_spec(trials=6, extra="[fixed]\nsteps = 3\n[sampler]\nname = 'tpe'")
+    study = create_study(parse_spec(text, where="test"), source, checkpoints="checkpoints")
+    stop = threading.Event()
+    claim = study.ledger.claim("w", lambda n: Fresh(user_attrs={"fingerprint": {}}))
+    assert claim is not None
+    study.checkpoints.save(claim.lease.lineage, b"the original's", attempt=1, params={})
+    study.ledger.release(claim)
+    copy_study("toy", source, target)
+    copied = open_study("toy", target)
+    assert copied.checkpoints.load(claim.lease.lineage, params={}) is None
+    study.checkpoints.delete(claim.lease.lineage)
+    for number, one in enumerate((study, copied)):
+        work(one, name=f"worker-{number}", stop=stop)
+    for one in (study, copied):
+        assert one.status().ended == 6
+        for trial in one.trials:
+            seed = one.spec.trial_seed(trial.user_attrs["lineage"])
+            whole = whole_curve(seed, trial.params["x"], 3)
+            assert list(trial.intermediate_values.values()) == whole
+
+
+def test_a_copy_may_be_made_in_the_same_transaction_twice(
+    pair: tuple[Storage, Storage], filled: Ledger
+) -> None:
+    """The answer to the commit is lost: the copy is there once."""
+    source, target = pair
+    with lost_in_commit(target):
+        assert copy_study("s", source, target) == 6
+    assert len(target.optuna.get_all_trials(Ledger.open(target, "s").study_id)) == 6
 
 
 def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
@@ -190,7 +250,7 @@ def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
         source.write(lambda session, update=update: session.execute(update))
     again = filled.claim("alive")
     assert again is not None
-    assert again.previous == dead.trial.number
+    assert again.trial.user_attrs[attributes.RETRY_OF] == dead.trial.number
     filled.release(again)
     copy_study("s", source, target)
 

@@ -1,16 +1,18 @@
 from collections.abc import Iterator
+from datetime import UTC
 
 import optuna
 import pytest
-from ledger_clock import MAXIMIZE, TIMING, HandClock, pass_time, states
+import sqlalchemy as sa
+from ledger_clock import MAXIMIZE, TIMING, HandClock, limits, pass_time, states
 from optuna.trial import TrialState
 
 from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError, StudyNotFound
-from search.ledger import Claim, Counts, Fenced, Ledger, Timing
+from search.ledger import Attempt, Claim, Counts, Fenced, Ledger
 from search.ledger.attempt import Fresh
-from search.storage import Storage, open_storage
+from search.storage import Storage, open_storage, schema
 
 COMPLETE, PRUNED, FAIL, RUNNING = (
     TrialState.COMPLETE,
@@ -39,11 +41,9 @@ def ledger(storage: Storage, clock: HandClock) -> Ledger:
         "s",
         directions=MAXIMIZE,
         lineages=3,
-        user_attrs={"spec": "text"},
+        user_attrs=limits(max_retries=2),
         system_attrs={"a": 1},
-        timing=TIMING,
         clock=clock,
-        max_retries=2,
     )
 
 
@@ -64,10 +64,11 @@ def test_create_and_open(storage: Storage, ledger: Ledger) -> None:
     again = Ledger.open(storage, "s")
     assert (again.uid, again.study_id) == (ledger.uid, ledger.study_id)
     study = optuna.load_study(study_name="s", storage=storage.optuna)
-    assert study.user_attrs == {"spec": "text", "search:uid": ledger.uid}
+    assert study.user_attrs == {**limits(max_retries=2), "search:uid": ledger.uid}
+    assert (again.limits.timing, again.limits.max_retries) == (TIMING, 2)
     assert storage.optuna.get_study_system_attrs(study._study_id) == {"a": 1}
     assert study.directions == MAXIMIZE
-    assert ledger.counts() == Counts(total=3, done=0, running=0, free=3, losses=0)
+    assert ledger.counts() == Counts(total=3, done=0, running=0, free=3, lost_attempts=0)
     with pytest.raises(optuna.exceptions.DuplicatedStudyError):
         Ledger.create(storage, "s", directions=MAXIMIZE, lineages=3)
     assert ledger.counts().total == 3
@@ -86,13 +87,12 @@ def test_exactly_n_lineages(storage: Storage, ledger: Ledger) -> None:
     for lineage, (state, value, reason) in enumerate(ends):
         claim = must(ledger.claim("w"))
         assert claim.lease.lineage == claim.trial.number == lineage
-        assert claim.previous is None
         assert ledger.counts() == Counts(
-            total=3, done=lineage, running=1, free=2 - lineage, losses=0
+            total=3, done=lineage, running=1, free=2 - lineage, lost_attempts=0
         )
         ledger.end(claim, state, value, reason=reason, attrs={"error": "x"} if reason else {})
     assert ledger.claim("w") is None
-    assert ledger.counts() == Counts(total=3, done=3, running=0, free=0, losses=0)
+    assert ledger.counts() == Counts(total=3, done=3, running=0, free=0, lost_attempts=0)
     assert states(storage, ledger) == [
         (COMPLETE, 0, None, None),
         (PRUNED, 1, "diverged", None),
@@ -126,7 +126,7 @@ def test_a_lost_trial_has_one_successor_that_goes_on(
     pass_time(ledger, clock, 60)
     assert states(storage, ledger) == [(FAIL, 0, "lost", None)]
     claim = must(ledger.claim("w"))
-    assert (claim.lease.lineage, claim.lease.attempt, claim.previous) == (0, 2, 0)
+    assert (claim.lease.lineage, claim.lease.attempt, claim.trial.number) == (0, 2, 1)
     again = trial_of(storage, ledger, claim)
     assert again.suggest_float("x", 0, 1) == x
     assert again.user_attrs == {"lineage": 0, "retry_of": 0, "name": "n0"}
@@ -134,20 +134,145 @@ def test_a_lost_trial_has_one_successor_that_goes_on(
     assert list(carried) == [1, 2]
     assert carried[1] == 0.1
     assert must(ledger.claim("w2")).lease.lineage == 1  # the lost one was taken once
-    assert ledger.counts().losses == 1
+    assert ledger.counts().lost_attempts == 1
 
 
-def test_stopped_ones_go_on_first_and_count_no_loss(storage: Storage, ledger: Ledger) -> None:
-    first, second = must(ledger.claim("a")), must(ledger.claim("b"))
-    for _ in range(5):  # more often than max_retries
+def test_a_released_trial_goes_on_first_and_as_itself(
+    storage: Storage, ledger: Ledger, clock: HandClock
+) -> None:
+    first, second = must(ledger.claim("a")), must(ledger.claim("b", origin={"worker": "b"}))
+    trial_of(storage, ledger, second).report(0.5, 1)
+    for n in range(5):  # more often than max_retries
+        clock.seconds += 10
         ledger.release(second)
-        second = must(ledger.claim("b"))
-        assert second.lease.lineage == 1
-    assert ledger.counts().losses == 0
+        assert ledger.counts().running == 1
+        clock.seconds += 90
+        second = must(ledger.claim(f"w{n}", origin={"worker": f"w{n}"}))
+        assert (second.lease.lineage, second.lease.attempt) == (1, n + 2)
+        assert (second.trial.number, second.trial.intermediate_values) == (1, {1: 0.5})
+        assert second.trial.user_attrs == {"lineage": 1, "worker": f"w{n}"}
+        assert second.trial.system_attrs[attributes.LEASE] == [1, n + 2]
+    assert ledger.counts().lost_attempts == 0
     ledger.end(first, COMPLETE, 1.0)
     ledger.end(second, COMPLETE, 1.0)
-    chain = [number for state, lineage, _, number in states(storage, ledger) if lineage == 1]
-    assert chain == [None, 1, 2, 3, 4, 5]
+    assert states(storage, ledger) == [(COMPLETE, 0, None, None), (COMPLETE, 1, None, None)]
+
+
+def test_every_attempt_is_on_record(ledger: Ledger, clock: HandClock) -> None:
+    def at(attempt: Attempt) -> tuple[float, float | None]:
+        ended = attempt.ended and attempt.ended.timestamp() - began
+        return attempt.began.timestamp() - began, ended
+
+    began = clock.seconds
+    claim = must(ledger.claim("a"))
+    clock.seconds += 3
+    ledger.release(claim)
+    clock.seconds += 4
+    must(ledger.claim("b"))
+    clock.seconds += 5
+    ledger.release_worker("b")
+    claim = must(ledger.claim("c"))
+    ledger.end(claim, PRUNED, 0.5, reason=Reason.DIVERGED)
+    must(ledger.claim("d"))
+    found = ledger.attempts()
+    assert [(a.lineage, a.attempt, a.trial, a.worker, a.how) for a in found] == [
+        (0, 1, 0, "a", "stopped"),
+        (0, 2, 0, "b", "lost"),
+        (0, 3, 1, "c", "diverged"),
+        (1, 1, 2, "d", None),
+    ]
+    assert [at(a) for a in found] == [(0, 3), (7, 12), (12, 12), (12, None)]
+    assert {a.began.tzinfo for a in found} == {UTC}
+
+
+def test_a_loss_that_nobody_is_to_blame_for_uses_up_no_retry(
+    storage: Storage, ledger: Ledger
+) -> None:
+    for n in range(5):  # more often than max_retries
+        claim = must(ledger.claim("w"))
+        assert (claim.lease.lineage, claim.trial.number) == (0, n)
+        assert ledger.release_worker("w", blame=False) == 1
+    assert ledger.counts() == Counts(total=3, done=0, running=0, free=3, lost_attempts=0)
+    assert states(storage, ledger)[4] == (FAIL, 0, "lost", 3)
+
+
+def test_a_released_trial_that_another_program_ended_counts(
+    storage: Storage, ledger: Ledger
+) -> None:
+    claim = must(ledger.claim("w"))
+    ledger.release(claim)
+    storage.optuna.set_trial_state_values(claim.trial._trial_id, COMPLETE, [1.0])
+    second = must(ledger.claim("w"))
+    assert (second.lease.lineage, second.trial.number) == (1, 1)
+    assert ledger.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=0)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_a_worker_that_released_a_trial_writes_nothing_once_it_goes_on(
+    storage: Storage, storage_url: str, ledger: Ledger, clock: HandClock, again: bool
+) -> None:
+    late = must(ledger.claim("late"))
+    trial = trial_of(storage, ledger, late)
+    trial.report(0.1, 1)
+    ledger.release(late)
+    other_storage = open_storage(storage_url)
+    other = Ledger.open(other_storage, "s", clock=clock)
+    next_one = must(other.claim("next"))
+    if again:
+        other.release(next_one)
+    for write in (
+        lambda: trial.report(0.2, 2),
+        lambda: trial.set_user_attr("a", 1),
+        lambda: trial.suggest_float("y", 0, 1),
+    ):
+        with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+            write()
+    assert not ledger.heartbeat(late.lease)
+    for change in (ledger.release, lambda claim: ledger.end(claim, COMPLETE, 1.0)):
+        with pytest.raises(Fenced):
+            change(late)
+    if not again:
+        other.end(next_one, COMPLETE, 2.0)
+        assert storage.optuna.get_trial(late.trial._trial_id).value == 2.0
+    other_storage.close()
+
+
+def test_what_is_looked_at_changes_nothing(storage: Storage, ledger: Ledger) -> None:
+    def everything() -> list[object]:
+        tables = [*schema.metadata.sorted_tables, sa.table("trials", sa.column("state"))]
+        return [
+            storage.read(lambda session, t=t: [tuple(r) for r in session.execute(sa.select(t))])
+            for t in tables
+        ]
+
+    must(ledger.claim("w"))
+    before = everything()
+    opened = Ledger.open(storage, "s")
+    for look in ("counts", "rows", "running", "attempts", "elapsed", "halted", "recent_errors"):
+        getattr(opened, look)()
+    assert everything() == before
+
+
+def test_a_heartbeat_leaves_the_shared_row_alone_unless_it_is_due(
+    storage: Storage, ledger: Ledger, clock: HandClock
+) -> None:
+    claims = [must(ledger.claim(worker)) for worker in "abc"]
+
+    def contacts(seconds: float) -> int:
+        """How often the row changes while each worker proves to be alive for so long."""
+        changes, seen = 0, None
+        for _ in range(int(seconds / 0.5)):
+            clock.seconds += 0.5
+            for claim in claims:
+                assert ledger.heartbeat(claim.lease)
+                now = storage.read(lambda session: session.scalar(sa.select(schema.study.c.seen)))
+                changes, seen = changes + (now != seen), now
+        return changes
+
+    assert contacts(60) <= 60 / (TIMING.heartbeat_seconds / 5) + 1
+    assert ledger.elapsed() == pytest.approx(60, abs=TIMING.heartbeat_seconds / 5)
+    clock.seconds -= 3600  # a contact of the future is none
+    assert contacts(5) >= 4
 
 
 def test_after_max_retries_the_lineage_ends_as_lost(storage: Storage, ledger: Ledger) -> None:
@@ -156,7 +281,7 @@ def test_after_max_retries_the_lineage_ends_as_lost(storage: Storage, ledger: Le
         assert claim.lease.lineage == 0
         assert ledger.release_worker(f"w{attempt}") == 1
     assert must(ledger.claim("w")).lease.lineage == 1
-    assert ledger.counts() == Counts(total=3, done=1, running=1, free=1, losses=3)
+    assert ledger.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=3)
     assert states(storage, ledger)[:3] == [
         (FAIL, 0, "lost", None),
         (FAIL, 0, "lost", 0),
@@ -247,9 +372,9 @@ def test_the_dead_are_reaped_and_the_living_are_not_when_the_clock_is_set(
             assert ledger.heartbeat(dead.lease)
         ledger.reap()
         if step < 17:
-            assert ledger.counts().losses == 0
+            assert ledger.counts().lost_attempts == 0
     assert not ledger.heartbeat(dead.lease)
-    assert ledger.counts().losses == 1
+    assert ledger.counts().lost_attempts == 1
     assert ledger.elapsed() == pytest.approx(30 * TIMING.heartbeat_seconds, abs=15)
 
 
@@ -331,7 +456,11 @@ def test_database_clock_moves_forward(storage: Storage) -> None:
     import time
 
     ledger = Ledger.create(
-        storage, "real", directions=MAXIMIZE, lineages=1, timing=Timing.of_heartbeat(0.1)
+        storage,
+        "real",
+        directions=MAXIMIZE,
+        lineages=1,
+        user_attrs=limits(heartbeat_seconds=0.1),
     )
     before = time.time()
     claim = must(ledger.claim("w"))
@@ -356,5 +485,6 @@ def test_renaming_in_the_dashboard_keeps_the_ledger(storage: Storage, ledger: Le
     optuna.delete_study(study_name="s", storage=storage.optuna)
     renamed = Ledger.open(storage, "t")
     claim = must(renamed.claim("w"))
-    assert (claim.lease.lineage, claim.previous, claim.trial.number) == (0, 0, 2)
-    assert renamed.counts() == Counts(total=3, done=1, running=1, free=1, losses=1)
+    assert (claim.lease.lineage, claim.trial.number) == (0, 2)
+    assert claim.trial.user_attrs["retry_of"] == 0
+    assert renamed.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=1)

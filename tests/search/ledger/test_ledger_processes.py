@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 import sqlalchemy as sa
-from ledger_clock import MAXIMIZE
+from ledger_clock import MAXIMIZE, limits
 from optuna.trial import TrialState
 
-from search.ledger import Claim, Counts, Ledger, Timing
+from search.ledger import Claim, Counts, Ledger
 from search.ledger.heartbeat import Heartbeat
 from search.storage import Storage, open_storage
 
@@ -30,12 +30,11 @@ ROOT = Path(__file__).parents[3]
 class Workers:
     """Processes of ledger_worker.py; whatever is left of them is killed in the end."""
 
-    def __init__(self, url: str, *, heartbeat_seconds: float, step_seconds: float = 0.0) -> None:
+    def __init__(self, url: str, *, step_seconds: float = 0.0) -> None:
         self.environment = {
             **os.environ,
             "PYTHONPATH": str(ROOT),
             "FMNIST_HPO_STORAGE": url,
-            "BEAT_SECONDS": str(heartbeat_seconds),
             "STEP_SECONDS": str(step_seconds),
         }
         self.processes: list[subprocess.Popen[str]] = []
@@ -60,6 +59,11 @@ class Workers:
             process.communicate()
 
 
+def create(storage: Storage, lineages: int, *, heartbeat_seconds: float = 5.0) -> Ledger:
+    attrs = limits(heartbeat_seconds=heartbeat_seconds, max_retries=1000)
+    return Ledger.create(storage, "s", directions=MAXIMIZE, lineages=lineages, user_attrs=attrs)
+
+
 @pytest.fixture
 def storage(storage_url: str) -> Iterator[Storage]:
     opened = open_storage(storage_url)
@@ -82,9 +86,9 @@ def check_exact(storage: Storage, ledger: Ledger, lineages: int) -> None:
     lost = [t.number for t in trials if t.user_attrs.get("reason") == "lost"]
     assert len(complete) + len(lost) == len(trials)
     assert sorted(t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs) == lost
-    losses = len(lost)
+    lost_attempts = len(lost)
     assert ledger.counts() == Counts(
-        total=lineages, done=lineages, running=0, free=0, losses=losses
+        total=lineages, done=lineages, running=0, free=0, lost_attempts=lost_attempts
     )
     for trial in trials:
         if trial.state is TrialState.COMPLETE:
@@ -94,21 +98,20 @@ def check_exact(storage: Storage, ledger: Ledger, lineages: int) -> None:
 
 
 def test_processes_never_take_the_same_lineage(storage: Storage, storage_url: str) -> None:
-    ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=200)
-    with Workers(storage_url, heartbeat_seconds=5) as workers:
+    ledger = create(storage, 200)
+    with Workers(storage_url) as workers:
         lines = [finished(p) for p in [workers.start(name) for name in "abc"]]
     ended = Counter(line for worker in lines for line in worker if line.startswith("ended"))
     assert len(ended) == 200
     assert set(ended.values()) == {1}
     check_exact(storage, ledger, 200)
-    assert ledger.counts().losses == 0
+    assert ledger.counts().lost_attempts == 0
 
 
 @pytest.mark.parametrize("death", ["die-in-claim", "die-after-claim"])
 def test_a_death_around_the_claim(storage: Storage, storage_url: str, death: str) -> None:
-    timing = Timing.of_heartbeat(0.1)
-    ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=2, timing=timing)
-    with Workers(storage_url, heartbeat_seconds=0.1) as workers:
+    ledger = create(storage, 2, heartbeat_seconds=0.1)
+    with Workers(storage_url) as workers:
         assert workers.start("dead", death).wait(60) == -9
         trials = storage.optuna.get_all_trials(ledger.study_id)
         if death == "die-in-claim":  # row and trial are one transaction
@@ -118,14 +121,14 @@ def test_a_death_around_the_claim(storage: Storage, storage_url: str, death: str
             assert [t.state for t in trials] == [TrialState.RUNNING]
         finished(workers.start("next"))
     check_exact(storage, ledger, 2)
-    assert ledger.counts().losses == (0 if death == "die-in-claim" else 1)
+    assert ledger.counts().lost_attempts == (0 if death == "die-in-claim" else 1)
 
 
 def test_exact_under_sigkill(storage: Storage, storage_url: str) -> None:
     dice = random.Random(0)
-    ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=40)
+    ledger = create(storage, 40, heartbeat_seconds=0.2)
     kills = 0
-    with Workers(storage_url, heartbeat_seconds=0.2, step_seconds=0.03) as workers:
+    with Workers(storage_url, step_seconds=0.03) as workers:
         alive = [workers.start(f"first-{n}") for n in range(3)]
         while kills < 8:
             time.sleep(dice.uniform(0.3, 0.9))
@@ -145,8 +148,8 @@ def test_no_live_worker_is_lost_while_the_database_is_away(
     postgres: "Postgres", postgres_url: str
 ) -> None:
     storage = open_storage(postgres_url)
-    ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=60)
-    with Workers(postgres_url, heartbeat_seconds=0.3, step_seconds=0.1) as workers:
+    ledger = create(storage, 60, heartbeat_seconds=0.3)
+    with Workers(postgres_url, step_seconds=0.1) as workers:
         processes = [workers.start(name) for name in "abc"]
         for away_seconds in (0.0, 4.0, 0.5):  # a lease lasts 1.8 s
             before = ledger.counts().done
@@ -155,7 +158,7 @@ def test_no_live_worker_is_lost_while_the_database_is_away(
             postgres.restart(away_seconds)
         lines = [finished(process) for process in processes]
     check_exact(storage, ledger, 60)
-    assert ledger.counts().losses == 0
+    assert ledger.counts().lost_attempts == 0
     for worker in lines:
         said = [line for line in worker if line.startswith("the database is")]
         assert all("away" in line for line in said[::2])
@@ -166,8 +169,7 @@ def test_no_live_worker_is_lost_while_the_database_is_away(
 
 def test_a_beat_survives_everything_but_its_lease(postgres: "Postgres", postgres_url: str) -> None:
     storage = open_storage(postgres_url)
-    timing = Timing.of_heartbeat(0.1)
-    ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=1, timing=timing)
+    ledger = create(storage, 1, heartbeat_seconds=0.1)
     claim = ledger.claim("w")
     assert claim is not None
     with Heartbeat(ledger, claim.lease) as beat:
@@ -203,7 +205,7 @@ def _one_trial(
 
 def _crowd(url: str, workers: int) -> None:
     storage = open_storage(url)
-    ledger = Ledger.create(storage, "s", directions=MAXIMIZE, lineages=workers)
+    ledger = create(storage, workers)
     everybody = threading.Barrier(workers)
     taken: list[Claim] = []
     errors: list[object] = []

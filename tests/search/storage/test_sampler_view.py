@@ -119,7 +119,7 @@ WORKER = """
 import sys, threading, search
 from search.worker.worker import work
 study = search.open("toy", storage=sys.argv[1])
-work(study, name=sys.argv[2], stop=threading.Event(), say=lambda line: print(line, flush=True))
+work(study, name=sys.argv[2], stop=threading.Event())
 """
 
 
@@ -128,7 +128,7 @@ def test_two_workers_and_a_kill_keep_both_arms_and_every_mark(make_study, storag
         trials=12,
         storage=storage_url,
         extra=f"{TPE}{MEDIAN}[control]\ntrials = 4\n[audit]\nfraction = 1.0\n"
-        "[fixed]\npause = 0.1\n[workers]\nbeat_seconds = 0.2\nmax_retries = 9",
+        "[fixed]\npause = 0.1\n[workers]\nheartbeat_seconds = 0.2\nmax_retries = 9",
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     workers = [

@@ -1,0 +1,110 @@
+"""What there is to see of one study's rows: functions of a transaction, which only reads."""
+
+import json
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+from sqlalchemy import orm
+
+from search import attributes
+from search.ledger.records import Attempt, Counts, Row
+from search.ledger.scope import Scope
+from search.storage import schema
+from search.storage.optuna_tables import trial_user_attrs, trials
+
+__all__ = ["attempts", "counts", "recent_errors", "rows"]
+
+_L = schema.lineage.c
+_H = schema.attempt.c
+_T = trials.c
+_U = trial_user_attrs.c
+
+
+def counts(session: orm.Session, scope: Scope) -> Counts:
+    """Lineages by state."""
+    row = session.execute(
+        sa.select(
+            sa.func.count(),
+            sa.func.coalesce(sa.func.sum(_L.done), 0),
+            sa.func.count(_L.worker),
+            sa.func.coalesce(sa.func.sum(_L.lost_attempts), 0),
+        ).where(scope.mine)
+    ).one()
+    total, done, running, lost = map(int, row)
+    return Counts(
+        total=total,
+        done=done,
+        running=running,
+        free=total - done - running,
+        lost_attempts=lost,
+    )
+
+
+def rows(session: orm.Session, scope: Scope, *, running: bool = False) -> list[Row]:
+    """Every lineage, or only those that run, by index."""
+    leased = _L.worker.is_not(None)
+    since = sa.case((leased, scope.now - _L.since)).label("since_seconds")
+    age = sa.case((leased, scope.now - _L.heartbeat)).label("age_seconds")
+    which = [scope.mine, leased] if running else [scope.mine]
+    return [
+        Row(
+            lineage=row.lineage,
+            done=bool(row.done),
+            attempt=row.attempt,
+            lost_attempts=row.lost_attempts,
+            trial=row.trial,
+            worker=row.worker,
+            running_seconds=row.since_seconds,
+            heartbeat_age_seconds=row.age_seconds,
+        )
+        for row in session.execute(
+            sa.select(schema.lineage, since, age).where(*which).order_by(_L.lineage)
+        )
+    ]
+
+
+def attempts(session: orm.Session, scope: Scope) -> list[Attempt]:
+    """Every attempt, by lineage and number."""
+    return [
+        Attempt(
+            lineage=row.lineage,
+            attempt=row.attempt,
+            trial=row.trial,
+            worker=row.worker,
+            began=datetime.fromtimestamp(row.began, UTC),
+            ended=None if row.ended is None else datetime.fromtimestamp(row.ended, UTC),
+            how=row.how,
+        )
+        for row in session.execute(
+            sa.select(schema.attempt).where(_H.uid == scope.uid).order_by(_H.lineage, _H.attempt)
+        )
+    ]
+
+
+def recent_errors(session: orm.Session, scope: Scope, count: int) -> list[str | None]:
+    """Type and place of the errors of the lineages that ended last, newest first.
+
+    The text of an error stands for its place where an older version stored none.
+    """
+    last = (
+        sa.select(_L.trial, _L.ended, _L.lineage)
+        .where(scope.mine, _L.done == 1, _L.trial.is_not(None))
+        .order_by(_L.ended.desc(), _L.lineage.desc())
+        .limit(count)
+        .subquery()
+    )
+
+    def attr(key: str) -> sa.ScalarSelect[str]:
+        return (
+            sa.select(_U.value_json)
+            .join(trials, _T.trial_id == _U.trial_id)
+            .where(_T.study_id == scope.study_id, _T.number == last.c.trial, _U.key == key)
+            .scalar_subquery()
+        )
+
+    found = session.scalars(
+        sa.select(sa.func.coalesce(attr(attributes.ERROR_AT), attr(attributes.ERROR)))
+        .select_from(last)
+        .order_by(last.c.ended.desc(), last.c.lineage.desc())
+    )
+    return [None if stored is None else json.loads(stored) for stored in found]

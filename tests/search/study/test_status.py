@@ -1,0 +1,42 @@
+"""The tally of a study against a plain count over all of its trials."""
+
+from collections import Counter
+
+import hypothesis.strategies as st
+from hypothesis import given
+from made_trials import trial
+from optuna.trial import TrialState
+
+from search.study.status import Tally, best_of
+
+STATES = [TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.sampled_from(STATES), st.sampled_from([0.25, 0.5, 0.75])),
+        max_size=40,
+    ),
+    st.sampled_from(["maximize", "minimize"]),
+)
+def test_a_tally_is_the_sum_however_often_it_is_asked(changes, direction):
+    trials, tally = [], Tally(direction)
+    for number, state, value in changes:
+        if number < len(trials):
+            if not trials[number].state.is_finished():
+                trials[number] = made(number, state, value)
+        else:
+            trials.append(made(len(trials), state, value))
+        tally.add(trials)
+        ended = [t for t in trials if t.state.is_finished()]
+        assert sorted(t.number for t in tally.finished) == [t.number for t in ended]
+        assert tally.states == Counter(t.state for t in ended)
+        assert tally.reasons["lost"] == sum(t.state is TrialState.FAIL for t in ended)
+        assert tally.best is best_of(trials, direction)
+    del trials[:1]
+    tally.add(trials)
+    assert {t.number for t in tally.finished} == {t.number for t in trials if t.state.is_finished()}
+
+
+def made(number, state, value):
+    return trial(number, state, [value], **({"reason": "lost"} if state is STATES[3] else {}))

@@ -92,6 +92,7 @@ def _alone(engine: sa.Engine) -> Iterator[sa.Connection]:
 
 def _attempts_and_heartbeats(connection: sa.Connection) -> None:
     """To version 2: columns by the field's words, attempts as rows, tokens of measurements."""
+    double = sa.Double().compile(dialect=connection.dialect)
     for statement in (
         "ALTER TABLE search_lineage RENAME COLUMN losses TO lost_attempts",
         "ALTER TABLE search_lineage RENAME COLUMN beat TO heartbeat",
@@ -103,7 +104,7 @@ def _attempts_and_heartbeats(connection: sa.Connection) -> None:
         "ALTER TABLE search_evaluation ADD COLUMN token VARCHAR(32)",
         "CREATE TABLE search_attempt (uid VARCHAR(32) NOT NULL, lineage INTEGER NOT NULL, "
         "attempt INTEGER NOT NULL, trial INTEGER NOT NULL, worker VARCHAR(255), "
-        "began DOUBLE PRECISION NOT NULL, ended DOUBLE PRECISION, how VARCHAR(32), "
+        f"began {double} NOT NULL, ended {double}, how VARCHAR(32), "
         "PRIMARY KEY (uid, lineage, attempt))",
     ):
         connection.execute(sa.text(statement))

@@ -144,10 +144,9 @@ def lock_running(session: orm.Session, trial_id: int, *, lease: Sequence[int] | 
 
 
 def utc(time: datetime) -> datetime:
-    """The time of a trial in UTC, fit for comparing and subtracting.
+    """One of Optuna's local times as UTC, in which times can be subtracted and put in order.
 
-    Optuna's trials carry local, naive times. Their differences are wrong by an hour where the
-    clocks were put forward or back in between.
+    The storage sets `fold`, so the hour that a clock shows twice is not ambiguous.
     """
     return time.astimezone(UTC)
 

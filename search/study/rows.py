@@ -1,12 +1,12 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from search import attributes
+from search.storage.trial_rows import utc
 
 __all__ = ["columns", "records", "seconds", "utc"]
 
@@ -62,11 +62,3 @@ def seconds(trial: FrozenTrial) -> float | None:
     if trial.datetime_start is None or trial.datetime_complete is None:
         return None
     return (utc(trial.datetime_complete) - utc(trial.datetime_start)).total_seconds()
-
-
-def utc(moment: datetime) -> datetime:
-    """One of Optuna's local times as UTC, in which times can be subtracted and put in order.
-
-    The storage sets `fold`, so the hour that a clock shows twice is not ambiguous.
-    """
-    return moment.astimezone(UTC)

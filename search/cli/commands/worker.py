@@ -16,6 +16,7 @@ from search.errors import SearchError, StorageError
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, Storage, open_storage
 from search.study import Study, open_study
+from search.study.rows import utc
 from search.supervisor.run import annotate
 from search.worker.contract import PARENT_VARIABLE, Left, worker_name
 from search.worker.stop import depart, stop_on_signals
@@ -95,7 +96,7 @@ def _is_supervised() -> bool:
 
 def _ended_last(study: Study, name: str) -> bool:
     """Whether a worker ended the study's last trial; one worker writes the dashboard's note."""
-    ended = [(t.datetime_complete, t.number, t) for t in study.trials if t.datetime_complete]
+    ended = [(utc(t.datetime_complete), t.number, t) for t in study.trials if t.datetime_complete]
     return bool(ended) and max(ended)[2].user_attrs.get(attributes.WORKER) == name
 
 

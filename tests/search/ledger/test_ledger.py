@@ -5,6 +5,7 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from ledger_clock import MAXIMIZE, TIMING, HandClock, limits, pass_time, states
+from lost_answer import lost_in_commit
 from optuna.trial import TrialState
 
 from search import attributes
@@ -488,3 +489,56 @@ def test_renaming_in_the_dashboard_keeps_the_ledger(storage: Storage, ledger: Le
     assert (claim.lease.lineage, claim.trial.number) == (0, 2)
     assert claim.trial.user_attrs["retry_of"] == 0
     assert renamed.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=1)
+
+
+def test_texts_are_stored_at_a_bounded_length(storage: Storage, ledger: Ledger) -> None:
+    huge = "a" + "x" * 1_000_000 + "z"
+    claim = must(ledger.claim("w", origin={"environment": {"machine": huge, "list": [huge]}}))
+    trial_of(storage, ledger, claim).set_user_attr("note", huge)
+    ledger.end(claim, FAIL, reason=Reason.ERROR, attrs={"error": huge, "traceback": huge})
+    fresh = open_storage(storage.address)  # without a cache of what was written
+    (trial,) = fresh.optuna.get_all_trials(ledger.study_id)
+    fresh.close()
+    texts = [trial.user_attrs[key] for key in ("error", "traceback", "note")]
+    environment = trial.user_attrs["environment"]
+    for text in (*texts, environment["machine"], environment["list"][0]):
+        assert 10_000 < len(text) < 20_000
+        assert (text[0], text[-1]) == ("a", "z")
+    ledger.halt(trial.user_attrs["error"])
+    assert ledger.resume() == 1
+
+
+def test_resume_costs_the_same_however_many_lineages_are_done(
+    storage: Storage, ledger: Ledger
+) -> None:
+    def statements() -> int:
+        ledger.halt("E")
+        seen: list[object] = []
+        sa.event.listen(storage.engine, "before_cursor_execute", lambda *_: seen.append(1))
+        ledger.resume()
+        return len(seen)
+
+    none_done = statements()
+    for _ in range(3):
+        ledger.end(must(ledger.claim("w")), FAIL, reason=Reason.ERROR, attrs={"error": "E"})
+    assert statements() == 2 * none_done  # heard by two listeners
+    assert ledger.counts().done == 0
+
+
+@pytest.mark.parametrize("committed", [True, False])
+@pytest.mark.parametrize("how", ["end", "release"])
+def test_a_connection_lost_in_the_commit_is_no_fence(
+    storage: Storage, ledger: Ledger, how: str, committed: bool
+) -> None:
+    with lost_in_commit(storage, committed=committed):
+        claim = must(ledger.claim("w"))
+    assert (claim.lease.attempt, claim.trial.number) == (1, 0)
+    with lost_in_commit(storage, committed=committed):
+        if how == "end":
+            ledger.end(claim, COMPLETE, 1.0)
+        else:
+            ledger.release(claim)
+    (attempt,) = ledger.attempts()
+    assert attempt.how == ("complete" if how == "end" else "stopped")
+    with pytest.raises(Fenced):
+        ledger.release(claim)

@@ -110,8 +110,9 @@ def printable(text: str) -> str:
 
 
 def shorten(text: str, length: int) -> str:
-    """A text of at most about `length` characters: its beginning and its end."""
+    """A text of at most `length` characters: of a longer one its beginning and its end."""
     if len(text) <= length:
         return text
-    left_out = len(text) - length
-    return f"{text[: length // 2]} ... {left_out:,} characters ... {text[-length // 2 :]}"
+    mark = f" ... {len(text) - length:,} characters ... "
+    kept = length - len(mark)
+    return text[: kept - kept // 2] + mark + text[len(text) - kept // 2 :]

@@ -502,7 +502,7 @@ def test_texts_are_stored_at_a_bounded_length(storage: Storage, ledger: Ledger) 
     texts = [trial.user_attrs[key] for key in ("error", "traceback", "note")]
     environment = trial.user_attrs["environment"]
     for text in (*texts, environment["machine"], environment["list"][0]):
-        assert 10_000 < len(text) < 20_000
+        assert 10_000 < len(text) <= 16_000
         assert (text[0], text[-1]) == ("a", "z")
     ledger.halt(trial.user_attrs["error"])
     assert ledger.resume() == 1
@@ -521,7 +521,7 @@ def test_resume_costs_the_same_however_many_lineages_are_done(
     none_done = statements()
     for _ in range(3):
         ledger.end(must(ledger.claim("w")), FAIL, reason=Reason.ERROR, attrs={"error": "E"})
-    assert statements() == 2 * none_done  # heard by two listeners
+    assert statements() == none_done
     assert ledger.counts().done == 0
 
 

@@ -18,7 +18,9 @@ from fmnist_hpo.data import Split, TrainingData, load_training, split
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig, parse
+from fmnist_hpo.networks.loop import Loop
 from fmnist_hpo.networks.models import build
+from fmnist_hpo.networks.optimization import learning_rate
 
 ANN: dict[str, Any] = {
     "family": "ann",
@@ -206,6 +208,13 @@ def test_the_seed_decides_and_the_callers_generator_is_left_alone(
     assert_same(first, training.train(*parse(params), *small, seed=1))
     other = training.train(*parse(params), *small, seed=2)
     assert curve(first.history) != curve(other.history)
+
+
+def test_the_rate_of_a_step_is_the_schedules(small: tuple[TrainingData, Split]) -> None:
+    network, config = parse(ANN | {"learning_rate": 0.03})
+    loop = Loop(network, config, *small, 5, torch.device("cpu"))
+    assert loop.run_epoch(StopAfter(7)) is None
+    assert loop.optimizer.param_groups[0]["lr"] == learning_rate(config, 6, 3 * BATCHES) < 0.03
 
 
 def plain_loop(

@@ -286,7 +286,13 @@ def test_a_stopped_trial_goes_on_where_it_was(make_study):
 def test_a_damaged_checkpoint_means_starting_the_trial_over(make_study, tmp_path, caplog):
     study = make_study(trials=1, extra="[fixed]\npause = 0.3")
     stop = threading.Event()
-    threading.Timer(0.8, stop.set).start()
+
+    def stop_after_the_first_checkpoint() -> None:
+        while not list((tmp_path / "checkpoints").rglob("*.checkpoint")):
+            time.sleep(0.01)
+        stop.set()
+
+    threading.Thread(target=stop_after_the_first_checkpoint).start()
     run(study, stop=stop)
     (file,) = (tmp_path / "checkpoints").rglob("*.checkpoint")
     file.write_bytes(file.read_bytes()[:-1])

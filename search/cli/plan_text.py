@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search.plan.plan import Forecast, Plan
+from search.plan.plan import Forecast, Plan, Range
 from search.plan.simulate import LEARNING
 from search.spec.space import Parameter
 from search.text import clock, counted, show_params
@@ -61,25 +61,30 @@ def _workers(plan: Plan) -> Iterator[tuple[str, str]]:
 def _times(plan: Plan) -> Iterator[tuple[str, str]]:
     forecast = plan.forecast
     if forecast is None:
-        yield "times", f"unknown: {plan.spec.problem} has no probe"
+        yield "times", f"unknown: {plan.spec.problem} has no method probe to measure a trial with"
         return
     trial, study = forecast.trial_seconds, forecast.study_seconds
     yield (
         "trial",
-        f"{clock(trial.low)} to {clock(trial.high)}, half of them below {clock(trial.middle)} "
-        "(when it is not pruned)",
+        f"{_range(trial, '{low} to {high}, half of them below {middle}')} (when it is not pruned)",
     )
     yield "pruning", _pruning(plan, forecast)
     ended = ""
     if forecast.trials < plan.spec.trials:
         ended = f", {forecast.trials} of {plan.spec.trials} trials by then"
-    yield "search", f"{clock(study.middle)} ({clock(study.low)} to {clock(study.high)}){ended}"
+    yield "search", f"{_range(study, '{middle} ({low} to {high})')}{ended}"
     if plan.spec.sampler.name in LEARNING:
         yield (
             "",
             f"if {plan.spec.sampler.name} proposes the better of two random trials, and the rank "
             "of its cost is half of a trial's quality",
         )
+
+
+def _range(times: Range, form: str) -> str:
+    """A range of times in a form; one time where the ends of the range read the same."""
+    low, middle, high = clock(times.low), clock(times.middle), clock(times.high)
+    return f"about {middle}" if low == high else form.format(low=low, middle=middle, high=high)
 
 
 def _pruning(plan: Plan, forecast: Forecast) -> str:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import search
+from search.text import figure
 
 
 def test_run_status_trials_best_reproduce_and_run_again(command):
@@ -270,7 +271,7 @@ def test_status_without_a_study_lists_all_of_a_storage(command):
     assert later == ["later", "nobody at work", "0/2", "0:00", "value"]
     assert (toy[:3], toy[4:]) == (
         ["toy", "finished", "3/3"],
-        [f"{best['value']:.4f}", str(best["trial"]), "value"],
+        [figure(best["value"]), str(best["trial"]), "value"],
     )
     assert "--watch follows one study, got none; name it" in command.error("status", "--watch")
 

@@ -14,9 +14,9 @@ import toy
 from toy import toy_spec
 
 import search
-from search.cli.plan_text import print_plan
+from search.cli.plan_text import _range, print_plan
 from search.errors import SearchError
-from search.plan.plan import Plan, first_points, make_plan
+from search.plan.plan import Plan, Range, first_points, make_plan
 from search.spec import StudySpec, parse_spec
 from search.study import validate
 from search.supervisor.launchers.local import default_workers
@@ -176,3 +176,12 @@ def test_more_workers_than_processors_take_longer() -> None:
     assert [one.cost.step_seconds for one in probes if one.cost] == [
         pytest.approx(3 * (1 + one.params["x"])) for one in probes
     ]
+
+
+@pytest.mark.parametrize(
+    ("ends", "text"),
+    [((10.0, 10.2, 10.4), "about 0:10"), ((5.0, 10.0, 15.0), "0:10 (0:05 to 0:15)")],
+)
+def test_a_range_without_a_width_is_one_time(ends, text):
+    low, middle, high = ends
+    assert _range(Range(low=low, middle=middle, high=high), "{middle} ({low} to {high})") == text

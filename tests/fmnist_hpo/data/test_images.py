@@ -406,7 +406,7 @@ TRANSFORMS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
 def test_accuracy_holds_whatever_the_pictures_form(
     exported: Bundle, plain: tuple[NDArray[np.uint8], NDArray[np.int64]], tmp_path: Path, name: str
 ) -> None:
-    """The margin is three images of 100; measured: at most two changed their class."""
+    """The margin is three images of 100."""
     images, labels = plain
     exif = Image.Exif()
     if name == "turned":

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import re
+import shutil
 import threading
 from pathlib import Path
 
@@ -14,8 +15,16 @@ from fmnist_hpo import cli
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data.idx import locate, open_idx
-from fmnist_hpo.results.comparison import mcnemar
-from fmnist_hpo.results.winner import bundle_path, export_trial, measure
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.results.comparison import compare, mcnemar
+from fmnist_hpo.results.comparison_table import lines
+from fmnist_hpo.results.winner import (
+    attach_recorded,
+    bundle_path,
+    export_trial,
+    measure,
+    recorded,
+)
 from search.spec import parse_spec
 from search.storage import open_storage
 from search.study import Study, create_study
@@ -138,3 +147,52 @@ def test_mcnemar(first: int, second: int) -> None:
     tail = sum(math.comb(n, k) for k in range(min(first, second) + 1))  # whole numbers: exact
     assert mcnemar(one, other) == pytest.approx(min(1.0, 2 * tail / 2**n), rel=1e-9)
     assert mcnemar(other, one) == mcnemar(one, other)
+
+
+def test_a_measurement_belongs_to_the_bytes_of_the_model_and_data_sets_are_not_mixed(
+    directory: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = run(directory, "one", 1)
+    bundle = export_trial(study, None, bundle_path(study), refit=False)
+    measure(study, bundle, again=False)
+    measured = Bundle.open(bundle.path)
+
+    # The same trial trained on another machine: other weights, and none of the figures.
+    weights = bytearray(bundle.read("model.safetensors"))
+    weights[-1] ^= 1
+    other = {**bundle.files, "model.safetensors": bytes(weights)}
+    elsewhere = attach_recorded(study, Bundle.write(directory / "elsewhere", other))
+    assert elsewhere.metrics.test is None
+    assert recorded(study, elsewhere) is None
+    again = attach_recorded(study, Bundle.write(directory / "again", bundle.files))
+    assert again.metrics.test == measured.metrics.test
+
+    # Another bundle of the study is measured: the first one's predictions are still its own.
+    measure(study, elsewhere, again=True)
+    found = compare([study])
+    assert found.rows[0].test_accuracy == measured.metrics.test.metrics.accuracy
+    assert found.chosen[0].predictions is not None
+    assert found.missing == ()
+
+    # The checkpoint is gone: nothing is trained unless that is asked for.
+    shutil.rmtree("runs/one/kept")
+    with pytest.raises(InputError, match=r"need the checkpoint of trial 0, found none in /.*kept"):
+        export_trial(study, None, bundle_path(study), refit=False)
+
+    images = directory / "data" / "train-images-idx3-ubyte"
+    changed = bytearray(images.read_bytes())
+    changed[16:1000] = bytes(984)
+    (directory / "second").mkdir()
+    for path in images.parent.iterdir():
+        shutil.copy(path, directory / "second")
+    (directory / "second" / images.name).write_bytes(changed)
+    images.parent.rename(directory / "first")
+    (directory / "second").rename(directory / "data")
+    two = run(directory, "two", 1)
+    measure(two, export_trial(two, None, bundle_path(two), refit=False), again=False)
+    found = compare([study, two])
+    assert not found.one_data_set
+    assert found.notes[0].startswith(f"different data sets: one on {found.rows[0].data}; two on ")
+    shown = "\n".join(lines(found))
+    assert f"note: {found.notes[0]}" in shown
+    assert re.search(rf"^one +{found.rows[0].data} ", shown, re.MULTILINE)

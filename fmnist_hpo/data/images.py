@@ -52,7 +52,7 @@ def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
         image_size: (rows, columns) that the model takes.
 
     Raises:
-        InputError: no file was named.
+        InputError: no file was named, or none of them is an image.
     """
     if not paths:
         raise InputError(f"need at least one image, got none; name files or folders: {KINDS}")
@@ -77,6 +77,8 @@ def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
             steps += done
             several = len(pixels) > 1
             names += [f"{file}[{index}]" if several else str(file) for index in range(len(pixels))]
+    if not names:
+        raise _nothing(refused)
     return Images(
         pixels=np.concatenate(stacks),
         names=tuple(names),
@@ -84,6 +86,12 @@ def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
         refused=tuple(refused),
         passed_over=tuple(passed_over),
     )
+
+
+def _nothing(refused: Sequence[InputError]) -> InputError:
+    if len(refused) == 1:
+        return refused[0]
+    return InputError(f"none of {len(refused)} files is an image; the first: {refused[0]}")
 
 
 def _files(folder: Path, passed_over: list[str]) -> Iterator[Path]:

@@ -12,7 +12,7 @@ from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.predict import Prediction, predict
 from fmnist_hpo.cli.arguments import BUNDLE_HELP
 from fmnist_hpo.data.images import Images, read_images
-from fmnist_hpo.errors import InputError, printable
+from fmnist_hpo.errors import printable
 from search.cli.application import Application
 
 EXAMPLE = "{prog} predict runs/quick/bundle shoe.png"
@@ -38,8 +38,6 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     bundle = Bundle.open(args.bundle)
     images = read_images(args.images, bundle.config.image_size)
-    if not images.names:
-        raise _nothing(images.refused)
     predictions = predict(bundle, images.pixels)
     for line in (*images.passed_over, *map(str, images.refused)):
         print(printable(line), file=sys.stderr)
@@ -49,12 +47,6 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         for line in _lines(images, predictions, bundle, args.top):
             print(printable(line))
     return SOME_REFUSED if images.refused else 0
-
-
-def _nothing(refused: Sequence[InputError]) -> InputError:
-    if len(refused) == 1:
-        return refused[0]
-    return InputError(f"none of {len(refused)} files is an image; the first: {refused[0]}")
 
 
 def _lines(

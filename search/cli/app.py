@@ -54,18 +54,23 @@ class _CommandParser(_Parser):
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
         self._app = app
         self._module = module
-        self._loaded = False
+        self._loaded: CommandModule | None = None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        if not self._loaded:
-            self._loaded = True
+        """Parse; what stands behind `--` is kept as `passed_on`, for those that take it."""
+        if self._loaded is None:
             module = cast(CommandModule, importlib.import_module(self._module))
+            self._loaded = module
             module.add(self, self._app)
             lines = self.add_mutually_exclusive_group()
             lines.add_argument("-v", "--verbose", action="store_true", help="show details too")
             lines.add_argument("--quiet", action="store_true", help="show warnings and errors only")
             self.epilog = f"example:\n  {module.EXAMPLE.format(prog=self._app.prog)}"
             self.set_defaults(main=module.main)
+        if getattr(self._loaded, "PASSES_ON", False) and "--" in args:
+            split = args.index("--")
+            args, passed_on = args[:split], args[split + 1 :]
+            self.set_defaults(passed_on=passed_on)
         return super().parse_known_args(args, namespace)
 
 

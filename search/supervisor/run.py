@@ -65,6 +65,8 @@ def run(
     asked = asked or threading.Event()
     with _signals(asked), study.storage.retry.until(asked), progress:
         try:
+            for name in launcher.gone([busy.worker for busy in study.status().running]):
+                study.ledger.release_worker(name, blame=False)
             launcher.start(workers)
             status = _Tending(study, launcher, progress, asked).until_over()
             if status is not None:

@@ -3,10 +3,10 @@
 import argparse
 import logging
 import threading
-from pathlib import Path
 
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, log_level, positive
+from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
 from search.cli.find_study import find_spec, unknown_study
 from search.cli.progress import make_progress
 from search.errors import StudyNotFound
@@ -14,14 +14,15 @@ from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
 from search.study import Study, create_study, open_study
 from search.study.status import Status
-from search.supervisor.launchers.local import LocalLauncher, default_workers, worker_command
+from search.supervisor.launchers import Launcher, Scripted
+from search.supervisor.launchers.local import default_workers
 from search.supervisor.run import Interrupted, run
 from search.text import clock, counted
-from search.worker.contract import STORAGE_VARIABLE
 
 log = logging.getLogger(__name__)
 
 EXAMPLE = "{prog} run studies/quick.toml --workers 2"
+PASSES_ON = True  # what stands behind `--`, to the engine
 SQLITE_WORKERS = 4  # above this many, writers wait for each other noticeably
 
 
@@ -32,21 +33,28 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         "--threads", type=positive, metavar="N", default=1, help="of each worker (default: 1)"
     )
     parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    add_engine(parser)
     add_storage(parser)
     app.add_options("run", parser)
+    parser.set_defaults(passed_on=[])
 
 
 def main(args: argparse.Namespace, app: Application) -> int:
+    check_engine(args)
     asked = threading.Event()
     protect_output(asked.set)  # a study that nobody watches any more stops
     progress = make_progress()
     show_records(progress.say, level=log_level(args))
     study = _create_or_open(args, app)
     status = study.status()
-    gpus = app.gpus()
+    gpus = app.gpus() if args.on == LOCAL else ()
     workers = args.workers or default_workers(args.threads, len(gpus))
     workers = min(workers, max(1, status.budget - status.ended))
-    _print_head(study, app, workers, args.threads, gpus)
+    launcher = make_launcher(args, study, gpus)
+    if args.dry_run and isinstance(launcher, Scripted):
+        print(launcher.script(workers), end="")
+        return 0
+    _print_head(study, app, launcher, workers, args.threads, gpus)
     if status.done:
         print(f"study {study.name!r} is finished: {status.ended} of {status.budget} trials ended")
     else:
@@ -57,16 +65,12 @@ def main(args: argparse.Namespace, app: Application) -> int:
                 f"warning: {workers} workers on SQLite wait for each other's writes; "
                 "use Postgres above 4 (--storage embedded starts a private one)"
             )
+        if args.detach:
+            study.ledger.resume()
+            launcher.start(workers)
+            print(f"submitted; `{app.prog} status {study.name} --watch` follows it")
+            return 0
         try:
-            launcher = LocalLauncher(
-                worker_command(study.name, study.checkpoints.address),
-                environment={
-                    STORAGE_VARIABLE: study.storage.address,
-                    "OMP_NUM_THREADS": str(args.threads),
-                },
-                logs=Path("runs") / study.name / "logs",
-                gpus=gpus,
-            )
             status = run(study, launcher, workers=workers, progress=progress, asked=asked)
         except Interrupted as stopped:
             print(f"{stopped}; the same command goes on")
@@ -93,7 +97,12 @@ def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
 
 
 def _print_head(
-    study: Study, app: Application, workers: int, threads: int, gpus: tuple[str, ...]
+    study: Study,
+    app: Application,
+    launcher: Launcher,
+    workers: int,
+    threads: int,
+    gpus: tuple[str, ...],
 ) -> None:
     spec = study.spec
     budget = counted(spec.trials, "trial")
@@ -104,7 +113,7 @@ def _print_head(
         *app.describe(study),
         (
             "workers",
-            f"{workers} x {counted(threads, 'thread')}"
+            f"{workers} x {counted(threads, 'thread')} on {launcher.where}"
             + (f", GPU {', '.join(gpus)}" if gpus else ""),
         ),
         ("storage", study.storage.url),

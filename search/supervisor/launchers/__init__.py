@@ -6,9 +6,9 @@ of them ended.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-__all__ = ["Exit", "Launcher"]
+__all__ = ["Exit", "Launcher", "Scripted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,10 @@ class Launcher(Protocol):
         """How many workers run, and how many wait in the engine's queue."""
         ...
 
+    def gone(self, names: Sequence[str]) -> Sequence[str]:
+        """Those of these workers, of an earlier command, that are dead for certain."""
+        ...
+
     def end(self, name: str) -> None:
         """Begin to end one worker that no longer answers; `poll` returns it when it is gone."""
         ...
@@ -84,4 +88,13 @@ class Launcher(Protocol):
         Returns:
             The workers that may have left a trial behind.
         """
+        ...
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """A launcher that submits a script which can be shown first."""
+
+    def script(self, count: int) -> str:
+        """What `start` would submit for so many workers."""
         ...

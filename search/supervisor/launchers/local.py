@@ -12,7 +12,7 @@ from pathlib import Path
 
 from search.signals import describe_exit
 from search.supervisor.launchers import Exit
-from search.text import printable
+from search.supervisor.launchers.logs import last_line
 from search.worker.contract import (
     NAME_VARIABLE,
     NOTE_VARIABLE,
@@ -26,7 +26,6 @@ from search.worker.contract import (
 __all__ = ["LocalLauncher", "default_workers", "worker_command"]
 
 GRACE_SECONDS = STOP_SECONDS + 2.0  # after SIGTERM, then SIGKILL
-TAIL_BYTES = 8_192  # of a log that are read for its last line
 
 
 def default_workers(threads: int, gpus: int) -> int:
@@ -103,6 +102,10 @@ class LocalLauncher:
         """See `Launcher.counts`; nobody queues here."""
         return sum(child.process.poll() is None for child in self._children), 0
 
+    def gone(self, names: Sequence[str]) -> Sequence[str]:  # noqa: ARG002
+        """See `Launcher.gone`; workers of an earlier command released their trials."""
+        return []
+
     def end(self, name: str) -> None:
         """See `Launcher.end`."""
         for child in self._children:
@@ -175,19 +178,8 @@ def _exit(child: _Child) -> Exit:
         name=child.name,
         code=code,
         how=how,
-        tail=f"{_last_line(child.log)}; see {child.log}",
+        tail=f"{last_line(child.log)}; see {child.log}",
         refused=line if left is Left.REFUSED else "",
         over=left is Left.OVER,
         blame=left not in (Left.ASKED, Left.STORAGE),
     )
-
-
-def _last_line(log: Path) -> str:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - TAIL_BYTES))
-            text = file.read().decode(errors="replace")
-    except OSError as error:
-        return f"its log cannot be read ({error.strerror})"
-    lines = [line for line in text.splitlines() if line.strip()]
-    return printable(lines[-1].removeprefix("error: ")) if lines else "it printed nothing"

@@ -1,0 +1,332 @@
+"""Workers as tasks of a Slurm job array: sbatch, squeue and scancel; no accounting, no plug-in.
+
+Slurm tells a task in two ways that its time is over, and the batch script tells them apart:
+
+- SIGUSR1, ahead of the time limit: the worker releases its trial, and the task queues up again;
+- SIGTERM, at scancel, preemption and requeue: the worker releases its trial, and Slurm decides.
+
+So a study goes on over any number of time limits and preemptions, with no supervisor at all.
+"""
+
+import logging
+import os
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from search.errors import SearchError
+from search.signals import describe_exit
+from search.supervisor.launchers import Exit
+from search.supervisor.launchers.logs import last_line
+from search.worker.contract import STOP_SECONDS, Left, read_note
+
+__all__ = ["SlurmLauncher", "job_name", "queue"]
+
+log = logging.getLogger(__name__)
+
+AHEAD_SECONDS = 60  # of the time limit, at which Slurm sends SIGUSR1; it may come 30 s earlier
+LOOK_SECONDS = 5.0  # between two calls of squeue: the controller serves the whole cluster
+CALL_SECONDS = 60.0  # for one call of a Slurm command
+STOP_WAIT_SECONDS = STOP_SECONDS + 30.0  # for scancel to end all tasks, Slurm's KillWait included
+
+SCRIPT = """\
+#!/bin/bash
+#SBATCH --job-name={job}
+#SBATCH --array=0-{last}
+#SBATCH --output={logs}/slurm-%A_%a.log
+#SBATCH --open-mode=append
+#SBATCH --requeue
+#SBATCH --signal=B:USR1@{ahead}
+{options}
+# One worker of the study {study}.
+set -a; . {environment}; set +a
+task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
+export FMNIST_HPO_WORKER="slurm-$task.${{SLURM_RESTART_COUNT:-0}}"
+export FMNIST_HPO_NOTE={logs_quoted}/"$FMNIST_HPO_WORKER.note"
+again=
+trap 'again=1; kill -USR1 $worker 2>/dev/null' USR1   # the time limit is near
+trap 'again=; kill -TERM $worker 2>/dev/null' TERM    # scancel, preemption or requeue
+{command} & worker=$!
+while :; do
+    wait $worker; code=$?
+    kill -0 $worker 2>/dev/null || break              # `wait` also returns when a trap has run
+done
+if [ -n "$again" ] && [ $code = {asked} ]; then
+    echo "the time limit is near: queueing up again"
+    # Not $SLURM_JOB_ID: one task of an array has the array's id there, and all would be requeued.
+    scontrol requeue "$task"
+    sleep 60                                          # Slurm ends this script
+fi
+exit $code
+"""
+
+_FIELDS = ("ArrayJobID", "ArrayTaskID", "StateCompact", "exit_code", "RestartCnt", "ReasonList")
+_GONE = {"CD", "CA", "F", "TO", "NF", "PR", "BF", "DL", "OOM", "RV"}  # states of ended tasks
+_OF_THE_ENGINE = {"CA", "TO", "NF", "PR", "BF", "DL", "RV"}  # ended by Slurm or a person
+_QUEUED = "PD"
+
+
+def job_name(uid: str) -> str:
+    """The name of a study's jobs, by which a later command finds them."""
+    return f"fmnist-hpo-{uid[:12]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    state: str
+    status: str  # exit_code as squeue prints it: a wait status, or "code:signal"
+    restarts: int
+    reason: str
+
+
+class SlurmLauncher:
+    """The workers of one study on a Slurm cluster. They go on when this process is gone.
+
+    Args:
+        study: its name, for the script's reader.
+        uid: of the study.
+        command: argv of one worker; the same Python must be at that path on every node.
+        environment: variables for each worker. They are written to a file that only its owner
+            reads, since a storage's URL may hold a password and the script is seen by others.
+        logs: a directory on a file system that all nodes share.
+        options: further options of sbatch, as in ``--partition=gpu``.
+        ahead: seconds before the time limit at which a worker leaves.
+
+    Raises:
+        SearchError: Slurm's commands are not here, or its controller does not answer.
+    """
+
+    survives = True
+
+    def __init__(
+        self,
+        *,
+        study: str,
+        uid: str,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        logs: Path,
+        options: Sequence[str] = (),
+        ahead: int = AHEAD_SECONDS,
+    ) -> None:
+        self.job = job_name(uid)
+        self._study = study
+        self._command = list(command)
+        self._variables = dict(environment)
+        self._logs = logs.absolute()
+        self._options = list(options)
+        self._ahead = ahead
+        self._tasks: dict[str, _Task] = {}
+        self._started = False
+        self._looked = float("-inf")
+        self._silent = False  # whether the controller did not answer the last time
+
+    @property
+    def where(self) -> str:
+        """Slurm's version and its partitions."""
+        version = _slurm("sinfo", "--version").split()[-1]
+        partitions = _slurm("sinfo", "-h", "-o", "%P %D nodes").split("\n")
+        shown = "; ".join(line.strip() for line in partitions if line.strip())
+        return f"Slurm {version}, {shown}"
+
+    def script(self, count: int) -> str:
+        """The batch script of `count` workers."""
+        return SCRIPT.format(
+            job=self.job,
+            last=count - 1,
+            logs=self._logs,
+            logs_quoted=shlex.quote(str(self._logs)),
+            ahead=self._ahead,
+            options="\n".join(f"#SBATCH {option}" for option in self._options),
+            study=self._study,
+            environment=shlex.quote(str(self._environment_file)),
+            command=shlex.join(self._command),
+            asked=int(Left.ASKED),
+        )
+
+    def start(self, count: int) -> None:
+        """See `Launcher.start`."""
+        if not self._started:
+            self._started = True
+            self._tasks = _look(self.job)
+            there = sum(task.state not in _GONE for task in self._tasks.values())
+            if there:
+                log.info("%d workers of an earlier command are there", there)
+            count -= there
+        if count > 0:
+            self._write_environment()
+            job = _slurm("sbatch", "--parsable", stdin=self.script(count)).strip()
+            log.info("submitted job %s with %d tasks; logs in %s", job, count, self._logs)
+            self._looked = float("-inf")
+
+    def poll(self) -> Sequence[Exit]:
+        """See `Launcher.poll`."""
+        before, exits = self._tasks, []
+        if not self._refresh():
+            return []
+        for task_id, old in before.items():
+            new = self._tasks.get(task_id)
+            if old.state in _GONE:
+                continue
+            if new is None or new.state in _GONE:
+                exits.append(self._exit(task_id, old, new))
+            elif new.restarts > old.restarts:
+                how = f"and Slurm queued it again ({new.reason})"
+                name = _worker_name(task_id, old)
+                exits.append(Exit(name=name, code=None, how=how, blame=False, replaced=True))
+        return exits
+
+    def counts(self) -> tuple[int, int]:
+        """See `Launcher.counts`."""
+        states = [task.state for task in self._tasks.values() if task.state not in _GONE]
+        queued = states.count(_QUEUED)
+        return len(states) - queued, queued
+
+    def gone(self, names: Sequence[str]) -> Sequence[str]:
+        """See `Launcher.gone`."""
+        self._refresh()
+        alive = {
+            _worker_name(task_id, task)
+            for task_id, task in self._tasks.items()
+            if task.state not in _GONE | {_QUEUED}
+        }
+        return [name for name in names if name.startswith("slurm-") and name not in alive]
+
+    def end(self, name: str) -> None:
+        """See `Launcher.end`."""
+        for task_id, task in self._tasks.items():
+            if _worker_name(task_id, task) == name and task.state not in _GONE:
+                _slurm("scancel", task_id)
+
+    def stop(self) -> Sequence[Exit]:
+        """See `Launcher.stop`."""
+        if not self._started:
+            return []
+        _slurm("scancel", "--name", self.job, "-u", str(os.getuid()))
+        exits: list[Exit] = []
+        deadline = time.monotonic() + STOP_WAIT_SECONDS
+        while time.monotonic() < deadline:
+            self._looked = float("-inf")
+            exits += self.poll()
+            if not self._silent and not sum(self.counts()):
+                break
+            time.sleep(0.5)
+        return [gone for gone in exits if not gone.over and gone.code != Left.ASKED]
+
+    @property
+    def _environment_file(self) -> Path:
+        return self._logs / "worker.env"
+
+    def _write_environment(self) -> None:
+        self._logs.mkdir(parents=True, exist_ok=True)
+        self._environment_file.touch(mode=0o600)
+        lines = [f"{key}={shlex.quote(value)}\n" for key, value in self._variables.items()]
+        self._environment_file.write_text("".join(lines))
+
+    def _refresh(self) -> bool:
+        """Ask Slurm for the tasks, where the last answer is old; whether there is a new one."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return False
+        self._looked = now
+        try:
+            self._tasks = _look(self.job)
+        except SearchError as error:  # the controller restarts: the workers go on
+            if not self._silent:
+                log.warning("%s; waiting for it", error)
+            self._silent = True
+            return False
+        if self._silent:
+            log.warning("Slurm answers again")
+        self._silent = False
+        return True
+
+    def _exit(self, task_id: str, old: _Task, new: _Task | None) -> Exit:
+        name = _worker_name(task_id, old if new is None else new)
+        state = "forgotten" if new is None else new.state
+        code = None if new is None else _exit_code(new)
+        note_path = self._logs / f"{name}.note"
+        left, line = read_note(note_path) or (None, "")
+        note_path.unlink(missing_ok=True)
+        if left is None and code in (Left.ASKED, Left.STORAGE):
+            left = Left(code)
+        by_engine = state in _OF_THE_ENGINE or new is None
+        how = f"as {state} on Slurm"
+        if code:
+            how += f", {describe_exit(code)}"
+        log_path = self._logs / f"slurm-{task_id}.log"
+        return Exit(
+            name=name,
+            code=None if by_engine else code,
+            how=how,
+            tail=f"{last_line(log_path)}; see {log_path}",
+            refused=line if left is Left.REFUSED else "",
+            over=left is Left.OVER or (left is None and state == "CD"),
+            blame=not by_engine and left not in (Left.ASKED, Left.STORAGE),
+        )
+
+
+def queue(uid: str) -> tuple[int, int]:
+    """How many workers of a study run and wait on Slurm.
+
+    Raises:
+        SearchError: Slurm's commands are not here, or its controller does not answer.
+    """
+    states = [task.state for task in _look(job_name(uid)).values() if task.state not in _GONE]
+    queued = states.count(_QUEUED)
+    return len(states) - queued, queued
+
+
+def _worker_name(task_id: str, task: _Task) -> str:
+    return f"slurm-{task_id}.{task.restarts}"
+
+
+def _exit_code(task: _Task) -> int | None:
+    """As `subprocess` gives it, negative for a signal; None where Slurm says nothing."""
+    code, _, number = task.status.partition(":")
+    if not code.isdigit():
+        return None
+    if number.isdigit():
+        return -int(number) if int(number) else int(code)
+    status = int(code)
+    return -(status & 0x7F) if status & 0x7F else status >> 8
+
+
+def _look(job: str) -> dict[str, _Task]:
+    """The tasks of a job by "array_task", also those that ended within Slurm's MinJobAge."""
+    fields = ",".join(f"{field}:|" for field in _FIELDS)
+    out = _slurm(
+        "squeue", "--array", "-h", "-t", "all", "--name", job, "-u", str(os.getuid()), "-O", fields
+    )
+    tasks = {}
+    for line in out.splitlines():
+        array, task, state, status, restarts, reason = (x.strip() for x in line.split("|")[:6])
+        tasks[f"{array}_{task}"] = _Task(
+            state=state, status=status, restarts=int(restarts or 0), reason=reason
+        )
+    return tasks
+
+
+def _slurm(*argv: str, stdin: str | None = None) -> str:
+    try:
+        done = subprocess.run(
+            argv,
+            input=stdin or "",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=CALL_SECONDS,
+        )
+    except FileNotFoundError as error:
+        raise SearchError(
+            f"{argv[0]} is not on this machine; run this on a machine that submits to Slurm"
+        ) from error
+    except subprocess.TimeoutExpired as error:
+        raise SearchError(f"{argv[0]} did not answer within {CALL_SECONDS:g} s") from error
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        raise SearchError(f"{argv[0]} failed: {lines[-1]}")
+    return done.stdout

@@ -1,6 +1,7 @@
 """One key of `param_distributions` as a parameter of Optuna's."""
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -94,9 +95,28 @@ def make_dimension(key: str, source: Any, name: str) -> Dimension:
         source.median(), math.sqrt(low * high)
     ):  # a shifted one is no log-uniform distribution any more
         return Dimension(key, source, name, FloatDistribution(low, high, log=True))
+    if not _has_quantiles(source):
+        return Dimension(key, source, name, None)
     # Any other is searched over its quantiles, so that the sampler starts from its shape.
     unit = FloatDistribution(QUANTILE_MARGIN, 1 - QUANTILE_MARGIN)
     return Dimension(key, source, f"{name} (quantile)", unit, quantile=True)
+
+
+def _has_quantiles(source: Any) -> bool:
+    """Whether values and quantiles can be computed from each other.
+
+    A class of one's own need not define more than what it is drawn by.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            middle = float(source.ppf(0.5))
+            found = [source.cdf(middle)]
+            if hasattr(source, "pmf"):
+                found.append(source.pmf(middle))
+            return bool(np.isfinite([middle, *found]).all())
+        except Exception:  # scipy derives each function from the others, in a circle if need be
+            return False
 
 
 def _labels(values: Iterable[Any]) -> list[Any]:

@@ -207,10 +207,33 @@ def test_a_timeout_is_positive(timeout: float) -> None:
         StudySearchCV(Echo(), {"a": [1]}, n_iter=1, timeout=timeout).fit(X)
 
 
-def test_a_family_is_known_by_its_class() -> None:
-    class Own(stats.rv_continuous):
-        def _ppf(self, q: Any) -> Any:
-            return q**2
+class OwnUniform(stats.rv_continuous):
+    """Bears the name of a family of scipy's."""
 
-    assert make_dimension("a", Own(a=0, b=1, name="uniform")(), "a").quantile
+    def _ppf(self, q: Any) -> Any:
+        return q**2
+
+    def _cdf(self, x: Any) -> Any:
+        return np.sqrt(x)
+
+
+class OnlyQuantiles(stats.rv_continuous):
+    """scipy finds no way from it to a value's quantile."""
+
+    def _ppf(self, q: Any) -> Any:
+        return 1 + q
+
+
+def test_a_family_is_known_by_its_class() -> None:
+    assert make_dimension("a", OwnUniform(a=0, b=1, name="uniform")(), "a").quantile
     assert make_dimension("a", stats.halfnorm, "a").quantile
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_distribution_need_not_define_more_than_it_is_drawn_by(
+    sqlite_url: str, mode: str, frozen: bool
+) -> None:
+    source = OnlyQuantiles(a=1, b=2, name="mine")
+    fitted = search(sqlite_url, mode, {"a": source() if frozen else source}).fit(X)
+    check_shown_is_evaluated(fitted)

@@ -2,10 +2,11 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 
 from search import attributes
 
@@ -18,7 +19,13 @@ _CELL_LENGTH = 40  # characters of a parameter's name or value shown
 _MARK = "*Written by the search; a note of your own in its place is kept.*"
 
 
-def annotate(study: optuna.Study, *, metric: str, remarks: Sequence[str] = ()) -> None:
+def annotate(
+    study: optuna.Study,
+    *,
+    metric: str,
+    remarks: Sequence[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+) -> None:
     """Name the study's metric and bring its note up to date; meant to follow each trial's end.
 
     Writes only what differs from what is stored, and never over a note somebody else wrote.
@@ -27,6 +34,7 @@ def annotate(study: optuna.Study, *, metric: str, remarks: Sequence[str] = ()) -
         study: with one objective.
         metric: the metric's name, as in the study file.
         remarks: further paragraphs, in Markdown.
+        fixed: parameters that every trial has; shown below those of the best trial.
     """
     from optuna_dashboard import save_note
     from optuna_dashboard._note import get_note  # not in its public names as of 0.21
@@ -35,12 +43,14 @@ def annotate(study: optuna.Study, *, metric: str, remarks: Sequence[str] = ()) -
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([metric])
-    note, stored = _summary(study, metric, remarks), get_note(study)
+    note, stored = _summary(study, metric, remarks, fixed or {}), get_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
 
-def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
+def _summary(
+    study: optuna.Study, metric: str, remarks: Sequence[str], fixed: Mapping[str, Any]
+) -> str:
     words = Counter(
         str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
         for trial in study.get_trials(deepcopy=False)
@@ -59,7 +69,7 @@ def _summary(study: optuna.Study, metric: str, remarks: Sequence[str]) -> str:
             f"**Best {_plain(metric)}:** {best.value:.6g} in "
             f"[trial {best.number}]({page}/trials?numbers={best.number})"
         )
-        rows = _rows(best)
+        rows = _rows({**best.params, **fixed})
     lines += remarks
     # optuna-dashboard 0.21 draws nothing on /trialTable; the table is on the last of these
     lines.append(
@@ -80,10 +90,10 @@ def _assembled(lines: list[str], rows: list[str]) -> str:
         rows = rows[:-1]
 
 
-def _rows(trial: FrozenTrial) -> list[str]:
+def _rows(params: Mapping[str, Any]) -> list[str]:
     return [
         f"| {_plain(name)} | {_plain(f'{value:.6g}' if isinstance(value, float) else str(value))} |"
-        for name, value in list(trial.params.items())[:_ROWS]
+        for name, value in list(params.items())[:_ROWS]
     ]
 
 

@@ -229,7 +229,7 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
-        write(study.optuna, metric=study.spec.metric, remarks=remarks)
+        write(study.optuna, metric=study.spec.metric, remarks=remarks, fixed=study.spec.fixed)
     except Exception as error:
         log.warning("the dashboard's note was not written: %s", describe_error(error))
 

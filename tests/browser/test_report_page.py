@@ -148,6 +148,28 @@ def test_on_a_phone_figures_keep_a_legible_size_and_are_scrolled(
     context.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_captions_are_legible_and_a_phone_scrolls_within_figures_only(
+    report: Report, chromium: Browser, scheme: str
+) -> None:
+    """WCAG AA asks for a contrast of 4.5; the page itself never scrolls sideways."""
+    for width in (390, 800, 1400):
+        with chromium.new_context(
+            color_scheme=scheme,  # type: ignore[arg-type]
+            viewport={"width": width, "height": 800},
+        ) as context:
+            page = context.new_page()
+            page.goto(report.path.as_uri())
+            paper = luminance(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            words = page.eval_on_selector_all(
+                "figcaption, .sub, p, td, th, li",
+                "all => [...new Set(all.map(one => getComputedStyle(one).color))]",
+            )
+            assert len(words) >= 2
+            assert min(contrast(luminance(colour), paper) for colour in words) >= 4.5
+            assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
 def test_every_figure_stands_out_from_the_page(seen: Seen) -> None:
     """Text and marks of every drawing, in the colours the browser gave them, against the page."""
     paper = luminance(seen.page.evaluate("getComputedStyle(document.body).backgroundColor"))

@@ -58,6 +58,14 @@ def test_the_note_sums_the_study_up(study: optuna.Study) -> None:
     assert study.metric_names == ["val_accuracy"]
 
 
+def test_the_note_shows_fixed_parameters_too(study: optuna.Study) -> None:
+    annotate(study, metric="accuracy", fixed={"epochs": 15})
+    assert "epochs" not in get_note(study)
+    add(study, 0.875, {"x": 0.25})
+    annotate(study, metric="accuracy", fixed={"epochs": 15})
+    assert "| `x` | `0.25` |\n| `epochs` | `15` |" in get_note(study)
+
+
 def test_the_note_tells_an_attempt_that_was_stopped_from_a_failure(study: optuna.Study) -> None:
     for state, reason in (
         (TrialState.FAIL, "stopped"),

@@ -10,6 +10,7 @@ from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
 from search.cli.find_study import find_spec, unknown_study
 from search.cli.progress import make_progress
 from search.errors import StudyNotFound
+from search.ledger.retry_failed import retry_failed
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
 from search.study import Study, create_study, open_study
@@ -33,6 +34,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         "--threads", type=positive, metavar="N", default=1, help="of each worker (default: 1)"
     )
     parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument(
+        "--retry-failed", action="store_true", help="run trials that failed again, as new trials"
+    )
     add_engine(parser)
     add_storage(parser)
     app.add_options("run", parser)
@@ -46,6 +50,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
     progress = make_progress()
     show_records(progress.say, level=log_level(args))
     study = _create_or_open(args, app)
+    if args.retry_failed:
+        log.info("%s to run again", counted(retry_failed(study.ledger), "failed trial"))
     status = study.status()
     gpus = app.gpus() if args.on == LOCAL else ()
     workers = args.workers or default_workers(args.threads, len(gpus))

@@ -1,0 +1,37 @@
+"""Failed lineages of a finished study get another attempt, others do not."""
+
+import threading
+
+import toy
+from optuna.trial import TrialState
+
+from search.ledger.retry_failed import retry_failed
+from search.worker.worker import work
+
+
+def test_failed_trials_of_a_finished_study_are_repeated_with_their_parameters(
+    make_study, storage_url, monkeypatch
+):
+    study = make_study(trials=4, storage=storage_url)
+    healthy = toy.Toy.run
+    hows = iter([ValueError("a typo"), None, MemoryError(), None])
+
+    def sometimes(self, trial):
+        error = next(hows)
+        if error is not None:
+            raise error
+        return healthy(self, trial)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(toy.Toy, "run", sometimes)
+        assert work(study, name="w", stop=threading.Event())
+    assert (study.status().complete, study.status().failed) == (2, 2)
+    assert retry_failed(study.ledger) == 2
+    assert not study.status().done
+    assert work(study, name="w", stop=threading.Event())
+    status = study.status()
+    assert (status.ended, status.complete, status.failed) == (4, 4, 0)
+    failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]
+    repeated = {trial.user_attrs["retry_of"]: trial for trial in study.trials[4:]}
+    assert {t.number: t.params for t in failed} == {n: t.params for n, t in repeated.items()}
+    assert retry_failed(study.ledger) == 0

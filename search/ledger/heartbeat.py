@@ -109,8 +109,9 @@ def _heartbeat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
             longest_pause_s=min(timing.heartbeat_seconds, timing.grace_seconds / 4),
             give_up=over,
         )
-    except StorageError:  # asked to give up
-        pass
+    except StorageError as error:
+        if not over.is_set():  # else it was asked to give up
+            log.warning("a heartbeat was rejected and is sent again: %s", error)
     except Exception as error:
         log.warning("a heartbeat failed and is sent again: %s", describe_error(error))
     return True

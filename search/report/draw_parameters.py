@@ -12,7 +12,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.report.axes import RASTER_ABOVE, Metric, focus, legend, log_ticks
 from search.report.facts import is_control
-from search.report.theme import BLUE, GREY, INK, VERMILLION, figure, themed
+from search.report.theme import BLUE, GREY, INK, PAPER, VERMILLION, figure, themed
+from search.text import figure as show_figure
 
 __all__ = ["PARAMS_SHOWN", "draw_importances", "draw_parallel", "draw_slices"]
 
@@ -21,13 +22,22 @@ BEST_SHARE = 0.1  # of the trials that parallel coordinates bring out
 
 
 @themed
-def draw_importances(shares: Mapping[str, float], title: str) -> Figure:
-    """One bar per parameter, the largest on top."""
-    drawn = figure(7.2, 0.9 + 0.32 * len(shares), title)
+def draw_importances(shares: Mapping[str, float], unknown: Sequence[str], title: str) -> Figure:
+    """One bar per parameter, the largest on top.
+
+    Args:
+        unknown: parameters that too few trials have; they stand below, without a bar.
+    """
+    drawn = figure(7.2, 0.9 + 0.32 * (len(shares) + len(unknown)), title)
     axes = drawn.subplots()
-    names = list(shares)[::-1]
-    bars = axes.barh(names, [100 * shares[name] for name in names], color=BLUE, height=0.65)
-    axes.bar_label(bars, fmt="%.0f %%", padding=3)
+    names = [*shares, *unknown][::-1]
+    bars = axes.barh(
+        names, [100 * shares.get(name, 0.0) for name in names], color=BLUE, height=0.65
+    )
+    labels = [
+        f"{100 * shares[name]:.0f} %" if name in shares else "too few trials" for name in names
+    ]
+    axes.bar_label(bars, labels, padding=3)
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of the variation of the value that it explains (%)")
@@ -140,13 +150,25 @@ def draw_parallel(
         for (left, before), (right, after) in pairwise(present):
             if right > left + 1:
                 axes.plot([left, right], [before, after], ":", linewidth=0.9, **look)
-    for place, (_, ticks) in enumerate(scales):
+    ends = [(0.0, show_figure(low)), (1.0, show_figure(high))]
+    for place, ticks in enumerate([*(ticks for _, ticks in scales), ends]):
         for height, text in ticks:
-            axes.annotate(text, (place, height), xytext=(3, 0), textcoords="offset points",
-                          fontsize=7.5, va="center")  # fmt: skip
-    for height, value in ((0, low), (1, high)):
-        axes.annotate(f"{value:.4g}", (len(shown), height), xytext=(3, 0),
-                      textcoords="offset points", fontsize=7.5, va="center")  # fmt: skip
+            # the ends stand above and below the lines; what lies between, on a patch of paper
+            below, above = height == 0.0, height == 1.0
+            axes.annotate(
+                text,
+                (place, height),
+                xytext=(0, -4 if below else 4 if above else 0),
+                textcoords="offset points",
+                fontsize=7.5,
+                ha="center",
+                va="top" if below else "bottom" if above else "center",
+                bbox=None
+                if below or above
+                else {"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
+                zorder=3,
+            )
+    axes.set_ylim(-0.09, 1.09)
     axes.set_xticks(range(len(shown) + 1), [*shown, metric.label], rotation=30, ha="right",
                     rotation_mode="anchor")  # fmt: skip
     axes.set_yticks([])

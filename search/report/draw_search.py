@@ -1,7 +1,7 @@
 """The figures of how a search went: history, timeline, the pruner's audit."""
 
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from search.report.axes import RASTER_ABOVE, Metric, focus, legend
 from search.report.facts import AuditedTrial, Point, Span, running_best
 from search.report.theme import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILLION, figure, themed
+from search.text import clock
 
 __all__ = ["draw_audit", "draw_history", "draw_timeline"]
 
@@ -85,11 +86,23 @@ _ENDINGS = {
 }  # anything else: PURPLE
 
 
+PAUSE_SHOWN = timedelta(seconds=20)  # the width of a longer pause in which nobody worked
+
+
 @themed
 def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
     """One row per worker, one bar per attempt; losses and resumes are marked."""
     workers = sorted({s.worker for s in spans}, key=lambda w: min(_starts(spans, w)))
+    pauses = _pauses(spans)
     start = min(span.start for span in spans)
+
+    def place(moment: datetime) -> float:
+        """Minutes from the first start, less what pauses before the moment were cut by."""
+        cut = sum(
+            (end - begun - PAUSE_SHOWN for begun, end in pauses if end <= moment), timedelta()
+        )
+        return (moment - start - cut).total_seconds() / 60
+
     drawn = figure(9.6, 1.5 + 0.34 * len(workers), title)
     axes = drawn.subplots()
     labels = dict.fromkeys(span.ending for span in spans)
@@ -98,8 +111,8 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
         part = [span for span in spans if span.ending == word]
         axes.barh(
             [workers.index(span.worker) for span in part],
-            [(span.end - span.start).total_seconds() / 60 for span in part],
-            left=[(span.start - start).total_seconds() / 60 for span in part],
+            [place(span.end) - place(span.start) for span in part],
+            left=[place(span.start) for span in part],
             color=colour,
             height=0.62,
             linewidth=0.3,
@@ -113,7 +126,7 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
     ):  # fmt: skip
         if marked:
             axes.plot(
-                [(at - start).total_seconds() / 60 for _, at in marked],
+                [place(at) for _, at in marked],
                 [workers.index(worker) for worker, _ in marked],
                 marker,
                 color=colour,
@@ -123,9 +136,30 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
     axes.set_yticks(range(len(workers)), workers, fontsize=8)
     axes.set_ylim(len(workers) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel("minutes since the first trial began")
+    for begun, end in pauses:
+        axes.axvspan(place(begun), place(end), color=GREY, alpha=0.25, linewidth=0)
+        axes.annotate(
+            f"nobody at work for {clock((end - begun).total_seconds())}",
+            ((place(begun) + place(end)) / 2, 1.0),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="bottom",
+            fontsize=7.5,
+        )
+    axes.set_xlabel(f"minutes since the first trial began{', less the pauses' if pauses else ''}")
     legend(drawn, axes)
     return drawn
+
+
+def _pauses(spans: Sequence[Span]) -> list[tuple[datetime, datetime]]:
+    """The times in which nobody worked for longer than all work took; they would squeeze it."""
+    found, end, busy = [], min(span.start for span in spans), timedelta()
+    for span in sorted(spans, key=lambda one: one.start):
+        if span.start > end:
+            found.append((end, span.start))
+        busy += max(timedelta(), span.end - max(span.start, end))
+        end = max(end, span.end)
+    return [(begun, over) for begun, over in found if over - begun > max(busy, PAUSE_SHOWN)]
 
 
 def _starts(spans: Sequence[Span], worker: str) -> list[datetime]:

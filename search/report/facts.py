@@ -318,7 +318,8 @@ def fit_of(trial: FrozenTrial, metric: str) -> tuple[float, float] | None:
 def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
     """The share of the value's variation that each parameter explains (PED-ANOVA), largest first.
 
-    Empty when there are too few trials to tell.
+    Without parameters that fewer than `IMPORTANCE_TRIALS` complete trials have: of those the shares
+    would say nothing. Empty when there are too few trials to tell of any.
     """
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if len(complete) < IMPORTANCE_TRIALS or len({trial.value for trial in complete}) < 2:
@@ -326,9 +327,11 @@ def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a parameter occurs in few trials
         try:
-            return dict(optuna.importance.get_param_importances(study))
+            shares = optuna.importance.get_param_importances(study)
         except (ValueError, RuntimeError):  # no parameter varies
             return {}
+    having = Counter(name for trial in complete for name in trial.params)
+    return {name: share for name, share in shares.items() if having[name] >= IMPORTANCE_TRIALS}
 
 
 @dataclass(frozen=True, kw_only=True)

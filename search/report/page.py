@@ -72,7 +72,7 @@ class Drawing:
         caption = escape(self.caption)
         image = inline_svg(self.figure, self.name, caption)
         return (
-            f'<figure id="{self.name}"><div class="scroll">{image}</div>'
+            f'<figure id="{self.name}"><div class="scroll" tabindex="0">{image}</div>'
             f"<figcaption>{caption}</figcaption></figure>"
         )
 
@@ -161,10 +161,17 @@ h2{font-size:1.35rem;margin:2.4rem 0 .6rem;
 border-bottom:1px solid var(--line);padding-bottom:.2rem}
 h3{font-size:1.1rem;margin:1.8rem 0 .4rem}
 .sub,figcaption{color:var(--quiet)}.sub{margin:.2rem 0 1rem}
-figure{margin:1.4rem 0}figcaption{font-size:.88rem;margin-top:.35rem;max-width:48rem}
-svg{display:block;width:100%;height:auto;color:var(--text)}
-img{display:block;max-width:100%}
-.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.92rem;margin:.6rem 0}
+figure{margin:1.4rem 0}
+figcaption{font-size:.88rem;margin:.35rem auto 0;max-width:48rem;text-align:center}
+svg{display:block;width:100%;height:auto;margin:0 auto;color:var(--text)}
+img{display:block;max-width:100%;margin:0 auto}
+/* a shadow at the edge beyond which there is more to see */
+.scroll{overflow-x:auto;background:
+linear-gradient(to right,var(--paper) 30%,transparent) left/2.5rem 100% no-repeat local,
+linear-gradient(to left,var(--paper) 30%,transparent) right/2.5rem 100% no-repeat local,
+linear-gradient(to right,var(--line),transparent) left/.8rem 100% no-repeat,
+linear-gradient(to left,var(--line),transparent) right/.8rem 100% no-repeat}
+table{border-collapse:collapse;font-size:.92rem;margin:.6rem 0}
 th,td{padding:.28rem .9rem .28rem 0;
 text-align:left;border-bottom:1px solid var(--line);vertical-align:top}
 th{font-weight:600}.n{text-align:right;font-variant-numeric:tabular-nums}

@@ -20,6 +20,7 @@ from search.report.draw_parameters import (
 )
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
+from search.report.trial_table import TRIAL_HEAD, trial_rows
 from search.study import Study
 from search.study.status import best_of
 from search.text import clock, counted
@@ -28,6 +29,7 @@ __all__ = ["StudyReport"]
 
 PRUNED_SHOWN = 12  # curves of pruned trials
 BEST_SHOWN = 4  # curves of the best
+ROWS_SHOWN = 200  # of the table of trials
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +164,7 @@ class StudyReport:
             Section(title=f"{name}: how the trials ended", parts=self._endings(), level=level),
             Section(title=f"{name}: the search", parts=self._search(), level=level),
             Section(title=f"{name}: parameters", parts=self._parameters(), level=level),
+            Section(title=f"{name}: trials", parts=self._table(), level=level),
         ]
         return [section for section in made if section.parts]
 
@@ -278,20 +281,21 @@ class StudyReport:
         name, metric = self.study.name, self.metric
         parts: list[Part] = []
         shares = facts.importances(self.study.optuna, self.trials)
-        if shares:
-            parts.append(
-                Drawing(
-                    name=f"{name}-importances",
-                    figure=draw_importances(shares, f"{name}: parameter importances"),
-                    caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
-                )
-            )
         valued = [
             trial
             for trial in facts.last_attempts(self.trials, self.waiting)
             if trial.value is not None
         ]
         params = self._varied(valued, shares)
+        if shares:
+            unknown = [name for name in params if name not in shares]
+            parts.append(
+                Drawing(
+                    name=f"{name}-importances",
+                    figure=draw_importances(shares, unknown, f"{name}: parameter importances"),
+                    caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
+                )
+            )
         if not params:
             return parts
         parts.append(
@@ -315,6 +319,17 @@ class StudyReport:
                 )
             )
         return parts
+
+    def _table(self) -> list[Part]:
+        """The trials that ended with a value, the best first; a trial that runs on is not shown."""
+        rows = trial_rows(self.trials, self.waiting, self.metric)
+        if not rows:
+            return []
+        shown = f"the best {ROWS_SHOWN} of {len(rows)}" if len(rows) > ROWS_SHOWN else "all"
+        return [
+            Paragraph(text=f"The trials that ended with a value, the best first; {shown}."),
+            Table(head=TRIAL_HEAD, rows=rows[:ROWS_SHOWN]),
+        ]
 
     def _varied(self, trials: Sequence[FrozenTrial], shares: Mapping[str, float]) -> list[str]:
         """Parameters that differ among complete trials: the important first, then as declared."""

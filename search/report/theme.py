@@ -16,11 +16,12 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 __all__ = [
-    "BLUE", "CSS", "GREEN", "GREY", "INK", "ORANGE", "PURPLE", "SERIES", "SKY", "VERMILLION",
-    "figure", "inline_svg", "png", "svg", "themed",
+    "BLUE", "CSS", "GREEN", "GREY", "INK", "ORANGE", "PAPER", "PURPLE", "SERIES", "SKY",
+    "VERMILLION", "figure", "inline_svg", "png", "svg", "themed",
 ]  # fmt: skip
 
 INK = "#17191d"
+PAPER = "#fffffe"  # behind words that stand on lines
 GREY = "#82868c"
 BLUE, VERMILLION, GREEN = "#0072b2", "#d55e00", "#009e73"
 ORANGE, PURPLE, SKY = "#c98500", "#b3568a", "#3f9fd8"
@@ -119,7 +120,7 @@ def inline_svg(drawn: Figure, name: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every figure, and nobody asks
-    text = text.replace(INK, "currentColor")
+    text = text.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
     for variable, (light, _) in _DARK.items():
         text = text.replace(light, f"var(--{variable})")
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)

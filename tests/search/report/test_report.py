@@ -15,12 +15,13 @@ from search.report import facts
 from search.report.axes import Metric, log_ticks
 from search.report.control import compare
 from search.report.draw_curves import draw_curves, draw_named
-from search.report.draw_parameters import draw_parallel, draw_slices
+from search.report.draw_parameters import draw_importances, draw_parallel, draw_slices
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.facts import Point
 from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
 from search.report.sections import StudyReport
 from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
+from search.report.trial_table import trial_rows
 from search.study.rows import utc
 from search.worker.worker import work
 
@@ -258,6 +259,36 @@ def test_the_timeline_marks_losses_and_resumes():
     bars = {(round(bar.get_x(), 6), round(bar.get_width(), 6)) for bar in axes.patches}
     assert bars == {(0, 4), (0, 1), (1, 2), (3, 3), (6, 1), (7, 2), (9, 2), (11, 9)}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["w", "v"]
+
+
+def test_a_night_in_which_nobody_worked_does_not_squeeze_the_timeline():
+    later = [trial(7, TrialState.COMPLETE, [0.5], minutes=(600, 604))]
+    spans = facts.spans([*TRIALS, *later], now=utc(START))
+    (axes,) = axes_of(draw_timeline(spans, "t"))
+    last = max(axes.containers[0], key=lambda bar: bar.get_x())
+    assert last.get_width() == pytest.approx(4)
+    assert last.get_x() == pytest.approx(11 + 20 / 60)
+    assert [text.get_text() for text in axes.texts] == ["nobody at work for 9:49:00"]
+
+
+def test_a_parameter_of_few_trials_has_no_importance():
+    drawn = draw_importances({"rate": 0.7, "size": 0.3}, ["layers"], "t")
+    (axes,) = axes_of(drawn)
+    assert {text.get_text() for text in axes.texts} == {"70 %", "30 %", "too few trials"}
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["layers", "size", "rate"]
+
+
+def test_the_table_of_trials_has_the_best_on_top():
+    rows = trial_rows(TRIALS, (), ACCURACY)
+    assert [row[:3] for row in rows] == [
+        ("6", "95.00 %", "complete"),
+        ("3", "90.00 %", "complete"),
+        ("0", "80.00 %", "complete"),
+        ("5", "75.00 %", "complete (control)"),
+        ("1", "40.00 %", "pruned"),
+        ("4", "10.00 %", "diverged"),
+    ]
+    assert rows[0][3:] == ("4", "0:40", "rate=0.7 kind=a")
 
 
 def test_the_audit_figure_goes_from_the_cut_to_the_end():

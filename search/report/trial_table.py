@@ -1,0 +1,45 @@
+"""The table of a study's trials."""
+
+from collections.abc import Collection, Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attributes
+from search.report import facts
+from search.report.axes import Metric
+from search.text import clock, show_params
+
+__all__ = ["TRIAL_HEAD", "trial_rows"]
+
+TRIAL_HEAD = ("trial", "value", "ended as", "steps", "training", "parameters")
+
+
+def trial_rows(
+    trials: Sequence[FrozenTrial], waiting: Collection[int], metric: Metric
+) -> list[tuple[str, ...]]:
+    """A row for each lineage that ended with a value: complete ones first, the best on top.
+
+    Args:
+        waiting: see `facts.last_attempts`.
+    """
+    sign = -1.0 if metric.direction == "maximize" else 1.0
+    valued = [t for t in facts.last_attempts(trials, waiting) if t.value is not None]
+    valued.sort(
+        key=lambda t: (t.state is not TrialState.COMPLETE, sign * float(t.value or 0.0), t.number)
+    )
+    return [
+        (
+            str(trial.number),
+            metric.show(float(trial.value or 0.0)),
+            _ended(trial),
+            str(len(trial.intermediate_values)),
+            clock(facts.training_seconds(trial)),
+            show_params(trial.params),
+        )
+        for trial in valued
+    ]
+
+
+def _ended(trial: FrozenTrial) -> str:
+    word = str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
+    return f"{word} (control)" if facts.is_control(trial) else word

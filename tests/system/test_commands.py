@@ -213,12 +213,12 @@ def test_a_worker_joins_from_elsewhere(command):
 
 
 def test_a_run_whose_reader_goes_away_stops_as_if_asked_to(command):
-    command.study(trials=4, extra="[fixed]\npause = 0.5")
+    command.study(trials=100, extra="[fixed]\npause = 0.5")
     process = command.start("run", "toy.toml", "--workers", "1")
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()
-    assert process.wait(timeout=120) == 130
+    assert process.wait(timeout=250) == 130
     assert command("status", "toy").stdout.count("running 0") == 1
 
 

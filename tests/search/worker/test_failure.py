@@ -109,12 +109,15 @@ def test_errors_at_other_places_are_others(make_study, monkeypatch):
     assert study.status().failed == 5
 
 
-def test_the_place_is_in_the_problems_code_though_a_library_raises(make_study, monkeypatch):
-    def fail(self, trial):
+class OfALibrary(toy.Toy):
+    """A library that it calls raises."""
+
+    def run(self, trial):
         optuna.distributions.FloatDistribution(1.0, 0.0)
 
-    monkeypatch.setattr(toy.Toy, "run", fail)
-    study = make_study(trials=1)
+
+def test_the_place_is_in_the_problems_code_though_a_library_raises(make_study):
+    study = make_study(f"{__name__}:OfALibrary", trials=1)
     run(study)
     at = study.trials[0].user_attrs["error_at"]
     assert at.startswith("ValueError at test_failure.py:")

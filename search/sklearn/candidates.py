@@ -44,7 +44,7 @@ class Candidates(Protocol):
     """A search's candidates, handed out one at a time."""
 
     def claim(self) -> Candidate | None:
-        """The next candidate, ours until it has ended or is handed back; None when none is free."""
+        """The next candidate, ours until it has ended or is released; None when none is free."""
         ...
 
     def record(self, candidate: Candidate, fold: int, result: Fold) -> bool:

@@ -43,6 +43,7 @@ SKLEARN = "search:sklearn"  # fingerprint of a StudySearchCV
 RANDOM_STATE = "search:random_state"  # of a StudySearchCV: an integer, or a RandomState's state
 
 # System attributes of a study.
+ARTIFACTS = "search:artifacts"  # absolute paths of the folders that hold its artifacts
 METRIC_NAMES = "study:metric_names"  # Optuna's: labels of its axes
 
 

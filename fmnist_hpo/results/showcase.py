@@ -2,7 +2,7 @@
 
 from fmnist_hpo.bundle import Bundle
 from search import attributes
-from search.dashboard import Pictures, open_pictures
+from search.dashboard import Artifacts, Pictures
 from search.study import Study
 from search.supervisor.run import annotate
 
@@ -19,7 +19,7 @@ def showcase(study: Study, bundle: Bundle) -> None:
     """
     remarks = []
     try:
-        pictures = Pictures(study.optuna, study.uid, open_pictures(make=True))
+        pictures = Pictures(study.optuna, study.uid, Artifacts(study.storage.optuna))
         _attach_curves(study, pictures)
         remarks.append(_attach_bundle(study, pictures, bundle))
     except Exception as error:

@@ -5,8 +5,8 @@ who is logged in, `login` draws the log-in page, `feasible` corrects what optuna
 `load` keeps large studies light, `note` and `pictures` write what is shown.
 """
 
-from search.dashboard.artifacts import Pictures, open_pictures
+from search.dashboard.artifacts import Artifacts, Pictures
 from search.dashboard.note import annotate
 from search.dashboard.server import application, serve
 
-__all__ = ["Pictures", "annotate", "application", "open_pictures", "serve"]
+__all__ = ["Artifacts", "Pictures", "annotate", "application", "serve"]

@@ -7,29 +7,71 @@ import uuid
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import optuna
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
+
+from search import attributes
 
 if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
 
-__all__ = ["Pictures", "missing_is_not_found", "open_pictures"]
+__all__ = ["Artifacts", "Pictures", "missing_is_not_found"]
 
 PLACE = Path("runs") / "artifacts"
 
 
-def open_pictures(*, make: bool) -> "ArtifactStore":
-    """The folder of all studies' artifacts.
+class Artifacts:
+    """The artifacts of the studies in one storage.
+
+    They are written to `runs/artifacts` of the current folder. They are also found where commands
+    in other folders of this machine wrote them, as `Pictures` records the folder with the study.
 
     Args:
-        make: it when it is missing, as one must who writes.
+        storage: of the studies.
     """
-    if make:
-        PLACE.mkdir(parents=True, exist_ok=True)
-    return optuna.artifacts.FileSystemArtifactStore(PLACE)
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self.place = PLACE.absolute()
+        self._storage = storage
+
+    def open_reader(self, artifact_id: str) -> BinaryIO:
+        """See Optuna's `ArtifactStore`."""
+        return self._holder(artifact_id).open_reader(artifact_id)
+
+    def write(self, artifact_id: str, content_body: BinaryIO) -> None:
+        """See Optuna's `ArtifactStore`."""
+        self.place.mkdir(parents=True, exist_ok=True)
+        FileSystemArtifactStore(self.place).write(artifact_id, content_body)
+
+    def remove(self, artifact_id: str) -> None:
+        """See Optuna's `ArtifactStore`."""
+        self._holder(artifact_id).remove(artifact_id)
+
+    def _holder(self, artifact_id: str) -> FileSystemArtifactStore:
+        """The folder that holds an artifact; the present one when none does."""
+        here = FileSystemArtifactStore(self.place)
+        if _holds(here, artifact_id):
+            return here
+        recorded = {
+            place
+            for study in self._storage.get_all_studies()
+            for place in study.system_attrs.get(attributes.ARTIFACTS, ())
+        }
+        elsewhere = [FileSystemArtifactStore(place) for place in sorted(recorded)]
+        return next((store for store in elsewhere if _holds(store, artifact_id)), here)
+
+
+def _holds(store: FileSystemArtifactStore, artifact_id: str) -> bool:
+    try:
+        store.open_reader(artifact_id).close()
+    except (ArtifactNotFound, OSError):
+        return False
+    return True
 
 
 def missing_is_not_found(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,6 +106,12 @@ class Pictures:
         self._uid = uid
         self._store = store
         self._known = self._storage.get_study_system_attrs(self._study_id)
+        if isinstance(store, Artifacts):
+            places = self._known.get(attributes.ARTIFACTS, [])
+            if str(store.place) not in places:
+                self._storage.set_study_system_attr(
+                    self._study_id, attributes.ARTIFACTS, [*places, str(store.place)]
+                )
 
     def has(self, trial: FrozenTrial, name: str) -> bool:
         """Whether there is an attachment of that name."""

@@ -61,7 +61,8 @@ class Ledger:
         storage: where the study is.
         attrs: the study's user attributes when the ledger was opened.
         limits: what the study allows its workers, from its study file.
-        on_lost: called with a lineage after it has ended because of too many lost attempts.
+        on_lost: called with a lineage and its last attempt after it has ended because of too many
+            lost attempts.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Ledger:
         self.attrs = attrs
         self.limits = Limits.of(attrs)
         storage.bound_by(self.limits.timing.lease_seconds)
-        self.on_lost: Callable[[int], None] = lambda lineage: None
+        self.on_lost: Callable[[int, int], None] = lambda lineage, attempt: None
         self._scope = Scope(
             study_id=study_id,
             uid=attrs[attributes.UID],
@@ -168,13 +169,13 @@ class Ledger:
         """
         token = uuid.uuid4().hex
 
-        def work(session: orm.Session) -> tuple[Claim | None, dict[int, bool]]:
+        def work(session: orm.Session) -> tuple[Claim | None, dict[int, int | None]]:
             lost = statements.reap(session, self._scope)
             claim = statements.claim(session, self._scope, worker, token, fresh, origin or {})
             statements.touch(session, self._scope)
             return claim, lost
 
-        def settled(session: orm.Session) -> tuple[Claim, dict[int, bool]] | None:
+        def settled(session: orm.Session) -> tuple[Claim, dict[int, int | None]] | None:
             claim = statements.claimed(session, self._scope, worker, token)
             return None if claim is None else (claim, {})
 
@@ -262,7 +263,7 @@ class Ledger:
         heartbeats keeps the database known as reachable.
         """
 
-        def work(session: orm.Session) -> dict[int, bool]:
+        def work(session: orm.Session) -> dict[int, int | None]:
             lost = statements.reap(session, self._scope)
             statements.touch(session, self._scope)
             return lost
@@ -282,11 +283,11 @@ class Ledger:
             )
         )
 
-    def _report_lost(self, lost: Mapping[int, bool]) -> int:
+    def _report_lost(self, lost: Mapping[int, int | None]) -> int:
         """After the commit: report lineages that ended as lost. Returns the lost attempts."""
-        for lineage, over in lost.items():
-            if over:
-                self.on_lost(lineage)
+        for lineage, last_attempt in lost.items():
+            if last_attempt is not None:
+                self.on_lost(lineage, last_attempt)
         return len(lost)
 
     def halt(self, cause: str) -> None:

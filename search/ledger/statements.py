@@ -201,11 +201,11 @@ def _give_up(
     return trial_id
 
 
-def reap(session: orm.Session, scope: Scope) -> dict[int, bool]:
+def reap(session: orm.Session, scope: Scope) -> dict[int, int | None]:
     """Lose the rows whose lease ran out while the database could be reached.
 
     Returns:
-        For each lineage that lost its worker, whether it has ended with that.
+        For each lineage that lost its worker: its last attempt when it has ended, else None.
 
     Raises:
         StorageError: the study is there no longer.
@@ -219,17 +219,19 @@ def reap(session: orm.Session, scope: Scope) -> dict[int, bool]:
     return {row.lineage: _lose(session, scope, row, blame=True) for row in rows}
 
 
-def lose_worker(session: orm.Session, scope: Scope, worker: str, *, blame: bool) -> dict[int, bool]:
+def lose_worker(
+    session: orm.Session, scope: Scope, worker: str, *, blame: bool
+) -> dict[int, int | None]:
     """Lose the rows of a worker that is known to be dead; see `reap`."""
     rows = session.execute(scope.leased(_L.worker == worker)).all()
     return {row.lineage: _lose(session, scope, row, blame=blame) for row in rows}
 
 
-def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) -> bool:
+def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) -> int | None:
     """Fail the trial of a leased row as lost and free the row, or end it after too many.
 
     Returns:
-        Whether these were too many.
+        The attempt that was one too many; None when another one follows.
     """
     here = _row(scope, row.lineage)
     free: dict[str, Any] = {"worker": None, "until": None}
@@ -237,16 +239,16 @@ def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) 
     if trial_id is None:  # another program ended it: it counts
         _update(session, here, **free, done=1, ended=scope.now)
         _close(session, scope, row.lineage, row.attempt, How.ELSEWHERE)
-        return False
+        return None
     lost = {attributes.REASON: Reason.LOST.value}
     finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
     _close(session, scope, row.lineage, row.attempt, Reason.LOST.value)
     lost_attempts = row.lost_attempts + blame
-    over = bool(lost_attempts > scope.limits.max_retries)
+    over = lost_attempts > scope.limits.max_retries
     if over:
         free |= {"done": 1, "ended": scope.now}
     _update(session, here, **free, lost_attempts=lost_attempts)
-    return over
+    return int(row.attempt) if over else None
 
 
 def resume(session: orm.Session, scope: Scope) -> int:

@@ -55,12 +55,16 @@ class Study:
         #: Names of the metrics in [0, 1] that are shown as a percentage.
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
-        self.ledger.on_lost = self.checkpoints.delete
+        self.ledger.on_lost = self._delete_checkpoint
         self._tally = Tally(self.spec.direction)
         self.optuna = self._optuna_study(storage.optuna)
         self.searched = self.optuna  # what the study's sampler and pruner are given
         if self.spec.control or self.spec.audit:
             self.searched = self._optuna_study(SearchedStorage(storage.optuna))
+
+    def _delete_checkpoint(self, lineage: int, attempt: int) -> None:
+        """Delete what an attempt and those before it left; a later one may run already."""
+        self.checkpoints.delete(lineage, attempt=attempt)
 
     def _optuna_study(self, storage: OptunaStorage) -> optuna.Study:
         return optuna.load_study(

@@ -7,7 +7,7 @@ from pathlib import Path
 from search.cli.application import Application
 from search.cli.arguments import add_storage
 from search.cli.find_study import must_exist
-from search.dashboard import open_pictures, serve
+from search.dashboard import Artifacts, serve
 from search.errors import SearchError
 from search.storage import open_storage
 
@@ -36,13 +36,14 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if args.password_file is not None:
         password = _read_password(args.password_file)
     must_exist(args.storage)
+    storage = open_storage(args.storage).optuna
     serve(
-        open_storage(args.storage).optuna,
+        storage,
         host=args.host,
         port=args.port,
         password=password,
         allow_writes=args.allow_writes,
-        artifact_store=open_pictures(make=args.allow_writes),
+        artifact_store=Artifacts(storage),
     )
     return 0
 

@@ -8,10 +8,11 @@ from typing import Any
 import optuna
 import pytest
 from optuna.artifacts import FileSystemArtifactStore
+from optuna.artifacts._protocol import ArtifactStore
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
 
-from search.dashboard import Pictures, application
+from search.dashboard import Artifacts, Pictures, application
 
 PNG = b"\x89PNG\r\n\x1a\n not really"
 
@@ -34,7 +35,7 @@ def store(tmp_path: Path) -> FileSystemArtifactStore:
     return FileSystemArtifactStore(tmp_path / "artifacts")
 
 
-def get(study: optuna.Study, store: FileSystemArtifactStore, path: str) -> tuple[str, bytes]:
+def get(study: optuna.Study, store: ArtifactStore, path: str) -> tuple[str, bytes]:
     app = application(study._storage, password=None, allow_writes=False, artifact_store=store)
     seen: list[str] = []
     environ = {
@@ -66,6 +67,23 @@ def test_what_is_attached_is_listed_and_handed_out(
     assert [(one["filename"], one["mimetype"]) for one in listed[1]] == [
         ("curves.png", "image/png")
     ]
+
+
+def test_artifacts_are_found_from_another_folder(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("writer", "other"):
+        (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path / "writer")
+    address = Pictures(study, "uid", Artifacts(study._storage)).attach(
+        study.trials[1], "curves.png", PNG
+    )
+    monkeypatch.chdir(tmp_path / "other")
+    assert get(study, Artifacts(study._storage), address) == ("200 OK", PNG)
+    assert list((tmp_path / "other").iterdir()) == []
+    (file,) = (tmp_path / "writer" / "runs" / "artifacts").iterdir()
+    file.unlink()
+    assert get(study, Artifacts(study._storage), address)[0].startswith("404")
 
 
 def test_attaching_again_replaces_and_writes_only_what_changed(

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 import search
 from search.errors import ProblemError, StorageError, StudyHalted, StudyNotFound
+from search.ledger.retry_failed import retry_failed
 from search.storage import open_storage
 from search.worker.history import History
 from search.worker.worker import CHECKPOINTS_KEPT, _Ending, _sweep, work
@@ -350,6 +351,22 @@ def test_a_lineage_that_is_lost_for_good_leaves_no_checkpoint(make_study, tmp_pa
     assert files == [1, 1, 1, 0]
     assert study.status().lost == 2
     assert study.ledger.counts().done == 1
+
+
+def test_a_lineage_that_runs_again_keeps_its_checkpoint_when_its_loss_is_reported_late(make_study):
+    study = make_study(trials=1, extra="[workers]\nmax_retries = 0")
+    report = study.ledger.on_lost
+    study.ledger.claim("dead")
+
+    def report_late(lineage: int, attempt: int) -> None:  # the process stood after its commit
+        assert retry_failed(study.ledger) == 1
+        claim = study.ledger.claim("next")
+        study.checkpoints.save(lineage, b"next", attempt=claim.lease.attempt, params={})
+        report(lineage, attempt)
+
+    study.ledger.on_lost = report_late
+    assert study.ledger.release_worker("dead") == 1
+    assert study.checkpoints.load(0, params={}) == b"next"
 
 
 def test_a_worker_that_was_declared_dead_changes_nothing(make_study, caplog):

@@ -1,4 +1,4 @@
-"""Classical models as a problem of the search service: `ClassicalProblem`."""
+"""Classical models as a problem of the search service."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ClassicalProblem"]
 
-CACHE = Path("runs") / "cache"  # of features, for all studies that run here
+CACHE = Path("runs") / "cache"  # of features, shared by all studies that run in this folder
 _PACKAGES = ("scikit-learn", "scikit-image", "scipy", "xgboost")
 
 
 class ClassicalProblem(ImageProblem):
-    """A scikit-learn pipeline. Its steps are folds; a holdout is a single one."""
+    """A scikit-learn pipeline. The steps of a trial are folds; without folds there is one step.
+
+    It has no `probe`: the time of a fit on a part of the images does not scale to all of them, as
+    the time of an SVM grows between quadratically and cubically.
+    """
 
     keeps_model = False
 
@@ -41,7 +45,7 @@ class ClassicalProblem(ImageProblem):
         return describe(_PACKAGES, device="cpu", threads=threads())
 
     def run(self, trial: TrialContext, /) -> float:
-        """Fit one model for each fold; the value is the mean accuracy on the held-out parts."""
+        """Fit one model per fold; the value is the mean accuracy on the validation parts."""
         return cross_validate(trial, len(self.splits), self._fold)
 
     def _fold(self, fold: FoldContext) -> Fold:
@@ -69,12 +73,12 @@ class ClassicalProblem(ImageProblem):
         split: "Split",
         *,
         seed: int,
-        curves: Mapping[str, Sequence[float | None]],  # noqa: ARG002 - of folds
-        checkpoint: bytes | None,  # noqa: ARG002 - none holds a model
+        curves: Mapping[str, Sequence[float | None]],  # noqa: ARG002 - its steps are folds
+        checkpoint: bytes | None,  # noqa: ARG002 - a checkpoint holds no model
         save: Callable[[bytes], None],  # noqa: ARG002
         say: Callable[[str], None],  # noqa: ARG002 - a fit has no steps
     ) -> "Model":
-        """See `ImageProblem.model`; it is always fitted from the start."""
+        """See `ImageProblem.model`. The model is always fitted from the start."""
         from fmnist_hpo.classical import bundle as classical_bundle
 
         config = classical_config.parse(params)

@@ -1,4 +1,4 @@
-"""What a run's numbers depend on besides its configuration: versions, processor, threads."""
+"""The environment that a result depends on: versions, processor, device, threads."""
 
 import os
 import platform
@@ -14,10 +14,12 @@ _ALWAYS = ("fmnist-hpo", "numpy", "optuna")
 
 
 def describe(packages: Iterable[str], *, device: str, threads: int) -> Mapping[str, str]:
-    """Versions, processor, device and threads of this process, as recorded with every trial.
+    """Describe this process's environment, as it is stored with every trial.
 
     Args:
         packages: distributions whose versions matter; those that are not installed are left out.
+        device: "cpu", or the name of the GPU.
+        threads: that the arithmetic uses.
     """
     return {
         "python": platform.python_version(),
@@ -30,7 +32,7 @@ def describe(packages: Iterable[str], *, device: str, threads: int) -> Mapping[s
 
 
 def describe_torch() -> Mapping[str, str]:
-    """`describe` for what runs in torch."""
+    """Describe the environment of a training in torch, see `describe`."""
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
@@ -38,7 +40,10 @@ def describe_torch() -> Mapping[str, str]:
 
 
 def threads() -> int:
-    """Of this process's arithmetic: OMP_NUM_THREADS, as workers set it; else all usable cores."""
+    """The number of threads for arithmetic: OMP_NUM_THREADS if set, else all usable cores.
+
+    Workers set OMP_NUM_THREADS for their trials.
+    """
     named = os.environ.get("OMP_NUM_THREADS", "")
     if named.isdigit() and int(named) > 0:
         return int(named)
@@ -46,7 +51,7 @@ def threads() -> int:
 
 
 def version(name: str) -> str | None:
-    """Of an installed distribution; None where it is not installed."""
+    """The version of a distribution, or None if it is not installed."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -54,7 +59,7 @@ def version(name: str) -> str | None:
 
 
 def processor() -> str:
-    """The processor's name, and its capabilities for bf16 where Linux tells them."""
+    """The processor's name, followed on Linux by those of its instruction sets that use bf16."""
     table = _cpuinfo()
     if not table:
         return platform.processor() or platform.machine()
@@ -63,16 +68,13 @@ def processor() -> str:
 
 
 def vendor() -> str:
-    """Who made the processor, as an x86 processor says it: "GenuineIntel", "AuthenticAMD", ...
-
-    An empty string where nothing tells.
-    """
-    # Windows: "Intel64 Family 6 Model 143 Stepping 8, GenuineIntel".
+    """The vendor string of an x86 processor, such as "GenuineIntel"; empty if it is unknown."""
+    # On Windows: "Intel64 Family 6 Model 143 Stepping 8, GenuineIntel".
     return _cpuinfo().get("vendor_id", platform.processor().rpartition(", ")[2])
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the last processor; nothing elsewhere."""
+    """The fields of the last processor in /proc/cpuinfo; empty on other systems than Linux."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -82,7 +84,10 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def gpus() -> tuple[str, ...]:
-    """Indices of the NVIDIA GPUs that this process may use, without importing torch."""
+    """Indices or UUIDs of the NVIDIA GPUs that this process may use, without importing torch.
+
+    CUDA_VISIBLE_DEVICES if it is set, else what `nvidia-smi` lists.
+    """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return tuple(part.strip() for part in visible.split(",") if part.strip() not in ("", "-1"))

@@ -1,4 +1,4 @@
-"""The networks as scikit-learn classifiers, trained by the loop that trains a study's trials.
+"""Networks as scikit-learn classifiers, trained by the same loop as the trials of a study.
 
     ANNClassifier(hidden_units=(256, 128), dropout=0.3, epochs=12).fit(images, labels)
 
@@ -13,51 +13,53 @@ __all__ = ["ANNClassifier", "CNNClassifier"]
 
 
 class ANNClassifier(NetworkClassifier, network=ANNConfig):
-    """Fully connected layers: linear, batch norm, activation, dropout; then the classifier.
+    """A multilayer perceptron: each hidden layer is linear, batch norm, activation, dropout.
 
-    The parameters are those of a study file with `family = "ann"`, with the same defaults. A
-    parameter with one value per layer takes one value for all layers, or a sequence.
+    The parameters and their defaults are those of a study file with `family = "ann"`. A parameter
+    per layer takes one value for all layers, or a sequence with one value for each.
 
-    Grey values (uint8) are normalised as in a study. Other real numbers are treated as float32
-    images in some unit: `normalization="symmetric"` maps the range of the training data to (-1, 1),
-    "standard" gives them mean 0 and deviation 1, one scale for all columns. A table whose columns
+    Images of type uint8 are normalised as in a study. Other real numbers are converted to float32:
+    `normalization="symmetric"` maps the range of the training data to [-1, 1], "standard" scales
+    it to mean 0 and standard deviation 1. Both use one scale for all columns. A table whose columns
     have different units needs a StandardScaler in front, as for any network.
 
     Parameters
     ----------
     {parameters}
     validation_fraction : float, default=0.1
-        Share of the samples, stratified, that is held out when `patience` is given; without
-        `patience` all samples are trained on.
+        Share of the samples that is held out, stratified by class, when `patience` is given.
+        Without `patience` the network is trained on all samples.
     random_state : int, RandomState instance or None, default=None
-        Decides first weights, order, augmentation, dropout and the held-out part.
+        Seeds the initial weights, the order of the samples, augmentation, dropout and the choice
+        of the held-out part.
 
     Attributes
     ----------
-    classes_ : (classes,) array
+    classes_ : array of shape (classes,)
         The labels, sorted.
-    image_size_ : (rows, columns)
-        Size of the images of the fit.
+    image_size_ : tuple of (rows, columns)
+        Size of the training images in pixels.
     history_ : tuple of EpochMetrics
         Loss and accuracy of each epoch.
     best_epoch_ : int
-        The epoch whose weights are kept, from 1; the last one without `patience`.
+        The epoch whose weights are kept, counted from 1; the last one without `patience`.
     n_features_in_ : int
-        Pixels of an image.
+        Number of pixels of an image.
     """
 
 
 class CNNClassifier(NetworkClassifier, network=CNNConfig):
-    """Blocks of 'same' convolutions (convolution, batch norm, activation), pooled, then a head.
+    """A convolutional network: blocks of "same" convolutions and pooling, then a dense head.
 
-    The parameters are those of a study file with `family = "cnn"`, with the same defaults. Images,
-    attributes and the parameters of the training are as in `ANNClassifier`.
+    The parameters and their defaults are those of a study file with `family = "cnn"`. Images,
+    attributes and the parameters of training are those of `ANNClassifier`.
 
     Parameters
     ----------
     {parameters}
     validation_fraction : float, default=0.1
-        Share of the samples, stratified, that is held out when `patience` is given.
+        Share of the samples that is held out, stratified by class, when `patience` is given.
     random_state : int, RandomState instance or None, default=None
-        Decides first weights, order, augmentation, dropout and the held-out part.
+        Seeds the initial weights, the order of the samples, augmentation, dropout and the choice
+        of the held-out part.
     """

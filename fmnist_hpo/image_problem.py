@@ -1,6 +1,5 @@
-"""What all problems on images share: the `[data]` table, the splits, and how a winner is made."""
+"""The common base of problems on images: the `[data]` table, the data set and its splits."""
 
-import difflib
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.rules import suggest
 from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
 from search.errors import ProblemError
 from search.problem import TrialContext
@@ -22,40 +22,41 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageProblem"]
 
-LEAST_TRAIN = 2  # images in the smallest batch, see `config`
+LEAST_TRAIN = 2  # images: batch normalisation needs two
 _SETTINGS = ("dir", "validation_fraction", "split_seed", "tune_on")
 
 
 class ImageProblem(ABC):
-    """A model of Fashion-MNIST, or of any data set in the same idx format.
+    """A problem on Fashion-MNIST, or on a data set in the same idx format.
 
     Args:
-        settings: the study file's `[data]` table: `dir` (default: Fashion-MNIST, found or
-            fetched), `split_seed` (default 0), `validation_fraction` (default 0.2; of a holdout
-            only), `tune_on` (default: all; how many images, a stratified part, the trials see).
-        folds: of a cross-validation over stratified folds; None to hold one part out.
+        settings: the study file's `[data]` table. `dir`: folder of the data set (default:
+            Fashion-MNIST, found on this machine or downloaded). `split_seed`: seed of the split
+            (default 0). `validation_fraction`: share of the images that is held out (default 0.2;
+            not with folds). `tune_on`: number of images that trials use, a stratified part
+            (default: all).
+        folds: number of stratified folds of a cross-validation; None to hold out one part.
 
     Raises:
-        ProblemError: a key or a value that is wrong.
+        ProblemError: a key is unknown or a value is invalid.
     """
 
-    #: Whether the last checkpoint of a held-out trial holds its model.
+    #: Whether the last checkpoint of a trial without folds contains its model.
     keeps_model = True
-    #: See `search.Problem`.
+    #: See `search.problem.Problem`.
     returns = ("val_accuracy", "maximize")
-    #: See `search.Problem`; a fold's score is an accuracy too.
+    #: See `search.problem.Problem`; the score of a fold is an accuracy too.
     percent = ("val_accuracy", "train_accuracy", FOLD_SCORE, FOLD_TRAIN_SCORE)
 
     def __init__(self, settings: Mapping[str, Any], folds: int | None = None) -> None:
         for key in settings:
             if key not in _SETTINGS:
-                near = difflib.get_close_matches(key, _SETTINGS, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(_SETTINGS)}"
+                hint = suggest(key, _SETTINGS) or f"the known ones are {', '.join(_SETTINGS)}"
                 raise ProblemError(f"[data] has an unknown key {key!r}; {hint}")
         if folds is not None and "validation_fraction" in settings:
             raise ProblemError(
-                "data.validation_fraction is of a holdout, and a cross-validation validates on "
-                "each fold in turn; leave it out"
+                "data.validation_fraction does not apply to a cross-validation, which validates on "
+                f"each of its {folds} folds in turn; leave it out"
             )
         directory = settings.get("dir")
         if directory is not None and not isinstance(directory, str):
@@ -80,7 +81,7 @@ class ImageProblem(ABC):
         """The training images and labels, opened once per process.
 
         Raises:
-            ProblemError: they cannot be found, or are not what they should be.
+            ProblemError: the files cannot be found, or are invalid.
         """
         from fmnist_hpo import data
 
@@ -91,7 +92,11 @@ class ImageProblem(ABC):
 
     @cached_property
     def directory(self) -> Path:
-        """Where the data set lies."""
+        """The folder of the data set.
+
+        Raises:
+            ProblemError: Fashion-MNIST cannot be found.
+        """
         from fmnist_hpo import data
 
         if self._directory is not None:
@@ -103,15 +108,15 @@ class ImageProblem(ABC):
 
     @property
     def known(self) -> bool:
-        """Whether the data set is Fashion-MNIST itself, whose hashes are known."""
+        """Whether the data set is Fashion-MNIST itself, whose hashes are verified."""
         return self._directory is None
 
     @cached_property
     def tuned_on(self) -> "NDArray[np.int64]":
-        """Ascending indices of the images that trials see, training and validation together.
+        """Indices of the images that trials use, training and validation together, ascending.
 
         Raises:
-            ProblemError: `tune_on` is more than there are, or fewer than one of each class.
+            ProblemError: `tune_on` exceeds the number of images, or is below one per class.
         """
         from fmnist_hpo import data
 
@@ -123,7 +128,7 @@ class ImageProblem(ABC):
 
     @cached_property
     def splits(self) -> "tuple[Split, ...]":
-        """What a trial trains and validates on: one split, or one for each fold.
+        """The splits of a trial in training and validation part: one, or one per fold.
 
         Raises:
             ProblemError: there are too few images.
@@ -148,12 +153,12 @@ class ImageProblem(ABC):
             raise ProblemError(
                 f"need at least {LEAST_TRAIN} images to train and 1 to validate, got {train:,} and "
                 f"{validation:,} with data.validation_fraction = {self._fraction}; "
-                f"{'lower' if validation else 'raise'} it, or take more images"
+                f"{'lower' if validation else 'raise'} it, or use more images"
             )
         return (held_out,)
 
     def describe_split(self) -> str:
-        """How many images train and validate a trial, in words."""
+        """The numbers of training and validation images of a trial, as a phrase."""
         size, first = len(self.tuned_on), self.splits[0]
         part = "" if self._tune_on is None else f" of a stratified part of {size:,}"
         if self.folds is not None:
@@ -170,13 +175,13 @@ class ImageProblem(ABC):
 
     @cached_property
     def everything(self) -> "Split":
-        """All images for training and none for validation, for a refit."""
+        """The split of a refit: all images for training, none for validation."""
         from fmnist_hpo import data
 
         return data.split(self.data, validation_fraction=0.0, seed=self._split_seed)
 
     def fingerprint(self) -> Mapping[str, str]:
-        """See `search.problem.Problem.fingerprint`: the hashes of the files and of the splits."""
+        """See `search.problem.Problem.fingerprint`: hashes of the files and of the splits."""
         return {**self.data.hashes, "split": self.split_hash}
 
     @abstractmethod
@@ -203,18 +208,20 @@ class ImageProblem(ABC):
         save: Callable[[bytes], None],
         say: Callable[[str], None],
     ) -> "Model":
-        """The model of a trial, to be exported.
+        """Train the model of a trial, or complete its training, for export.
 
         Args:
-            split: what it is, or was, trained on.
-            curves: what the trial reported, one value per step.
-            checkpoint: of this training on that split, to continue it where it is not complete;
+            params: of the trial.
+            split: to train on; that of the trial, or `everything` for a refit.
+            seed: of the trial.
+            curves: the values that the trial reported, one list per metric with one value per step.
+            checkpoint: of a training with these arguments, to continue it if it is not complete;
                 None to train from the start.
-            save: called with a checkpoint that replaces the last one, now and then during training.
-            say: called with a line of progress, now and then during training.
+            save: called with a new checkpoint, which replaces the one before, during training.
+            say: called with a line of progress during training.
 
         Raises:
-            InputError: see the model's own training.
+            InputError: the model cannot be trained on these images.
         """
 
 

@@ -1,4 +1,4 @@
-"""Records whose fields are parameters: rule, default and description stand at the field.
+"""Records of parameters: the rule, default and description of each stand at its field.
 
     @dataclass(frozen=True, kw_only=True)
     class Training:
@@ -7,8 +7,8 @@
         def __post_init__(self) -> None:
             check_fields(self)
 
-From the field come the check of its value, the parsing of flat parameters (`read`), a classifier's
-constructor and documentation, and the tables of the documentation (`rows`).
+The field is used to check values, to parse flat parameters (`read`), to generate the constructor
+and documentation of a classifier (`constructor`), and for tables in the documentation (`rows`).
 """
 
 import json
@@ -39,7 +39,7 @@ _Record = TypeVar("_Record")
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """A number of layers. It is a parameter too; a record holds it as the length of its tuples."""
+    """A number of layers: a flat parameter that a record holds as the length of its tuples."""
 
     name: str
     rule: Integer
@@ -49,33 +49,33 @@ class Count:
 
 @dataclass(frozen=True, kw_only=True)
 class Parameter:
-    """What a field's metadata says."""
+    """The metadata of a field."""
 
     rule: Rule
     default: Any  # of a parameter per layer: the values of layer 0, 1, ...
     doc: str  # one sentence
-    count: Count | None = None  # the number of values; None for a single value
-    when: tuple[str, Any] | None = None  # name and value of the parameter that this one refines
+    count: Count | None = None  # for a parameter per layer
+    when: tuple[str, Any] | None = None  # (other name, value): has an effect only with that value
 
     @property
     def flat_default(self) -> Any:
-        """The default given once for all layers; None where the layers' defaults differ."""
+        """The default as one value for all layers; None if the defaults of the layers differ."""
         if self.count is None:
             return self.default
         return self.default[0] if len(set(self.default)) == 1 else None
 
 
 def parameter(rule: Rule, default: Any, doc: str, *, when: tuple[str, Any] | None = None) -> Any:
-    """A dataclass field with one value; a default of None makes it optional."""
+    """A dataclass field for a parameter with one value; a default of None makes it optional."""
     known = Parameter(rule=rule, default=default, doc=doc, when=when)
     return field(default=default, metadata={_KEY: known})
 
 
 def per_layer(count: Count, rule: Rule, default: tuple[Any, ...], doc: str) -> Any:
-    """A dataclass field with a tuple, one value for each layer.
+    """A dataclass field for a parameter per layer, a tuple.
 
     Args:
-        default: as many values as there can be layers.
+        default: one value for each layer, for the highest number of layers.
     """
     known = Parameter(rule=rule, default=default, doc=doc, count=count)
     return field(default=default[: count.default], metadata={_KEY: known})
@@ -87,10 +87,10 @@ def parameters(kind: type) -> dict[str, Parameter]:
 
 
 def check_fields(record: Any) -> None:
-    """Check and normalise every parameter of a frozen record (2 -> 2.0 where a number is due).
+    """Check every parameter of a frozen record and convert it to its type (2 -> 2.0 for a float).
 
     Raises:
-        InputError: a value breaks its rule, or tuples of one count differ in length.
+        InputError: a value breaks its rule, or tuples with the same count differ in length.
     """
     lengths: dict[str, tuple[str, int]] = {}
     for name, known in parameters(type(record)).items():
@@ -117,13 +117,13 @@ def _check_layers(name: str, known: Parameter, value: Any) -> tuple[Any, ...]:
 
 
 def read(kind: type[_Record], params: Mapping[str, Any]) -> _Record:
-    """Build a record from flat parameters; names that are not its own are passed over.
+    """Build a record from flat parameters; names of other records are ignored.
 
     A parameter per layer is given once for all layers (`dropout`) or for each (`dropout_0`,
     `dropout_1`, ...).
 
     Raises:
-        InputError: a layer is missing or one too many, or a value breaks its rule.
+        InputError: a value breaks its rule, or a layer's value is missing or has no layer.
     """
     values: dict[str, Any] = {}
     for name, known in parameters(kind).items():
@@ -165,13 +165,17 @@ def _read_layers(
 
 
 def split_index(name: str) -> tuple[str, int | None]:
-    """A flat name without its layer, and the layer: "dropout_1" -> ("dropout", 1)."""
+    """Split a flat name into name and layer: "dropout_1" -> ("dropout", 1), "x" -> ("x", None)."""
     match = re.fullmatch(r"(.+)_(\d+)", name, flags=re.ASCII)
     return (match[1], int(match[2])) if match else (name, None)
 
 
 def refuse_idle(record: Any, params: Mapping[str, Any]) -> None:
-    """Raise `InputError` for a given parameter that the record's other values make idle."""
+    """Refuse parameters that have no effect beside the record's other values.
+
+    Raises:
+        InputError: one of `params` is such a parameter.
+    """
     for name, known in parameters(type(record)).items():
         if name in params and known.when is not None:
             other, wanted = known.when
@@ -185,9 +189,9 @@ def refuse_idle(record: Any, params: Mapping[str, Any]) -> None:
 
 
 def rows(kind: type) -> Iterator[tuple[str, str, str, str]]:
-    """Name, allowed values, default and description of each parameter, for a table.
+    """Name, allowed values, default and description of each parameter, as rows of a table.
 
-    A count stands before the first parameter that it counts.
+    A number of layers stands before its first parameter.
     """
     counted: set[str] = set()
     for name, known in parameters(kind).items():

@@ -1,4 +1,4 @@
-"""Networks as a problem of the search service: `FashionProblem`."""
+"""Networks as a problem of the search service."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +20,7 @@ __all__ = ["FashionProblem"]
 
 
 class FashionProblem(ImageProblem):
-    """An ANN or a CNN. Its steps are epochs; under cross-validation they are folds."""
+    """An ANN or a CNN. The steps of a trial are epochs, with cross-validation folds."""
 
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`."""
@@ -30,8 +30,8 @@ class FashionProblem(ImageProblem):
             raise ProblemError(str(error)) from error
         if how.patience is not None and self.folds is not None:
             raise ProblemError(
-                f"patience needs one part held out, got patience={how.patience} with {self.folds} "
-                "folds, whose refit has no part to validate on; leave patience out"
+                f"patience needs one validation part, got patience={how.patience} with "
+                f"{self.folds} folds, whose refit has none; leave patience out"
             )
 
     def environment(self) -> Mapping[str, str]:
@@ -41,7 +41,7 @@ class FashionProblem(ImageProblem):
         return describe_torch()
 
     def outline(self, params: Mapping[str, Any]) -> Outline:
-        """See `search.problem.Probing.outline`; the size is in FLOPs of forward passes."""
+        """See `search.problem.Probing.outline`; the size is the FLOPs of all forward passes."""
         from fmnist_hpo.networks import probe
 
         network, how = config.parse(params)
@@ -68,10 +68,10 @@ class FashionProblem(ImageProblem):
         )
 
     def run(self, trial: TrialContext, /) -> float:
-        """Train one network, or one for each fold.
+        """Train one network, or one per fold; see `search.problem.Problem.run`.
 
-        The value is the validation accuracy of the last epoch, with patience of the best epoch, or
-        the mean over the folds.
+        The value is the validation accuracy of the last epoch, or with patience that of the best
+        epoch; with folds it is their mean.
         """
         if self.folds is not None:
             return cross_validate(trial, self.folds, self._fold)
@@ -82,18 +82,21 @@ class FashionProblem(ImageProblem):
         return epoch.result().val_accuracy
 
     def _fold(self, fold: FoldContext) -> Fold:
-        """One fold; the score on its training part is the running one of the last epoch."""
+        """Train on one fold.
+
+        The training score is the running accuracy of the last epoch.
+        """
         *_, last = self._epochs(fold, self.splits[fold.index])
         result = last.result()
         return Fold(
             fold_score=result.val_accuracy,
             fold_train_score=result.history[-1].train_accuracy,
             fit_seconds=sum(epoch.seconds for epoch in result.history),
-            score_seconds=0.0,  # a network is validated after each epoch, within `fit_seconds`
+            score_seconds=0.0,  # validation after each epoch is part of `fit_seconds`
         )
 
     def _epochs(self, trial: TrialContext | FoldContext, split: "Split") -> Iterator["Epoch"]:
-        """Train on a split from the trial's checkpoint, and replace that after each epoch."""
+        """Train on a split from the trial's checkpoint, and save a checkpoint after each epoch."""
         from fmnist_hpo.networks import training
 
         network, how = config.parse(trial.params)
@@ -129,8 +132,8 @@ class FashionProblem(ImageProblem):
     ) -> "Model":
         """See `ImageProblem.model`.
 
-        Without a validation part patience cannot act: training then ends after the epoch that was
-        the trial's best.
+        Patience has no effect without a validation part. Training then stops after as many epochs
+        as the best epoch of the trial had.
         """
         from fmnist_hpo.networks import bundle as network_bundle
         from fmnist_hpo.networks import training
@@ -143,7 +146,7 @@ class FashionProblem(ImageProblem):
             epochs = accuracies.index(max(accuracies)) + 1
         done = 0 if checkpoint is None else len(training.history(checkpoint))
         if 0 < done < epochs:
-            say(f"going on after epoch {done} of {epochs}")
+            say(f"continuing after epoch {done} of {epochs}")
         began = time.monotonic()
         for epoch in training.epochs(network, how, self.data, split, seed=seed, resume=checkpoint):
             number = epoch.number

@@ -1,4 +1,4 @@
-"""Rules for single values: each checks one value and names what is wrong with it."""
+"""Rules for single values. `check` returns a valid value, and says what is wrong with another."""
 
 import difflib
 import json
@@ -24,7 +24,7 @@ class Choice:
 
     @property
     def python_type(self) -> str:
-        """The type as numpydoc writes it."""
+        """The type in numpydoc's notation."""
         if self.values == (True, False):
             return "bool"
         return f"{{{self}}}"
@@ -33,10 +33,10 @@ class Choice:
         """Return the allowed value that equals `value`.
 
         Raises:
-            InputError: none does.
+            InputError: no allowed value does.
         """
         for allowed in self.values:
-            # 1 == True == 1.0 in Python; a choice of numbers must not accept a truth value.
+            # 1 == True == 1.0 in Python, but a choice of numbers must not accept a bool.
             if isinstance(value, bool) == isinstance(allowed, bool) and value == allowed:
                 return allowed
         hint = suggest(str(value), map(str, self.values)) or "choose one of these"
@@ -59,7 +59,7 @@ class Integer:
         """Return `value` as an int.
 
         Raises:
-            InputError: it is no whole number, or out of range.
+            InputError: `value` is no whole number, or out of range.
         """
         if isinstance(value, bool) or not isinstance(value, Integral):
             raise InputError(f"{name} must be a whole number, got {value!r}; write it like 3")
@@ -92,7 +92,7 @@ class Number:
         """Return `value` as a float.
 
         Raises:
-            InputError: it is no finite number, or out of range.
+            InputError: `value` is no finite number, or out of range.
         """
         if isinstance(value, bool) or not isinstance(value, Real):
             raise InputError(f"{name} must be a number, got {value!r}; write it like 0.5")
@@ -112,6 +112,6 @@ Rule = Choice | Integer | Number
 
 
 def suggest(name: str, known: Iterable[str]) -> str | None:
-    """A question that names the known name most like a misspelt one; None when none is near."""
+    """Ask "did you mean ...?" with the most similar known name; None if no name is similar."""
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {near[0]!r}?" if near else None

@@ -20,7 +20,7 @@ FLOORS = {
     ],
     "fmnist_hpo": [
         "cli", "report", "results", "problem classical_problem", "image_problem estimators",
-        "networks classical", "bundle", "data", "parameters",
+        "networks classical", "bundle", "data", "constructor", "parameters",
         "atomic metrics rules environment", "errors",
     ],
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Classical models in bundles: skops instead of pickle, and only types that we write ourselves."""
+"""Classical models in bundles: skops instead of pickle, restricted to the types of our models."""
 
 import io
 import time
@@ -20,9 +20,9 @@ from fmnist_hpo.errors import InputError
 
 __all__ = ["build_model", "load", "portable_files", "predictor", "size"]
 
-BATCH = 1000  # images at once; bounds the memory of features
+BATCH = 1000  # images per batch; bounds the memory of their features
 MOST_UNPACKED_BYTES = 8 << 30  # of model.skops, which is a zip file
-#: Compiled or foreign types that our models consist of, besides those that skops trusts by itself.
+#: Types that our models consist of, besides those that skops trusts by default.
 TRUSTED = frozenset(
     {
         "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
@@ -46,15 +46,15 @@ _INPUT = {
 def build_model(
     config: ClassicalConfig, data: TrainingData, split: Split, *, seed: int, cache: FeatureCache
 ) -> Model:
-    """Fit a pipeline on a split's training part, for `export`.
+    """Fit a pipeline on a split's training part, in the form that `export` takes.
 
     Raises:
-        InputError: see `classical.fit`.
+        InputError: see `pipeline.fit`.
     """
     started = time.perf_counter()
     pipeline = classical.fit(config, data, split, seed=seed, cache=cache)
     fit_seconds = time.perf_counter() - started
-    # An SVM's decision values put the classes in order; no share of certainty can be read off them.
+    # An SVM's decision values rank the classes but are not probabilities.
     probabilities = hasattr(pipeline, "predict_proba")
     return Model(
         files={"model.skops": skops.io.dumps(pipeline, compression=zipfile.ZIP_DEFLATED)},
@@ -72,15 +72,16 @@ def build_model(
 
 
 def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:  # noqa: ARG001
-    """None: model.skops is what there is."""
+    """No files: a classical model has no other format than model.skops."""
     return {}
 
 
 def load(bundle: Bundle) -> Pipeline:
-    """The fitted pipeline: features (n, d) -> class indices.
+    """Load the fitted pipeline, which maps features (n, d) to class indices (n,).
 
     Raises:
-        InputError: model.skops holds a type that no model of ours has, or cannot be read here.
+        InputError: model.skops contains a type that our models do not have, is too large, or cannot
+            be read.
     """
     data = bundle.read("model.skops")
     try:
@@ -100,7 +101,7 @@ def load(bundle: Bundle) -> Pipeline:
         model = skops.io.loads(data, trusted=sorted(TRUSTED))
     except InputError:
         raise
-    except Exception as error:  # a foreign file makes it raise anything
+    except Exception as error:  # a malformed file can make skops raise anything
         raise InputError(
             f"bundle {bundle.path}: model.skops cannot be read here: "
             f"{(str(error).splitlines() or [type(error).__name__])[0]}; "
@@ -120,7 +121,7 @@ def size(bundle: Bundle) -> Size:
 
 
 def predictor(bundle: Bundle) -> Logits:
-    """See `kinds.Kind`: images to `pipeline.logits`.
+    """See `kinds.Kind`; the outputs are those of `pipeline.logits`.
 
     Raises:
         InputError: see `load`.

@@ -1,26 +1,27 @@
-"""What a classical trial is: features, scaling, PCA and a model, from flat parameters.
+"""The hyperparameters of a classical model: features, scaling, PCA and the estimator's own.
 
-Free of scikit-learn, so that a study file can be checked without importing it. Parameters have the
-names of the library that fits the model, and its defaults where they are left out.
+scikit-learn is not imported, so that a study file can be checked quickly. The parameters of an
+estimator have the names of the library that fits it. One that is not given keeps the library's
+default.
 """
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.rules import Choice, Integer, Number, Rule
+from fmnist_hpo.rules import Choice, Integer, Number, Rule, suggest
 
 __all__ = ["LARGEST_PCA", "ClassicalConfig", "parse"]
 
-LARGEST_PCA = 256  # components; a fold's are fitted once at this number and cut to fewer
+LARGEST_PCA = 256  # components; fitted once per fold, a trial uses the first ones
 
 _SHARE = Number(0.0, 1.0, open_low=True)
 _POSITIVE = Number(0.0, 1e9, open_low=True)
 _PENALTY = Number(0.0, 1e9)
 _TREES = Integer(1, 10_000)
+#: The parameters of each model and their rules.
 _MODELS: dict[str, dict[str, Rule]] = {
     "svm": {
         "C": _POSITIVE,
@@ -69,6 +70,7 @@ _MODELS: dict[str, dict[str, Rule]] = {
     },
 }
 _MODEL = Choice(tuple(_MODELS))
+#: The parameters of every model.
 _SHARED: dict[str, Rule] = {
     "features": Choice(("pixels", "hog", "hog_and_pixels")),
     "scaling": Choice(("none", "sqrt", "standard")),
@@ -78,25 +80,25 @@ _SHARED: dict[str, Rule] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ClassicalConfig:
-    """A checked configuration; `parse` makes it."""
+    """A validated configuration, made by `parse`."""
 
     model: str
-    features: str = "pixels"  # see `classical.image_features`
-    scaling: str = "none"  # "sqrt": of each feature; "standard": each to mean 0 and deviation 1
+    features: str = "pixels"  # see `pipeline.image_features`
+    scaling: str = "none"  # "sqrt": root of each feature; "standard": mean 0 and deviation 1 each
     pca_components: int = 0  # 0: no PCA
-    params: Mapping[str, Any] = field(default_factory=dict)  # of the model
+    params: Mapping[str, Any] = field(default_factory=dict)  # those of the estimator that are given
 
     def to_json(self) -> dict[str, Any]:
-        """What is exported; `ClassicalConfig(**...)` reads it back."""
+        """The configuration as JSON values, as it is exported."""
         return asdict(self)
 
 
 def parse(params: Mapping[str, Any]) -> ClassicalConfig:
-    """Flat parameters, as they stand in study files and trials, to a record.
+    """Convert the flat parameters of a study file or a trial to a record.
 
     Raises:
-        InputError: an unknown name, a name that does not apply, a bad value; or XGBoost is asked
-            for and not installed.
+        InputError: the model does not have a parameter of that name, a value breaks its rule, or
+            the model is XGBoost and the package is not installed.
     """
     if "model" not in params:
         raise InputError(f"model is missing; set it to one of {', '.join(_MODELS)}")
@@ -111,16 +113,11 @@ def parse(params: Mapping[str, Any]) -> ClassicalConfig:
     for name in params:
         if name != "model" and name not in own and name not in _SHARED:
             known = ["model", *_SHARED, *own]
-            near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-            hint = f"did you mean {near[0]!r}?" if near else f"it takes {', '.join(known)}"
+            hint = suggest(name, known) or f"it takes {', '.join(known)}"
             raise InputError(f"model {model} takes no parameter {name!r}; {hint}")
-    shared: dict[str, Any] = {
-        name: rule.check(name, params[name]) for name, rule in _SHARED.items() if name in params
-    }
-    return ClassicalConfig(
-        model=model,
-        params={
-            name: rule.check(name, params[name]) for name, rule in own.items() if name in params
-        },
-        **shared,
-    )
+    return ClassicalConfig(model=model, params=_check(own, params), **_check(_SHARED, params))
+
+
+def _check(rules: Mapping[str, Rule], params: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the parameters that have a rule here, checked."""
+    return {name: rule.check(name, params[name]) for name, rule in rules.items() if name in params}

@@ -1,4 +1,4 @@
-"""Arrays that are computed once and kept on disk, for all workers of a machine."""
+"""A cache of arrays on disk, shared by all workers of a machine."""
 
 import contextlib
 import os
@@ -14,15 +14,15 @@ from fmnist_hpo.errors import InputError
 
 __all__ = ["FeatureCache"]
 
-LARGEST_BYTES = 2 * 2**30  # of all arrays together
+LARGEST_BYTES = 2 * 2**30  # of all arrays in a folder
 
 
 class FeatureCache:
-    """A folder of npy files, mapped into memory when they are read.
+    """A folder of .npy files, which are read as memory maps.
 
-    A file is whole or absent. One process computes at a time; another that wants the same array
-    waits for it and reads it. When the files grow beyond `largest_bytes` those that were used
-    longest ago are removed; a process that has one mapped keeps it.
+    A file is complete or absent. One process computes at a time; others wait, and read its result
+    if they need the same array. Above `largest_bytes` the least recently used files are removed; a
+    process that has mapped one can still read it.
     """
 
     def __init__(self, folder: Path, *, largest_bytes: int = LARGEST_BYTES) -> None:
@@ -31,14 +31,14 @@ class FeatureCache:
         self._locked = False
 
     def get(self, key: str, compute: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array of that key, read-only; computed when it is not there.
+        """Return an array from the cache, read-only, and compute it first if it is missing.
 
         Args:
-            key: a file name; says everything that the array depends on.
-            compute: may ask this cache for other arrays.
+            key: a file name, which must differ wherever the array differs.
+            compute: called under the lock; it may call `get` for other arrays.
 
         Raises:
-            InputError: the folder cannot be written, or the system has no file locks of Unix.
+            InputError: the folder cannot be written, or the system has no Unix file locks.
         """
         path = self.folder / f"{key}.npy"
         found = _open(path)
@@ -57,15 +57,17 @@ class FeatureCache:
                 written = _open(path)
         except OSError as error:
             raise InputError(
-                f"cannot keep features in {self.folder}: {error.strerror or error}; make room or "
-                "make it writable"
+                f"cannot write features to {self.folder}: {error.strerror or error}; free disk "
+                "space or make the folder writable"
             ) from error
-        assert written is not None  # under the lock nobody removes it
+        assert (
+            written is not None
+        )  # it was opened under the lock, where no other process removes it
         return written
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """Hold the folder's lock until the block, or the process, ends. It may be nested."""
+        """Hold the folder's lock until the block or the process ends. Blocks may be nested."""
         if self._locked:
             yield
             return
@@ -73,12 +75,14 @@ class FeatureCache:
             import fcntl
         except ImportError:
             raise InputError(
-                "classical models keep their features under a file lock of Unix, got a system "
-                "without it; run them on Linux or macOS"
+                "classical models need Unix file locks for their cache of features, got a system "
+                "without them; run them on Linux or macOS"
             ) from None
         with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            for leftover in self.folder.glob(".*.npy.*"):  # of a killed writer; no other writes now
+            for leftover in self.folder.glob(
+                ".*.npy.*"
+            ):  # from a killed writer; no other process writes under this lock
                 leftover.unlink(missing_ok=True)
             self._locked = True
             try:
@@ -87,6 +91,7 @@ class FeatureCache:
                 self._locked = False
 
     def _trim(self, keep: Path) -> None:
+        """Remove the least recently used files above `largest_bytes`, except `keep`."""
         files = sorted(self.folder.glob("*.npy"), key=lambda file: file.stat().st_mtime)
         size = sum(file.stat().st_size for file in files)
         for file in files:
@@ -98,10 +103,10 @@ class FeatureCache:
 
 
 def _open(path: Path) -> NDArray[Any] | None:
-    """None when the file is absent or damaged."""
+    """Map an array and mark it as used now; None if the file is absent or damaged."""
     try:
-        os.utime(path)  # it was used just now
-        # np.load takes archives and pickles as well, and raises more than this for what is damaged
+        os.utime(path)
+        # np.load would also accept archives and pickles.
         array: NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError):
         return None

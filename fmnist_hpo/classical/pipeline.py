@@ -1,7 +1,8 @@
-"""Classical models: features, scaling, PCA and a model, fitted and scored with scikit-learn.
+"""Classical models: features, scaling, PCA and an estimator, fitted with scikit-learn.
 
-Deterministic given seed, threads, versions and machine. What precedes the model is computed once
-per fold and kept (`FeatureCache`); candidates that share it differ in the model alone.
+Results are deterministic given seed, threads, versions and machine. The inputs of the estimator are
+computed once per fold and cached (`FeatureCache`), so that trials which differ in the estimator
+alone share them.
 """
 
 import hashlib
@@ -36,25 +37,26 @@ from fmnist_hpo.errors import InputError
 
 __all__ = ["HOG", "FoldScores", "fit", "fit_and_score", "image_features", "logits"]
 
-#: Of skimage.feature.hog (Dalal and Triggs 2005), finer cells than its default for small images.
+#: Arguments of skimage.feature.hog (Dalal & Triggs 2005). The cells are smaller than its default
+#: of 8x8 pixels, as the images are small.
 HOG: Mapping[str, Any] = {
     "orientations": 9,
     "pixels_per_cell": (4, 4),
     "cells_per_block": (2, 2),
     "block_norm": "L2-Hys",
 }
-PIXEL_WEIGHT = np.float32(0.5)  # of pixels beside HOG
-_CODE = "1"  # part of every key of the cache; raised when the features below change
+PIXEL_WEIGHT = np.float32(0.5)  # factor of the pixels beside HOG
+_CODE = "1"  # part of every cache key; to be raised when the features below change
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldScores:
-    """Accuracies, 0 to 1, and seconds of one model on one split."""
+    """Accuracies and times of one model on one split."""
 
-    validation: float
-    train: float
-    fit_seconds: float  # of the model, without the features, which candidates share
-    score_seconds: float
+    validation: float  # accuracy, 0 to 1
+    train: float  # accuracy, 0 to 1
+    fit_seconds: float  # of the estimator alone; the features are shared between trials
+    score_seconds: float  # of both parts
 
 
 def fit_and_score(
@@ -63,7 +65,7 @@ def fit_and_score(
     """Fit a model on a split's training part and score it on both parts.
 
     Raises:
-        InputError: the images are too small for HOG, or too few for the PCA.
+        InputError: the images are too small for HOG, or too few for the number of components.
     """
     with threadpool_limits(threads()):
         train, validation = _matrices(config, data, split, cache)
@@ -85,7 +87,9 @@ def fit_and_score(
 def fit(
     config: ClassicalConfig, data: TrainingData, split: Split, *, seed: int, cache: FeatureCache
 ) -> Pipeline:
-    """Fit the whole pipeline on a split's training part: image features -> model.
+    """Fit the whole pipeline on a split's training part.
+
+    The pipeline maps `image_features` (n, d) to class indices (n,).
 
     Raises:
         InputError: see `fit_and_score`.
@@ -99,9 +103,16 @@ def fit(
 
 
 def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArray[np.float64]:
-    """Log-probabilities (n, classes), or a margin classifier's decision values.
+    """Log-probabilities of each class, or decision values of a model without probabilities.
 
-    A class that the model has not seen has the lowest value of all.
+    A class that is missing from the model's training data gets the lowest value of all.
+
+    Args:
+        features: (n, d), as the model was fitted on.
+        classes: number of classes, including missing ones.
+
+    Returns:
+        (n, classes), float64.
     """
     with threadpool_limits(threads()):
         if hasattr(model, "predict_proba"):
@@ -118,11 +129,15 @@ def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArra
 
 
 def image_features(kind: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Images (n, rows, columns), 0 to 255, to one row of features each, none negative: (n, d).
+    """Features of images.
 
     Args:
-        kind: "pixels": grey values as 0 to 1; "hog": histograms of oriented gradients, see `HOG`;
-            "hog_and_pixels": both, as the former know nothing of brightness.
+        kind: "pixels": grey values scaled to [0, 1]; "hog": histograms of oriented gradients, see
+            `HOG`; "hog_and_pixels": both, as HOG does not contain the brightness.
+        images: (n, rows, columns), 0 to 255.
+
+    Returns:
+        (n, d), none of them negative.
 
     Raises:
         InputError: the images are too small for HOG.
@@ -151,7 +166,8 @@ def _with_hog(
 ) -> NDArray[np.float32]:
     if kind == "hog":
         return histograms
-    # Roots bring out the texture of dark things; halved, their variance is near the histograms'.
+    # The root increases the contrast of dark areas. The weight of 1/2 brings the variance of the
+    # pixels near that of the histograms.
     return np.concatenate([histograms, PIXEL_WEIGHT * np.sqrt(_pixels(images))], axis=1)
 
 
@@ -164,7 +180,7 @@ def _accuracy(
 def _matrices(
     config: ClassicalConfig, data: TrainingData, split: Split, cache: FeatureCache
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What the model is fitted and validated on: (training, d), (validation, d)."""
+    """The inputs of the estimator: (training images, d) and (validation images, d)."""
 
     def features(indices: NDArray[np.int64]) -> NDArray[np.float32]:
         return _features(config, data, indices, cache)
@@ -195,7 +211,10 @@ def _matrices(
 def _features(
     config: ClassicalConfig, data: TrainingData, indices: NDArray[np.int64], cache: FeatureCache
 ) -> NDArray[np.float32]:
-    """Of some images: (len(indices), d). Pixels cost less to convert than to keep."""
+    """The features of some images: (len(indices), d).
+
+    HOG is cached for the whole data set. Pixels are not: converting them is cheaper than reading.
+    """
     if config.features == "pixels":
         return _pixels(data.images[indices])
     key = _key("hog", sorted(data.hashes.items()), data.images.shape)
@@ -210,24 +229,25 @@ def _preparation(config: ClassicalConfig, components: int) -> list[tuple[str, Ba
     if config.scaling == "standard":
         steps.append(("scaling", StandardScaler()))
     if components:
-        # Exact, and so without a seed: the first k components are the same at any number >= k.
+        # This solver is exact and needs no seed: the first k components do not depend on their
+        # number.
         steps.append(("pca", PCA(n_components=components, svd_solver="covariance_eigh")))
     return steps
 
 
 def _key(*parts: Any) -> str:
-    """A name of everything an array depends on."""
+    """A cache key: a hash of everything that an array depends on."""
     versions = [metadata.version(name) for name in ("numpy", "scikit-learn", "scikit-image")]
     content = json.dumps([_CODE, dict(HOG), versions, parts])
     return f"{parts[0]}-{hashlib.sha256(content.encode()).hexdigest()[:32]}"
 
 
 def _model(config: ClassicalConfig, seed: int, labels: NDArray[np.int64]) -> BaseEstimator:
-    """The estimator, not yet fitted, for these labels; it uses `threads` threads."""
-    own, state = dict(config.params), seed % 2**32  # what scikit-learn takes
+    """The estimator for these labels, not fitted; it uses `threads()` threads."""
+    own, state = dict(config.params), seed % 2**32  # the range that scikit-learn accepts
     match config.model:
         case "svm":
-            # With ties broken, `predict` is the largest decision value, as for every other model.
+            # With break_ties, `predict` returns the class with the largest decision value.
             return SVC(cache_size=500, break_ties=True, random_state=state, **own)
         case "knn":
             return KNeighborsClassifier(algorithm="brute", n_jobs=threads(), **own)
@@ -243,5 +263,5 @@ def _model(config: ClassicalConfig, seed: int, labels: NDArray[np.int64]) -> Bas
             model = XGBClassifier(tree_method="hist", n_jobs=threads(), random_state=state, **own)
             if len(np.unique(labels)) == labels.max() + 1:
                 return model
-            # It takes 0, 1, 2, ... without a gap only; a vote of one encodes what it is given.
+            # XGBoost requires labels 0, 1, 2, ... without gaps; VotingClassifier encodes them.
             return VotingClassifier([("xgboost", model)], voting="soft")

@@ -1,4 +1,8 @@
-"""Whole batches of images, changed at random: flip, shift, erase."""
+"""Random augmentation of whole batches: flip, shift, erase.
+
+Every function takes images of shape (n, rows, columns), uint8, on any device, and returns new ones
+of the same shape and type. Random numbers come from torch's global generator of that device.
+"""
 
 import torch
 from torch import Tensor
@@ -7,14 +11,11 @@ from fmnist_hpo.networks.config import TrainingConfig
 
 __all__ = ["augment", "erase", "flip", "shift"]
 
-ERASED_SHARE = (0.02, 0.25)  # of the image's area, as a square
+ERASED_SHARE = (0.02, 0.25)  # smallest and largest area of the square, as a share of the image's
 
 
 def augment(images: Tensor, config: TrainingConfig) -> Tensor:
-    """What the configuration asks for, drawn from torch's global generator.
-
-    images: (n, h, w) uint8 -> the same shape and type.
-    """
+    """Apply the augmentations that the configuration switches on."""
     if config.flip:
         images = flip(images)
     if config.shift:
@@ -25,13 +26,17 @@ def augment(images: Tensor, config: TrainingConfig) -> Tensor:
 
 
 def flip(images: Tensor) -> Tensor:
-    """Mirror each image left-right with probability 1/2."""
+    """Mirror each image left to right with probability 1/2."""
     chosen = torch.rand(len(images), 1, 1, device=images.device) < 0.5
     return torch.where(chosen, images.flip(2), images)
 
 
 def shift(images: Tensor, most: int) -> Tensor:
-    """Move each image by up to `most` pixels in both directions; what comes in is black (0)."""
+    """Translate each image by -most to `most` pixels along each axis, independently and uniformly.
+
+    Pixels that enter from outside are black (0): the padded random crop of Lee et al. 2015,
+    "Deeply-Supervised Nets".
+    """
     n, height, width = images.shape
     padded = torch.nn.functional.pad(images, (most, most, most, most))
     offsets = torch.randint(0, 2 * most + 1, (2, n, 1), device=images.device)
@@ -42,7 +47,11 @@ def shift(images: Tensor, most: int) -> Tensor:
 
 
 def erase(images: Tensor, probability: float) -> Tensor:
-    """Blank a random square of each image with that probability (Zhong et al. 2017)."""
+    """Blacken a random square of each image with a given probability.
+
+    Random Erasing (Zhong et al. 2017), simplified: always a square, within `ERASED_SHARE`, filled
+    with 0 instead of random values.
+    """
     n, height, width = images.shape
     low, high = ERASED_SHARE
     draw = torch.rand(4, n, 1, 1, device=images.device)

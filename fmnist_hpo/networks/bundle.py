@@ -1,4 +1,4 @@
-"""Networks in bundles: the files of one, and its logits, computed exactly as in training."""
+"""Networks in bundles: their files, and their logits, computed exactly as in training."""
 
 import json
 from collections.abc import Sequence
@@ -34,10 +34,10 @@ def build_model(
     data: TrainingData,
     split: Split,
 ) -> Model:
-    """A network for `export`.
+    """A trained network in the form that `export` takes.
 
     Args:
-        split: what it was trained and validated on.
+        split: the split that it was trained and validated on.
     """
     rows, columns = data.image_size
     mean, deviation = normalization(training.normalization, data, split)
@@ -57,7 +57,7 @@ def build_model(
                 "formula": "(images / 255 - mean) / deviation",
                 "mean": mean,
                 "deviation": deviation,
-                "where": "model.onnx has it inside; the network of model.safetensors wants it done",
+                "where": "part of model.onnx; not part of the network in model.safetensors",
             },
         },
         curves=_curves(result.history),
@@ -66,7 +66,7 @@ def build_model(
 
 
 def _curves(history: Sequence[EpochMetrics]) -> dict[str, list[Any]]:
-    """One list per figure, without the figures that no epoch has."""
+    """One list per metric, one value per epoch, without the metrics that an epoch lacks."""
     rows = [asdict(metrics) for metrics in history]
     names = rows[0] if rows else ()
     curves = {name: [row[name] for row in rows] for name in names}
@@ -74,7 +74,10 @@ def _curves(history: Sequence[EpochMetrics]) -> dict[str, list[Any]]:
 
 
 def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
-    """The network as ONNX, compared with torch on some images (n, rows, columns), n >= 1.
+    """The network as ONNX, by file name.
+
+    Args:
+        images: (n, rows, columns), n >= 1, on which ONNX Runtime and torch are compared.
 
     Raises:
         InputError: see `load_network` and `to_onnx`.
@@ -86,16 +89,16 @@ def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes
 
 @torch_defaults()
 def load_network(bundle: Bundle) -> nn.Module:
-    """The network of a bundle on the CPU, in float32 and in evaluation mode.
+    """Load the network of a bundle: on the CPU, in float32 and in evaluation mode.
 
-    normalised images: (n, 1, rows, columns) float32 -> logits: (n, classes)
+    The network maps normalised images (n, 1, rows, columns), float32, to logits (n, classes).
 
     Raises:
-        InputError: config.json describes no network, or another than the weights are of.
+        InputError: config.json describes no valid network, or the weights do not fit it.
     """
     config = bundle.config
     described = from_json(json.dumps(config.fields.object("network").values))
-    with torch.device("meta"):  # takes no memory before the weights are known to fit
+    with torch.device("meta"):  # no memory is used before the weights are checked
         network = build(described, image_size=config.image_size, classes=len(config.classes))
     try:
         weights = safetensors.torch.load(bundle.read("model.safetensors"))
@@ -129,8 +132,8 @@ def size(bundle: Bundle) -> Size:
 def predictor(bundle: Bundle) -> Logits:
     """See `kinds.Kind`.
 
-    On the GPU where there is one, in bf16 where training would choose it, in training's batches:
-    on the machine that trained the weights the numbers are the very same.
+    Runs on a GPU if there is one, in the precision and batches of validation during training. On
+    the machine of the training the logits are therefore the same, bit for bit.
 
     Raises:
         InputError: see `load_network`.
@@ -146,7 +149,7 @@ def predictor(bundle: Bundle) -> Logits:
 
 
 def _normalization(bundle: Bundle) -> tuple[float, float]:
-    """Mean and deviation of images / 255."""
+    """Mean and deviation of images / 255, as stored in the bundle."""
     stored = bundle.config.fields.object("preprocessing")
     deviation = stored.number("deviation", 0)
     if deviation == 0:
@@ -155,8 +158,10 @@ def _normalization(bundle: Bundle) -> tuple[float, float]:
 
 
 def _training(bundle: Bundle) -> TrainingConfig:
+    """The training's settings; an older bundle may lack those added since, except the precision."""
     stored = bundle.config.fields.object("training")
     names = {field.name for field in fields(TrainingConfig)}
     if not stored.values.keys() <= names:
         bundle.config.fields.refuse("training", f"no settings but {', '.join(sorted(names))}")
+    stored.text("precision")  # the logits depend on it
     return TrainingConfig(**stored.values)

@@ -1,9 +1,9 @@
-"""A network as a scikit-learn classifier, trained by the loop that trains a study's trials."""
+"""Networks as scikit-learn classifiers, trained by the same loop as the trials of a study."""
 
 import contextlib
 import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any, ClassVar, Self
 
@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from fmnist_hpo.constructor import arguments, constructor, describe, to_flat
 from fmnist_hpo.data import Examples, Split, split
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import softmax
@@ -29,16 +30,16 @@ from fmnist_hpo.rules import Number
 __all__ = ["NetworkClassifier"]
 
 _VALIDATION_FRACTION = Number(0.0, 1.0, open_high=True)
-#: Parameters that no study file has, and their defaults.
+#: Arguments of the constructor that are no hyperparameters, and their defaults.
 _OWN: dict[str, Any] = {"validation_fraction": 0.1, "random_state": None}
 
 
 class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Base of the classifiers. `class ANNClassifier(NetworkClassifier, network=ANNConfig)`.
+    """Base class of the classifiers: `class ANNClassifier(NetworkClassifier, network=ANNConfig)`.
 
-    Constructor, signature and the `{parameters}` of the subclass's docstring come from the fields
-    of the network's config and of `TrainingConfig`. What is fitted is a checkpoint and the network
-    made of it.
+    The constructor and the `{parameters}` in the subclass's docstring are generated from the fields
+    of the network's record and of `TrainingConfig`. The fitted state is a checkpoint; the network
+    is built from it, so that a classifier can be pickled.
     """
 
     classes_: NDArray[Any]
@@ -46,6 +47,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     history_: tuple[training.EpochMetrics, ...]
     best_epoch_: int
     _config: ClassVar[type[NetworkConfig]]
+    _known: ClassVar[Mapping[str, Parameter]]
 
     def __init_subclass__(
         cls, *, network: type[NetworkConfig] | None = None, **options: Any
@@ -53,25 +55,28 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         super().__init_subclass__(**options)
         if network is not None:
             cls._config = network
-            known = parameters(network) | parameters(TrainingConfig)
-            cls.__init__ = _constructor(cls, _defaults(known))  # type: ignore[method-assign]
+            cls._known = parameters(network) | parameters(TrainingConfig)
+            defaults = arguments(cls._known) | _OWN
+            cls.__init__ = constructor(cls, defaults)  # type: ignore[method-assign]
             if cls.__doc__ is not None:
-                listed = "\n".join(_numpydoc(known))
+                listed = describe(cls._known)
                 cls.__doc__ = inspect.cleandoc(cls.__doc__).replace("{parameters}", listed)
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
-        """Train from first weights.
+        """Train a new network.
 
         Parameters
         ----------
-        X : (n, rows, columns), (n, 1, rows, columns) or (n, pixels), uint8 or any real numbers
-        y : (n,), labels of any kind
+        X : array of shape (n, rows, columns), (n, 1, rows, columns) or (n, pixels)
+            Images, as uint8 or any real numbers.
+        y : array of shape (n,)
+            Labels of any type that NumPy can sort.
 
         Raises
         ------
         ValueError
-            Data or a parameter break a rule, or the loss is no longer finite. An earlier fit then
-            remains in place.
+            The data or a parameter break a rule, or the loss is no longer finite. The classifier
+            then keeps the state of its earlier fit.
         """
         with self._whole_or_not_at_all():
             network, config = self._parse()
@@ -88,22 +93,23 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
-        """Train one more epoch, on these data and at the constant learning rate.
+        """Train for one more epoch on the given data, at a constant learning rate.
 
-        The first call, unless `fit` came before, decides the shape of the images, the classes and
-        the normalisation. `epochs`, `schedule` and `patience` do not apply.
+        The first call sets the size of the images, the classes and the normalisation, unless the
+        classifier is fitted already. `epochs`, `schedule` and `patience` have no effect.
 
         Parameters
         ----------
         X, y
             As for `fit`.
         classes
-            All labels that will ever come; required in the first call.
+            All labels of this and of later calls; required in the first call.
 
         Raises
         ------
         ValueError
-            As for `fit`; or `classes` are missing or others, or a label is not among them.
+            As for `fit`; or `classes` is missing in the first call, differs from that of the first
+            call, or lacks a label of `y`.
         """
         first = not hasattr(self, "classes_")
         if first and classes is None:
@@ -133,9 +139,17 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
-        """X as for `fit` -> (n, classes): the probability of each of `classes_`.
+        """Return the probability of each class, computed in float32.
 
-        Computed in float32, whatever the precision of the training.
+        Parameters
+        ----------
+        X
+            As for `fit`.
+
+        Returns
+        -------
+        array of shape (n, classes), float64
+            The columns are in the order of `classes_`.
         """
         check_is_fitted(self)
         images, _ = self._check(X, reset=False)
@@ -144,20 +158,27 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return softmax(compute_logits(self._network, seen, images))
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
-        """X as for `fit` -> (n,): the most probable of `classes_`."""
+        """Return the most probable class of each image, an array of shape (n,)."""
         probable = self.predict_proba(X).argmax(axis=1)
         predicted: NDArray[Any] = self.classes_[probable]
         return predicted
 
     @contextlib.contextmanager
     def _whole_or_not_at_all(self) -> Iterator[None]:
-        """Undo every assignment to attributes when the block fails or is interrupted."""
+        """Restore every attribute when the block fails or is interrupted.
+
+        Raises:
+            ValueError: scikit-learn's convention for data and parameters that cannot be used.
+        """
         before = dict(self.__dict__)
         try:
-            with _value_errors():
-                yield
-        except BaseException:
+            yield
+        except BaseException as error:
             self.__dict__ = before
+            if isinstance(error, InputError):
+                raise ValueError(str(error)) from error
+            if isinstance(error, training.Diverged):
+                raise ValueError(f"{error}; use a smaller learning_rate") from error
             raise
 
     def _train(
@@ -185,9 +206,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @torch_defaults()
     def _build(self) -> None:
-        """Make the network of the checkpoint, ready to predict."""
+        """Build the network of the checkpoint, in evaluation mode."""
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with torch.device("meta"):  # draws no weights: they are loaded below
+        with torch.device("meta"):  # without initial weights: they are loaded below
             network = build(
                 self._network_config, image_size=self.image_size_, classes=len(self.classes_)
             )
@@ -205,33 +226,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._build()
 
     def _parse(self) -> tuple[NetworkConfig, TrainingConfig]:
-        """Read the parameters as a study file's are read."""
-        given = self.get_params()
-        known = parameters(self._config) | parameters(TrainingConfig)
-        params: dict[str, Any] = {"family": self._config.family}
-        for name, value in given.items():
-            one = known.get(name)
-            if name in _OWN:
-                continue
-            if one is not None and one.when is not None and given[one.when[0]] != one.when[1]:
-                continue  # it has no effect, and a study file refuses it
-            if (
-                one is not None
-                and one.count is not None
-                and isinstance(value, Sequence | np.ndarray)
-            ):
-                params |= {f"{name}_{index}": _plain(each) for index, each in enumerate(value)}
-                if given[one.count.name] is None:
-                    params.setdefault(one.count.name, len(value))
-            elif value is not None:
-                params[name] = _plain(value)
-        return parse(params)
+        """Read the parameters by the rules of a study file."""
+        flat = to_flat(self._known, self.get_params())
+        return parse({"family": self._config.family} | flat)
 
     def _draw_seed(self) -> int:
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _split(self, examples: Examples, seed: int) -> Split:
-        """What is trained on and, with patience, what is held out."""
+        """Hold out a validation part when `patience` is given, else none."""
         if self.patience is None:
             return split(examples, validation_fraction=0.0, seed=seed)
         fraction = _VALIDATION_FRACTION.check("validation_fraction", self.validation_fraction)
@@ -254,9 +257,15 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check(
         self, X: Any, y: Any = "no_validation", *, reset: bool = True
     ) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Images (n, rows, columns), uint8 or float32, and labels (n,) where there are some.
+        """Validate data as scikit-learn does.
 
-        A table of a square number of columns is one of square images, any other one of rows.
+        Args:
+            reset: set `image_size_` and `n_features_in_`; otherwise X must agree with them.
+
+        Returns:
+            Images (n, rows, columns), uint8 or float32, and labels (n,), empty when y is not given.
+            A table (n, pixels) is read as square images when `pixels` is a square number, else as
+            images of one row.
         """
         X = X if hasattr(X, "shape") else np.asarray(X)
         shape = tuple(X.shape)
@@ -278,72 +287,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.image_size_ = size
         elif len(shape) == 3 and size != self.image_size_:
             raise ValueError(
-                f"need images of {self.image_size_}, as were trained on, got {size}; scale them"
+                f"need images of {self.image_size_}, the size in training, got {size}; resize them"
             )
         return np.ascontiguousarray(table).reshape(-1, *self.image_size_), labels
-
-
-def _defaults(known: dict[str, Parameter]) -> dict[str, Any]:
-    """The constructor's parameters and defaults. A number of layers follows from the values."""
-    defaults: dict[str, Any] = {}
-    for name, one in known.items():
-        if one.count is not None:
-            defaults.setdefault(one.count.name, None)
-        defaults[name] = one.flat_default
-    return defaults | _OWN
-
-
-def _constructor(cls: type, defaults: dict[str, Any]) -> Any:
-    """An `__init__` with these keyword-only parameters, which it stores as scikit-learn wants."""
-    keyword, itself = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
-    signature = inspect.Signature(
-        [
-            inspect.Parameter("self", itself),
-            *(inspect.Parameter(name, keyword, default=defaults[name]) for name in defaults),
-        ]
-    )
-
-    def __init__(self: Any, *args: Any, **params: Any) -> None:
-        bound = signature.bind(self, *args, **params)  # raises TypeError as a call does
-        for name, default in defaults.items():
-            setattr(self, name, bound.arguments.get(name, default))
-
-    __init__.__qualname__ = f"{cls.__qualname__}.__init__"
-    __init__.__module__ = cls.__module__
-    __init__.__signature__ = signature  # type: ignore[attr-defined]
-    return __init__
-
-
-def _numpydoc(known: dict[str, Parameter]) -> Iterator[str]:
-    """The entries of a docstring's section Parameters."""
-    counted: set[str] = set()
-    for name, one in known.items():
-        if one.count is not None and one.count.name not in counted:
-            counted.add(one.count.name)
-            yield f"{one.count.name} : int, default=None"
-            yield f"    {one.count.doc} None for one per given value, else {one.count.default}."
-        kind, default = one.rule.python_type, one.flat_default
-        sequence = f" or sequence of {kind}" if one.count is not None else ""
-        yield f"{name} : {kind}{sequence}, default={default!r}"
-        series = one.count is not None and default is None
-        yield f"    {one.doc}" + (
-            f" None for {', '.join(map(str, one.default[:3]))}, ..." if series else ""
-        )
-
-
-@contextlib.contextmanager
-def _value_errors() -> Iterator[None]:
-    """Raise what scikit-learn expects of data and parameters that cannot be used."""
-    try:
-        yield
-    except InputError as error:
-        raise ValueError(str(error)) from error
-    except training.Diverged as error:
-        raise ValueError(f"{error}; use a smaller learning_rate") from error
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _image_size(pixels: int) -> tuple[int, int]:

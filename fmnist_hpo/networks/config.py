@@ -1,10 +1,10 @@
-"""What a trial is: the network and how it is trained, from flat parameters to checked records.
+"""The hyperparameters of a network and of its training, as validated records.
 
-A hyperparameter is one field of a record here. Study files, stored networks, checkpoints, the
+A hyperparameter is one field of a record. Study files, stored networks, checkpoints, the
 scikit-learn classifiers and the tables of the documentation follow from the field.
 
-Free of torch, so that a study file can be checked without importing it. The size of the images and
-the number of classes are the data set's and not in here.
+Torch is not imported, so that a study file can be checked quickly. The size of the images and the
+number of classes belong to the data set, not to these records.
 """
 
 import json
@@ -45,13 +45,13 @@ _DENSE_LAYERS = Count(
     name="dense_layers",
     rule=Integer(0, 3),
     default=1,
-    doc="Dense layers between the last block and the classifier.",
+    doc="Dense layers between the last block and the output layer.",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ANNConfig:
-    """Fully connected layers: linear, batch norm, activation, dropout; then the classifier.
+    """A multilayer perceptron: each hidden layer is linear, batch norm, activation, dropout.
 
     Raises:
         InputError: a value breaks its rule.
@@ -74,16 +74,17 @@ class ANNConfig:
         check_fields(self)
 
     def to_json(self) -> str:
-        """What is stored and exported; `from_json` reads it back."""
+        """The record as JSON, as it is stored and exported; `from_json` reads it."""
         return _to_json(self)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CNNConfig:
-    """Blocks of 'same' convolutions (convolution, batch norm, activation), pooled, then a head.
+    """A convolutional network: blocks of "same" convolutions and pooling, then a dense head.
 
-    Each block ends with 2x2 max-pooling as long as the map is at least 2 wide, and dropout. The
-    head flattens the map, or averages each channel, and adds dense layers before the classifier.
+    A block is one or two times convolution, batch norm, activation; then 2x2 max-pooling while the
+    map is at least 2x2; then dropout. The head flattens the last map, or averages each channel, and
+    adds dense layers before the output layer.
 
     Raises:
         InputError: a value breaks its rule.
@@ -121,7 +122,7 @@ class CNNConfig:
         check_fields(self)
 
     def to_json(self) -> str:
-        """What is stored and exported; `from_json` reads it back."""
+        """The record as JSON, as it is stored and exported; `from_json` reads it."""
         return _to_json(self)
 
 
@@ -139,7 +140,7 @@ class TrainingConfig:
     """
 
     epochs: int = parameter(
-        Integer(1, 10_000), 10, "Passes over the training images; with `patience`, the most."
+        Integer(1, 10_000), 10, "Passes over the training images; with `patience`, at most so many."
     )
     batch_size: int = parameter(
         Integer(2, 65_536),  # batch normalisation needs two images
@@ -153,7 +154,10 @@ class TrainingConfig:
         Number(0.0, 1000.0, open_low=True), 1e-3, "Step size; the peak where a schedule varies it."
     )
     momentum: float = parameter(
-        _PROBABILITY_BELOW_ONE, 0.9, "Share of the last step kept.", when=("optimizer", "sgd")
+        _PROBABILITY_BELOW_ONE,
+        0.9,
+        "Share of the previous step that is added to a step.",
+        when=("optimizer", "sgd"),
     )
     weight_decay: float = parameter(
         Number(0.0, 10.0), 0.0, "L2 penalty of adam and sgd, decoupled decay of adamw."
@@ -161,7 +165,7 @@ class TrainingConfig:
     schedule: str = parameter(
         Choice(("constant", "cosine", "one-cycle", "step")),
         "constant",
-        "Course of the learning rate over all epochs.",
+        "How the learning rate changes over the steps of all epochs.",
     )
     label_smoothing: float = parameter(
         _PROBABILITY_BELOW_ONE, 0.0, "Share of each label spread evenly over the classes."
@@ -176,7 +180,7 @@ class TrainingConfig:
     normalization: str = parameter(
         Choice(("symmetric", "standard")),
         "symmetric",
-        "Scale of the images: to (-1, 1), or to mean 0 and deviation 1 over the training part.",
+        "Scale of the images: to [-1, 1], or to mean 0 and deviation 1 over the training part.",
     )
     precision: str = parameter(
         Choice(("auto", "fp32", "bf16")),
@@ -200,10 +204,10 @@ def _to_json(config: NetworkConfig) -> str:
 
 
 def from_json(text: str) -> NetworkConfig:
-    """Read what `to_json` wrote, with this version or with one that had fewer parameters.
+    """Read what `to_json` wrote, also with an earlier version that had fewer parameters.
 
     Raises:
-        InputError: not JSON, not such an object, or a value breaks its rule.
+        InputError: the text is not JSON, is no such object, or a value breaks its rule.
     """
     try:
         values = json.loads(text)
@@ -225,13 +229,14 @@ def from_json(text: str) -> NetworkConfig:
 
 
 def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
-    """Flat parameters, as they stand in study files and trials, to the two records.
+    """Convert the flat parameters of a study file or a trial to the two records.
 
-    Everything but `family` has a default. A parameter with one value per layer, such as `dropout`,
-    is given once for all layers or as `dropout_0`, `dropout_1`, ...
+    Everything but `family` has a default. A parameter per layer, such as `dropout`, is given once
+    for all layers or as `dropout_0`, `dropout_1`, ...
 
     Raises:
-        InputError: an unknown name, a name that does not apply, a missing layer, a bad value.
+        InputError: a name is unknown or does not apply, a layer is missing, or a value breaks its
+            rule.
     """
     if "family" not in params:
         raise InputError('family is missing; set it to "ann" or "cnn"')
@@ -263,6 +268,6 @@ def _refuse_misplaced(params: Mapping[str, Any], family: str) -> None:
 
 
 def _names(kind: type) -> dict[str, bool]:
-    """Every flat name of a record, counts included; whether it takes one value per layer."""
+    """The flat names of a record, counts included; True for a parameter per layer."""
     counts = {one.count.name: False for one in parameters(kind).values() if one.count is not None}
     return counts | {name: one.count is not None for name, one in parameters(kind).items()}

@@ -1,4 +1,4 @@
-"""Dropout that draws its mask 16 bits a value: torch's own are slow on a CPU."""
+"""Dropout whose mask takes 16 random bits per value; torch's implementation is slow on a CPU."""
 
 import torch
 from torch import Tensor, nn
@@ -9,10 +9,11 @@ _LEVELS = 1 << 16  # probabilities are rounded to multiples of 2**-16
 
 
 class Dropout(nn.Dropout):
-    """Zeroes each value with probability p while training and scales the others to keep the mean.
+    """Dropout (Srivastava et al. 2014): in training, set each value to 0 with probability p.
 
-    x: any shape, its memory dense (in any order) -> the same shape. Drawn from torch's global
-    generator. On a GPU, and in evaluation, it is torch's own.
+    The other values are divided by 1 - p, so that the mean is kept. The input has any shape and
+    dense memory in any order; the output has the same. Random bits come from torch's global
+    generator. On a GPU and in evaluation mode this is torch's implementation.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -22,5 +23,5 @@ class Dropout(nn.Dropout):
         words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64)
         bits = words.random_(-(2**63), None).view(torch.int16)[: x.numel()]
         kept = bits.as_strided(x.shape, x.stride()) >= dropped - _LEVELS // 2
-        # One factor of x's own type: two would be kept for, and multiplied in, the backward pass.
+        # A single factor in x's type: autograd saves and multiplies one tensor instead of two.
         return x * kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))

@@ -1,4 +1,4 @@
-"""From a network's configuration to a torch module; its parameters and FLOPs counted."""
+"""Builds a torch module from a network's configuration, and counts its parameters and FLOPs."""
 
 from collections.abc import Callable, Iterator
 
@@ -20,15 +20,15 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "elu": nn.ELU,
     "tanh": nn.Tanh,
 }
-# max(f(a), f(b)) = f(max(a, b)) where f never falls: pooling first then leaves the activation a
-# quarter of the work, and the result is the same.
+# For a non-decreasing f, max(f(a), f(b)) = f(max(a, b)). Pooling before such an activation gives
+# the same result and leaves it a quarter of the work.
 _MONOTONE = {"relu", "leaky_relu", "elu", "tanh"}
 
 
 class FlattenChannelsLast(nn.Module):
-    """(n, c, h, w) -> (n, h * w * c), which of channels-last memory is a view.
+    """Flatten (n, c, h, w) to (n, h * w * c), a view of memory in channels-last format.
 
-    `nn.Flatten` would copy, and hand the backward pass a gradient in the other order.
+    `nn.Flatten` would copy, and pass back a gradient in contiguous format.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -38,13 +38,16 @@ class FlattenChannelsLast(nn.Module):
 def build(
     config: NetworkConfig, *, image_size: tuple[int, int] = (28, 28), classes: int = 10
 ) -> nn.Module:
-    """Build a network of freshly drawn weights (torch's default initialisation, global generator).
+    """Build a network with torch's default initialisation, drawn from its global generator.
 
-    images: (n, 1, height, width) float -> logits: (n, classes). Layers that a batch norm follows
-    have no bias of their own.
+    The network maps normalised images (n, 1, rows, columns), float, to logits (n, classes). A layer
+    followed by batch normalisation has no bias, which the normalisation would cancel.
+
+    Args:
+        image_size: (rows, columns).
 
     Raises:
-        InputError: fewer than two classes, or an image without pixels.
+        InputError: there are fewer than 2 classes, or the images have no pixels.
     """
     if classes < 2:
         raise InputError(
@@ -122,14 +125,17 @@ def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Ite
 
 
 def count_parameters(network: nn.Module) -> int:
-    """The number of trained values (running statistics of batch norm are none)."""
+    """The number of trainable values; running statistics of batch normalisation do not count."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_flops(network: nn.Module, image_size: tuple[int, int] = (28, 28)) -> int:
-    """FLOPs of one image's prediction: 2 x the multiply-adds of linear and convolution layers.
+    """FLOPs of one image's forward pass: 2 per multiply-add of linear and convolution layers.
 
-    Biases, activations, normalisation and pooling are left out, as is the custom.
+    Biases, activations, normalisation and pooling are not counted, as is customary.
+
+    Args:
+        image_size: (rows, columns).
     """
     training = network.training
     image = torch.zeros(1, 1, *image_size, device=next(network.parameters()).device)

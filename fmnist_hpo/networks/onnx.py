@@ -1,4 +1,4 @@
-"""A network as ONNX, normalisation included, accepted only when its outputs are torch's."""
+"""Exports a network to ONNX with its normalisation, and verifies the outputs against torch's."""
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from fmnist_hpo.networks.process import torch_defaults
 
 __all__ = ["to_onnx"]
 
-TOLERANCE = 1e-4  # of the largest logit: some hundred rounding errors of float32
-BATCH = 256  # images at once in the comparison
+TOLERANCE = 1e-4  # relative to the largest logit: several hundred roundings of float32
+BATCH = 256  # images per forward pass of the comparison
 
 
 class _Normalised(nn.Module):
-    """A network that takes grey values, 0 to 255."""
+    """A network with its normalisation in front, for grey values of 0 to 255."""
 
     def __init__(self, network: nn.Module, mean: float, deviation: float) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class _Normalised(nn.Module):
         self.scale, self.shift = 1 / (255 * deviation), -mean / deviation
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """images: (n, 1, rows, columns) float32, 0 to 255 -> logits: (n, classes)"""
+        """Images (n, 1, rows, columns), float32, 0 to 255 -> logits (n, classes)."""
         logits: torch.Tensor = self.network(images * self.scale + self.shift)
         return logits
 
@@ -33,17 +33,20 @@ class _Normalised(nn.Module):
 def to_onnx(
     network: nn.Module, *, mean: float, deviation: float, images: NDArray[np.uint8]
 ) -> bytes:
-    """Translate a network and compare ONNX Runtime's outputs with torch's on real images.
+    """Export a network to ONNX and compare ONNX Runtime's logits with torch's on real images.
 
-    The result takes `images`, (n, 1, rows, columns) float32 of 0 to 255 with any n, normalises
-    them as (images / 255 - mean) / deviation, and gives `logits`, (n, classes).
+    The model's input `images` is (n, 1, rows, columns), float32, 0 to 255, for any n. It is
+    normalised as (images / 255 - mean) / deviation. The output `logits` is (n, classes).
 
     Args:
-        network: in float32, on the CPU; it is put into evaluation mode.
+        network: float32, on the CPU; it is switched to evaluation mode.
         images: (m, rows, columns), m >= 1, for the comparison.
 
+    Returns:
+        The serialised model.
+
     Raises:
-        InputError: the outputs differ by more than rounding.
+        InputError: the logits differ by more than rounding explains.
     """
     wrapped = _Normalised(network, mean, deviation).eval()
     wrapped.to(memory_format=torch.contiguous_format)
@@ -54,14 +57,14 @@ def to_onnx(
     allowed = TOLERANCE * max(1.0, np.abs(expected).max())
     if not difference <= allowed:  # also when it is NaN
         raise InputError(
-            f"need an ONNX model whose logits are torch's within {allowed:.1g}, got a difference "
+            f"need an ONNX model whose logits equal torch's within {allowed:.1g}, got a difference "
             f"of {difference:.3g} on {len(images)} images; install other versions of torch and onnx"
         )
     return model
 
 
 def _translate(network: nn.Module, image_size: tuple[int, ...]) -> bytes:
-    example = torch.zeros(2, 1, *image_size)  # a batch of 1 would be taken for a constant
+    example = torch.zeros(2, 1, *image_size)  # torch.export would fix a batch size of 1
     program = torch.onnx.export(
         network,
         (example,),
@@ -75,7 +78,7 @@ def _translate(network: nn.Module, image_size: tuple[int, ...]) -> bytes:
         raise RuntimeError("torch.onnx.export gave no program")
     model = program.model_proto
     for node in model.graph.node:
-        del node.metadata_props[:]  # source lines and paths of the machine that exported
+        del node.metadata_props[:]  # source lines and paths of this machine
     return bytes(model.SerializeToString())
 
 

@@ -1,4 +1,4 @@
-"""From images to logits: normalisation and precision, the same in training and inference."""
+"""Normalisation, precision and the forward pass, identical in training and inference."""
 
 import math
 from collections.abc import Iterator
@@ -25,13 +25,13 @@ __all__ = [
     "normalization",
 ]
 
-EVALUATION_BATCH = 500  # images; larger batches take more memory and are no faster
-_COUNTED_AT_ONCE = 1000  # images; counting pixels takes 8 bytes for each
+EVALUATION_BATCH = 500  # images; larger batches need more memory and are no faster
+_COUNTED_AT_ONCE = 1000  # images; counting needs 8 bytes per pixel
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocessing:
-    """How a network sees images: (images / 255 - mean) / deviation, in a precision."""
+    """Input transformation (images / 255 - mean) / deviation, and the precision of the network."""
 
     mean: float
     deviation: float
@@ -39,21 +39,21 @@ class Preprocessing:
 
     @staticmethod
     def of(config: TrainingConfig, mean: float, deviation: float) -> "Preprocessing":
-        """`config.precision` decided for this machine."""
+        """The preprocessing of a training; precision "auto" is resolved for this machine."""
         bf16 = config.precision == "bf16" or (config.precision == "auto" and bf16_is_fast())
         dtype = torch.bfloat16 if bf16 else torch.float32
         return Preprocessing(mean=mean, deviation=deviation, dtype=dtype)
 
     def logits(self, network: nn.Module, images: Tensor) -> Tensor:
-        """images: (n, h, w), uint8 or float32 -> logits: (n, classes) float32."""
-        # Centred before it is scaled: bf16 holds pixel - 127.5 exactly, but not any float.
+        """Images (n, rows, columns), uint8 or float32 -> logits (n, classes), float32."""
+        # Subtract before scaling: bf16 represents pixel - 127.5 exactly. Float images stay float32.
         dtype = torch.float32 if images.is_floating_point() else self.dtype
         inputs = images.to(dtype, copy=True).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
         with torch.autocast(
             images.device.type,
             dtype=torch.bfloat16,
             enabled=self.dtype is torch.bfloat16,
-            # Within another autocast block the cache of cast weights would outlive the step.
+            # In a surrounding autocast block the cache of cast weights would survive the step.
             cache_enabled=False,
         ):
             logits: Tensor = network(inputs.unsqueeze(1))
@@ -61,18 +61,22 @@ class Preprocessing:
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:
-    """A tensor in an array's memory. The array may be read-only; the tensor is not written to."""
-    return from_dlpack(array)  # torch.from_numpy warns of read-only arrays
+    """A tensor that shares an array's memory. Do not write to it: the array may be read-only."""
+    return from_dlpack(array)  # torch.from_numpy warns about read-only arrays
 
 
 @torch_defaults()
 def compute_logits(
     network: nn.Module, preprocessing: Preprocessing, images: NDArray[Any]
 ) -> NDArray[np.float32]:
-    """images: (n, h, w), n >= 1, uint8 or float32, may be read-only -> logits: (n, classes).
+    """Logits of any number of images, computed in batches of `EVALUATION_BATCH`.
 
     Args:
         network: in evaluation mode, on any device.
+        images: (n, rows, columns), n >= 1, uint8 or float32; may be read-only.
+
+    Returns:
+        (n, classes), float32.
     """
     device = next(network.parameters()).device
     with torch.inference_mode():
@@ -87,10 +91,10 @@ def compute_logits(
 def bf16_is_fast() -> bool:
     """Whether this processor or GPU multiplies bf16 matrices faster than float32 ones.
 
-    AMX does, and the vector units of AMD's processors with AVX512_BF16. Those of Intel's do it at
-    half the rate of float32: 84 against 168 GFLOP/s on a core of a Xeon whose AMX the virtual
-    machine hid (torch 2.15, matrices of 2,048 x 2,048), where a convolutional network then took
-    1.5 times as long in bf16.
+    True for AMX and for AMD's processors with AVX512_BF16. Intel's vector units reach only half the
+    rate of float32: 84 against 168 GFLOP/s on one core of a Xeon whose AMX was hidden by the
+    virtual machine (torch 2.15, matrices of 2,048 x 2,048). A convolutional network took 1.5 times
+    as long in bf16 there.
     """
     if torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
@@ -101,10 +105,15 @@ def bf16_is_fast() -> bool:
 
 
 def normalization(how: str, data: Examples, split: Split) -> tuple[float, float]:
-    """Mean and deviation of images / 255 over the training part.
+    """Mean and deviation of images / 255 that normalise the training part.
 
-    how: "symmetric" maps to (-1, 1) the grey values 0 to 255, or the range of float images;
-    "standard" takes mean and deviation of all pixels, of grey values in exact integers.
+    Args:
+        how: "symmetric" maps the grey values 0 to 255, or the range of float images, to [-1, 1];
+            "standard" gives all pixels together mean 0 and standard deviation 1. The sums over
+            grey values are exact integers, so the result does not depend on their order.
+
+    Returns:
+        Mean and deviation; the deviation is above 0 also when all pixels are equal.
     """
     if data.images.dtype != np.uint8:
         return _of_floats(how, data, split)
@@ -116,7 +125,7 @@ def normalization(how: str, data: Examples, split: Split) -> tuple[float, float]
     values = np.arange(256)
     n, total, squares = (int((counts * values**power).sum()) for power in (0, 1, 2))
     variance = (n * squares - total**2) / n**2
-    # A data set of one single grey has no deviation; its images become 0.
+    # If all pixels are equal their deviation is 0, and any other divisor maps them to 0.
     return total / n / 255, math.sqrt(variance) / 255 or 1.0
 
 

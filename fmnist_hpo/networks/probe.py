@@ -1,4 +1,4 @@
-"""What a network costs to train: judged from its configuration, measured on a few batches."""
+"""Estimates what a network costs to train, from its configuration and from a few batches."""
 
 import dataclasses
 import statistics
@@ -16,32 +16,36 @@ from fmnist_hpo.networks.process import keep_freed_memory, torch_defaults
 
 __all__ = ["EpochCost", "flops", "measure_epoch", "remarks"]
 
-EPOCHS = 3  # timed, of a part of the images each; their median counts
-PART_SECONDS = 0.25  # that the training of such a part shall take
-FEWEST_BATCHES = 2
-VALIDATED = EVALUATION_BATCH  # images
+EPOCHS = 3  # short epochs that are timed; the median counts
+PART_SECONDS = 0.25  # intended training time of a short epoch
+FEWEST_BATCHES = 2  # of a short epoch
+VALIDATED = EVALUATION_BATCH  # images validated in a short epoch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EpochCost:
-    """Seconds that an epoch on the whole split takes, and those before the first.
+    """Times of a training on the whole split.
 
-    On a CPU those in which this process had the processors; the others are other work's.
+    On a CPU, time that other processes took from this one is not included.
     """
 
-    epoch_seconds: float
-    start_seconds: float
-    share: float  # of the processors' time that this process had, 0 to 1
+    epoch_seconds: float  # training, validation and checkpoint
+    start_seconds: float  # before the first epoch
+    share: float  # of the processor time that this process got while it was measured, 0 to 1
 
 
 def flops(network: NetworkConfig, image_size: tuple[int, int], classes: int) -> int:
-    """FLOPs of one image's prediction; nothing is computed for it."""
+    """FLOPs of one image's forward pass, counted without computing it."""
     with torch_defaults(), torch.device("meta"):
         return count_flops(build(network, image_size=image_size, classes=classes), image_size)
 
 
 def remarks(network: NetworkConfig, image_size: tuple[int, int]) -> tuple[str, ...]:
-    """What makes no sense in a network, one sentence each."""
+    """Sentences about parts of a network that can have no effect; empty when there are none.
+
+    A map that has shrunk to 1x1 meets only the centre of a 3x3 kernel: the other weights multiply
+    padding.
+    """
     if isinstance(network, ANNConfig):
         return ()
     height, width = image_size
@@ -61,8 +65,14 @@ def remarks(network: NetworkConfig, image_size: tuple[int, int]) -> tuple[str, .
 
 
 def _used(size: int, length: int, pooled: bool) -> int:
-    """How many of the weights along one axis of a kernel ever meet the map."""
-    outputs = 2 * (length // 2) if pooled else length  # pooling leaves an odd one out
+    """The number of weights along one axis of a kernel that ever meet the map.
+
+    Args:
+        size: of the kernel along that axis, odd.
+        length: of the map along that axis.
+        pooled: whether 2x2 pooling follows.
+    """
+    outputs = 2 * (length // 2) if pooled else length  # pooling drops the last of an odd number
     before, after = min(size // 2, outputs - 1), min(size // 2, length - 1)
     return before + 1 + after
 
@@ -70,13 +80,13 @@ def _used(size: int, length: int, pooled: bool) -> int:
 def measure_epoch(
     network: NetworkConfig, config: TrainingConfig, data: TrainingData, split: Split
 ) -> EpochCost:
-    """Train on a few batches and validate on a few images, several times.
+    """Time short epochs of a few batches and extrapolate to the whole split.
 
     Raises:
-        MemoryError: see `training.train`.
+        RuntimeError: torch has too little memory; `training.memory_errors` translates it.
     """
     keep_freed_memory()
-    # nothing learnt here is used, and a small rate cannot diverge
+    # The weights are thrown away. A tiny learning rate cannot diverge.
     config = dataclasses.replace(config, epochs=EPOCHS + 1, patience=None, learning_rate=1e-6)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
@@ -93,7 +103,7 @@ def measure_epoch(
         return Loop(network, config, data, chosen, 0, device)
 
     loop = part(min(2, most))
-    _run_epoch(loop)  # the first steps choose kernels and grow the memory
+    _run_epoch(loop)  # warm-up: the first steps choose kernels and allocate memory
     batch_seconds = batch_size / _run_epoch(loop).images_per_second
     loop = part(min(most, max(FEWEST_BATCHES, round(PART_SECONDS / batch_seconds))))
     _run_epoch(loop)
@@ -107,7 +117,14 @@ def measure_epoch(
 
 
 def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
-    """Run an epoch of a part, with its checkpoint: seconds of a whole one, and our share."""
+    """Run a short epoch and save its checkpoint.
+
+    Args:
+        batches: of an epoch on the whole split.
+
+    Returns:
+        Seconds of an epoch on the whole split, and the share of the processor time.
+    """
     started, used = time.perf_counter(), time.process_time()
     metrics = _run_epoch(loop)
     run = time.perf_counter() - started

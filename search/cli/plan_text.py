@@ -61,7 +61,11 @@ def _workers(plan: Plan) -> Iterator[tuple[str, str]]:
 def _times(plan: Plan) -> Iterator[tuple[str, str]]:
     forecast = plan.forecast
     if forecast is None:
-        yield "times", f"unknown: {plan.spec.problem} has no method probe to measure a trial with"
+        yield (
+            "times",
+            f"not known: {plan.spec.problem} has no method `probe` to time a part of a trial; "
+            "`run` estimates the time left once trials have ended",
+        )
         return
     trial, study = forecast.trial_seconds, forecast.study_seconds
     yield (

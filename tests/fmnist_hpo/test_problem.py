@@ -13,6 +13,9 @@ from fmnist_hpo.networks.bundle import load_network
 from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 from search.problem import TrialStopped
+from search.spec import read_spec
+
+STUDIES = Path(__file__).parents[2] / "studies"
 
 PATIENT: dict[str, Any] = {
     "family": "ann",
@@ -98,3 +101,14 @@ def test_patience_needs_one_part_held_out() -> None:
     FashionProblem({}).check(PATIENT)
     with pytest.raises(ProblemError, match="need 1 <= patience <= 10000, got patience=0"):
         FashionProblem({}).check(PATIENT | {"patience": 0})
+
+
+def test_the_study_quick_begins_with_both_families() -> None:
+    spec = read_spec(STUDIES / "quick.toml")
+    points = [{**spec.fixed, **named.params} for named in spec.named]
+    for point in points:
+        FashionProblem({}).check(point)
+    families = [point["family"] for point in points]
+    assert set(families[:2]) == {"ann", "cnn"}
+    assert min(families.count("ann"), families.count("cnn")) >= 2
+    assert len(points) <= spec.trials

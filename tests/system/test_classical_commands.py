@@ -169,7 +169,7 @@ def test_xgboost_is_asked_for_in_one_line(sliced, monkeypatch) -> None:
     monkeypatch.setattr("fmnist_hpo.classical.config.find_spec", lambda name: None)
     with pytest.raises(ProblemError) as caught:
         problem_on(ClassicalProblem, sliced).check({"model": "xgboost"})
-    assert "pip install 'fmnist-hpo[xgboost]'" in str(caught.value)
+    assert "pip install -e '.[xgboost]'" in str(caught.value)
 
 
 def test_settings_of_data_are_checked(sliced) -> None:
@@ -186,7 +186,7 @@ def test_settings_of_data_are_checked(sliced) -> None:
         with pytest.raises(ProblemError) as caught:
             problem_on(FashionProblem, sliced, **settings).splits  # noqa: B018
         assert said in str(caught.value)
-    with pytest.raises(ProblemError, match="validation_fraction is of a holdout"):
+    with pytest.raises(ProblemError, match="does not apply to a cross-validation"):
         FashionProblem({"validation_fraction": 0.3}, folds=3)
 
 

@@ -259,7 +259,7 @@ def test_a_trial_killed_in_an_epoch_ends_with_the_curve_of_an_uninterrupted_one(
     refit.wait()
     again = sliced("export", "slice", "--refit", "--out", "refit")
     assert again.returncode == 0, again.stderr
-    gone_on = re.search(r"going on after epoch (\d+) of 80\n", again.stdout)
+    gone_on = re.search(r"continuing after epoch (\d+) of 80\n", again.stdout)
     assert gone_on is not None, again.stdout
     assert 1 <= int(gone_on[1]) < 80
     assert f"epoch {gone_on[1]}/80" not in again.stdout

@@ -141,6 +141,22 @@ def test_the_card_says_what_is_known_and_what_is_not(exported: Bundle, trained: 
     ]
 
 
+def test_the_card_names_the_epoch_that_patience_kept(trained: "Trained", tmp_path: Path) -> None:
+    patient = dataclasses.replace(trained.training, epochs=30, learning_rate=0.02, patience=1)
+    result = train(trained.network, patient, trained.data, trained.split, seed=1)
+    assert result.kept < len(result.history) < 30
+    early = dataclasses.replace(
+        trained,
+        training=patient,
+        result=result,
+        provenance=dataclasses.replace(trained.provenance, value=result.val_accuracy),
+    )
+    card = early.export(tmp_path / "early").read("MODEL_CARD.md").decode()
+    epochs = f"after epoch {result.kept} of {len(result.history)} (early stopping)"
+    assert f"A network of the family CNN, as it was {epochs}" in card
+    assert "early stopping" not in trained.export(tmp_path / "all").read("MODEL_CARD.md").decode()
+
+
 @pytest.mark.parametrize("name", sorted(name for name in NAMES if name.endswith(".png")))
 def test_the_figures_are_readable_pictures(exported: Bundle, name: str) -> None:
     with Image.open(exported.path / name) as picture:

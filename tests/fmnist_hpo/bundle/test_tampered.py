@@ -194,6 +194,7 @@ def test_foreign_weights(exported: Bundle, weights: bytes) -> None:
         {"network": {"family": "ann", "hidden_units": [16384] * 6, "dropout": [0.0] * 6,
                      "activation": "relu", "batch_norm": False}},
         {"training": {}},
+        {"training": {"precision": None}},
         {"preprocessing": {"mean": 0.5, "deviation": 0}},
         {"preprocessing": {"mean": "0.5", "deviation": 1}},
     ],

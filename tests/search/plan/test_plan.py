@@ -102,7 +102,9 @@ def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
 def test_without_a_probe_the_times_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     planned = plan("toy:Toy")
     print_plan(planned)
-    assert "unknown: toy:Toy has no probe" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "not known: toy:Toy has no method `probe` to time a part of a trial" in printed
+    assert "`run` estimates the time left" in printed
     assert planned.to_json()["forecast"] is None
 
 

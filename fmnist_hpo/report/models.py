@@ -13,7 +13,8 @@ from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.results.comparison import Chosen, Row
 from fmnist_hpo.results.winner import Measured, can_export
 from search.errors import ProblemError
-from search.report.facts import fit_of, training_seconds
+from search.report.curves import fit_of
+from search.report.facts import training_seconds
 from search.study import Study
 
 __all__ = ["Model", "confused"]

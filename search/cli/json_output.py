@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial
 
 from search import attributes
 from search.study import Study
-from search.study.rows import records
+from search.study.rows import records, worked_seconds
 from search.study.status import Busy, Status
 
 __all__ = ["best_record", "print_json", "status_record", "trial_records"]
@@ -58,8 +58,9 @@ def status_record(status: Status) -> dict[str, Any]:
 def trial_records(study: Study) -> list[dict[str, Any]]:
     """Every trial of a study; see the head of this module."""
     trials = study.trials
+    rows = records(trials, {}, worked_seconds(study.ledger.attempts()))
     found = []
-    for trial, row in zip(trials, records(trials, {}), strict=True):
+    for trial, row in zip(trials, rows, strict=True):
         columns = {name: value for name, value in row.items() if not name.startswith("param_")}
         found.append({**columns, "params": study.params(trial)})
     return found

@@ -15,7 +15,7 @@ from search import attributes
 from search.attributes import Reason
 from search.cli.progress import Redrawn, make_status
 from search.study import Study
-from search.study.rows import columns, records, seconds
+from search.study.rows import columns, records, seconds, worked_seconds
 from search.study.status import Status
 from search.text import clock, figure, show_trial
 from search.worker.reproduce import Epoch, Replay, same
@@ -79,13 +79,15 @@ def print_trials(study: Study) -> None:
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
         table.add_column(heading, justify="left" if heading in _WORDS else "right")
+    worked = worked_seconds(study.ledger.attempts())
     for trial in study.trials:
+        spent = seconds(trial, worked)
         table.add_row(
             str(trial.number),
             ending(trial),
             _value(trial.value),
             str(max(trial.intermediate_values, default=0)),
-            "" if trial.duration is None else clock(seconds(trial)),
+            "" if spent is None else clock(spent),
             show_trial(trial),
         )
     _console().print(table)
@@ -111,9 +113,10 @@ def ending(trial: FrozenTrial) -> str:
 def write_csv(study: Study, out: TextIO) -> None:
     """Every trial with every parameter, one column each."""
     trials, fixed = study.trials, study.spec.fixed
+    worked = worked_seconds(study.ledger.attempts())
     writer = csv.DictWriter(out, columns(trials, fixed))
     writer.writeheader()
-    writer.writerows(records(trials, fixed))
+    writer.writerows(records(trials, fixed, worked))
 
 
 def print_best(study: Study) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from search.report.facts import Pair
+from search.report.curves import Pair
 from search.text import figure, percent
 
 __all__ = ["RASTER_ABOVE", "Metric", "focus", "legend", "log_ticks"]

@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial
 
 from search.report.axes import Metric, legend
-from search.report.facts import Pair, curve, curve_pairs
+from search.report.curves import Pair, curve, curve_pairs
 from search.report.theme import BLUE, GREEN, GREY, SERIES, VERMILLION, figure, themed
 
 __all__ = ["draw_curves", "draw_named"]

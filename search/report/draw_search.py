@@ -121,7 +121,7 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
         )
     for marker, colour, label, marked in (
         ("X", INK, "its worker died", [(s.worker, s.end) for s in spans if s.ending == "lost"]),
-        (">", INK, "goes on with an earlier trial",
+        (">", INK, "goes on with an earlier attempt",
          [(s.worker, s.start) for s in spans if s.resumes]),
     ):  # fmt: skip
         if marked:

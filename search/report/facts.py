@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import fmean
 from typing import Any
 
 import optuna
@@ -14,23 +13,20 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.attributes import Reason
-from search.cross_validation import FOLD_SCORE, FOLD_TRAIN_SCORE
+from search.ledger.records import Attempt
+from search.report.curves import curve
 from search.storage.sampler_view import as_searched
-from search.study import rows as records
+from search.study import rows
 
 __all__ = [
     "AuditedTrial",
     "Compute",
     "Endings",
-    "Pair",
     "Point",
     "Span",
     "audited",
     "compute",
-    "curve",
-    "curve_pairs",
     "endings",
-    "fit_of",
     "history",
     "importances",
     "is_control",
@@ -88,11 +84,15 @@ class Endings:
         return sum(self.by_word.values())
 
 
-def endings(trials: Sequence[FrozenTrial], waiting: Collection[int] = ()) -> Endings:
+def endings(
+    trials: Sequence[FrozenTrial],
+    attempts: Sequence[Attempt],
+    waiting: Collection[int] = (),
+) -> Endings:
     """Count how the lineages of a study ended, by reason where there is one."""
     ended = last_attempts(trials, waiting)
     words = Counter(map(_ending, ended))
-    reasons = Counter(trial.user_attrs.get(attributes.REASON) for trial in trials)
+    reasons = Counter(attempt.how for attempt in attempts)
     return Endings(
         by_word=dict(words),
         lost_attempts=reasons[Reason.LOST.value],
@@ -106,24 +106,27 @@ def _ending(trial: FrozenTrial) -> str:
     return str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
 
 
-def training_seconds(trial: FrozenTrial) -> float:
+def training_seconds(trial: FrozenTrial, worked: Mapping[int, float] = {}) -> float:
     """Seconds of training and validation of a lineage up to a trial's last step.
 
     The sum of the curve `seconds`, or of `fit_seconds` and `score_seconds`, where the problem
-    reports them, which leaves out what waiting and dead workers cost; otherwise how long this
-    attempt took.
+    reports them, which leaves out what waiting and dead workers cost; otherwise the seconds of
+    work on this trial.
+
+    Args:
+        worked: see `search.study.rows.worked_seconds`.
     """
-    told = [curve(trial, "seconds")]  # of epochs
-    if not told[0]:
-        told = [curve(trial, "fit_seconds"), curve(trial, "score_seconds")]  # of folds
-    if any(told):
+    reported = [curve(trial, "seconds")]  # of epochs
+    if not reported[0]:
+        reported = [curve(trial, "fit_seconds"), curve(trial, "score_seconds")]  # of folds
+    if any(reported):
         return sum(
             value
-            for seconds in told
+            for seconds in reported
             for step, value in seconds.items()
             if step in trial.intermediate_values
         )
-    return records.seconds(trial) or 0.0
+    return rows.seconds(trial, worked) or 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +151,15 @@ def compute(
     fixed: Mapping[str, Any],
     planned_steps: PlannedSteps,
     waiting: Collection[int] = (),
+    worked: Mapping[int, float] = {},
 ) -> Compute:
     """Add up the training of all lineages.
 
     Args:
         fixed: parameters that every trial has.
-        planned_steps: from a trial's parameters; None where they do not tell.
+        planned_steps: from a trial's parameters; None where they do not determine it.
         waiting: see `last_attempts`.
+        worked: see `search.study.rows.worked_seconds`.
     """
     ended = last_attempts(trials, waiting)
     complete = [len(t.intermediate_values) for t in ended if t.state is TrialState.COMPLETE]
@@ -172,10 +177,10 @@ def compute(
         estimated |= planned is None
         spared = max(0, (typical if planned is None else planned) - done)
         saved_steps += spared
-        saved_seconds += spared * training_seconds(trial) / done
+        saved_seconds += spared * training_seconds(trial, worked) / done
     return Compute(
         steps=sum(len(trial.intermediate_values) for trial in ended),
-        seconds=sum(map(training_seconds, ended)),
+        seconds=sum(training_seconds(trial, worked) for trial in ended),
         saved_steps=saved_steps,
         saved_seconds=saved_seconds,
         estimated=estimated,
@@ -218,13 +223,19 @@ class Point:
     training_seconds: float
 
 
-def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[Point]:
+def history(
+    trials: Sequence[FrozenTrial],
+    worked: Mapping[int, float] = {},
+    *,
+    as_pruned: bool = False,
+) -> list[Point]:
     """Every lineage that ended with a value, in the order in which they ended.
 
     Args:
+        worked: see `search.study.rows.worked_seconds`.
         as_pruned: show audited trials as the pruned ones that they would have been.
     """
-    start = min((records.utc(t.datetime_start) for t in trials if t.datetime_start), default=None)
+    start = min((rows.utc(t.datetime_start) for t in trials if t.datetime_start), default=None)
     found = []
     for trial in last_attempts(trials):
         seen = trial
@@ -235,11 +246,11 @@ def history(trials: Sequence[FrozenTrial], *, as_pruned: bool = False) -> list[P
         found.append(
             Point(
                 number=trial.number,
-                hours=(records.utc(seen.datetime_complete) - start).total_seconds() / 3600,
+                hours=(rows.utc(seen.datetime_complete) - start).total_seconds() / 3600,
                 value=seen.value,
                 complete=seen.state is TrialState.COMPLETE,
                 control=is_control(trial),
-                training_seconds=training_seconds(seen),
+                training_seconds=training_seconds(seen, worked),
             )
         )
     return sorted(found, key=lambda point: (point.hours, point.number))
@@ -265,56 +276,6 @@ def running_best(points: Sequence[Point], direction: str) -> list[tuple[Point, f
     return best
 
 
-def curve(trial: FrozenTrial, name: str) -> dict[int, float]:
-    """Step -> value of one of a trial's further curves; steps without a number are left out."""
-    curves = trial.user_attrs.get(attributes.CURVES, {})
-    values = curves.get(name, [])
-    return {
-        step: value
-        for step, value in zip(curves.get("step", []), values, strict=False)
-        if value is not None
-    }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """Two curves that tell what was learnt from what was remembered, by their names."""
-
-    name: str  # of what they measure
-    train: str
-    validation: str
-
-
-def curve_pairs(trials: Sequence[FrozenTrial], metric: str) -> list[Pair]:
-    """The pairs `train_X`, `val_X` that trials report, by X; or the scores of folds."""
-    names = {name for trial in trials for name in trial.user_attrs.get(attributes.CURVES, {})}
-    suffixes = {name.removeprefix("train_") for name in names if name.startswith("train_")}
-    pairs = [
-        Pair(name=name, train=f"train_{name}", validation=f"val_{name}")
-        for name in sorted(suffixes)
-        if f"val_{name}" in names
-    ]
-    if {FOLD_SCORE, FOLD_TRAIN_SCORE} <= names:
-        pairs.append(Pair(name=metric, train=FOLD_TRAIN_SCORE, validation=FOLD_SCORE))
-    return pairs
-
-
-def fit_of(trial: FrozenTrial, metric: str) -> tuple[float, float] | None:
-    """The metric on training and on validation data at a trial's end; None where not recorded.
-
-    Of a cross-validated trial the means over its folds.
-    """
-    for pair in curve_pairs([trial], metric):
-        train, validation = curve(trial, pair.train), curve(trial, pair.validation)
-        if not train or not validation:
-            continue
-        if pair.validation == FOLD_SCORE:
-            return fmean(train.values()), fmean(validation.values())
-        if pair.validation == metric:
-            return train[max(train)], validation[max(validation)]
-    return None
-
-
 def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str, float]:
     """The share of the value's variation that each parameter explains (PED-ANOVA), largest first.
 
@@ -338,29 +299,29 @@ def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str,
 class Span:
     """One attempt on the timeline; times are UTC."""
 
-    number: int
+    number: int  # of its trial
     worker: str
     start: datetime
     end: datetime
     ending: str  # complete, pruned, lost, stopped, ...; running
-    resumes: bool  # goes on with an earlier attempt
+    resumes: bool  # follows an earlier attempt at its lineage
 
 
-def spans(trials: Sequence[FrozenTrial], *, now: datetime) -> list[Span]:
-    """Every attempt that was begun, by number.
+def spans(attempts: Sequence[Attempt], *, now: datetime) -> list[Span]:
+    """Every attempt, by its trial's number; a trial that was released has several.
 
     Args:
         now: the end of those that still run, in UTC.
     """
-    return [
+    found = [
         Span(
-            number=trial.number,
-            worker=str(trial.user_attrs.get(attributes.WORKER, "?")),
-            start=records.utc(trial.datetime_start),
-            end=now if trial.datetime_complete is None else records.utc(trial.datetime_complete),
-            ending=_ending(trial),
-            resumes=attributes.RETRY_OF in trial.user_attrs,
+            number=attempt.trial,
+            worker=attempt.worker or "?",
+            start=attempt.began,
+            end=max(attempt.began, attempt.ended or now),
+            ending=attempt.how or "running",
+            resumes=attempt.attempt > 1,
         )
-        for trial in trials
-        if trial.datetime_start is not None
+        for attempt in attempts
     ]
+    return sorted(found, key=lambda span: (span.number, span.start))

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 from scipy.stats import binomtest
 
 from search import attributes
+from search.ledger.records import Attempt
 from search.report import control, facts
 from search.report.axes import Metric
 from search.report.draw_curves import draw_curves, draw_named
@@ -22,6 +24,7 @@ from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
 from search.report.trial_table import TRIAL_HEAD, trial_rows
 from search.study import Study
+from search.study.rows import worked_seconds
 from search.study.status import best_of
 from search.text import clock, counted
 
@@ -39,11 +42,13 @@ class StudyReport:
     Attributes:
         planned_steps: from a trial's parameters to the steps it would run unpruned, where they
             tell; used to say what pruning spared.
+        attempts: of all lineages.
         waiting: lineages that are not done.
     """
 
     study: Study
     trials: Sequence[FrozenTrial]
+    attempts: Sequence[Attempt]
     planned_steps: Callable[[Mapping[str, Any]], int | None]
     waiting: Collection[int] = ()
 
@@ -53,7 +58,18 @@ class StudyReport:
     ) -> "StudyReport":
         """Read a study's trials."""
         waiting = {row.lineage for row in study.ledger.rows() if not row.done}
-        return cls(study=study, trials=study.trials, planned_steps=planned_steps, waiting=waiting)
+        return cls(
+            study=study,
+            trials=study.trials,
+            attempts=study.ledger.attempts(),
+            planned_steps=planned_steps,
+            waiting=waiting,
+        )
+
+    @cached_property
+    def worked(self) -> Mapping[int, float]:
+        """Seconds of work on each trial, by its number."""
+        return worked_seconds(self.attempts)
 
     @property
     def metric(self) -> Metric:
@@ -67,7 +83,7 @@ class StudyReport:
     def summary(self) -> list[str]:
         """What was searched and what came out: a line each."""
         spec, metric, best = self.study.spec, self.metric, self.best
-        ended, used = facts.endings(self.trials, self.waiting), self._compute()
+        ended, used = facts.endings(self.trials, self.attempts, self.waiting), self._compute()
         if spec.space.parameters:
             searched = counted(len(spec.space.parameters), "parameter")
             proposed = f", proposed by {spec.sampler.name}"
@@ -182,7 +198,7 @@ class StudyReport:
         ]
 
     def _endings(self) -> list[Part]:
-        ended, used = facts.endings(self.trials, self.waiting), self._compute()
+        ended, used = facts.endings(self.trials, self.attempts, self.waiting), self._compute()
         rows = [(word, str(count)) for word, count in sorted(ended.by_word.items())]
         rows += [
             ("of these in the control", str(ended.control)),
@@ -200,7 +216,7 @@ class StudyReport:
     def _search(self) -> list[Part]:
         name, metric = self.study.name, self.metric
         parts: list[Part] = []
-        points = facts.history(self.trials)
+        points = facts.history(self.trials, self.worked)
         if points:
             parts.append(
                 Drawing(
@@ -263,7 +279,7 @@ class StudyReport:
                     "beyond the dashed line is a trial that pruning would have cost.",
                 )
             )
-        spans = facts.spans(self.trials, now=datetime.now(UTC))
+        spans = facts.spans(self.attempts, now=datetime.now(UTC))
         if spans:
             parts.append(
                 Drawing(
@@ -322,7 +338,7 @@ class StudyReport:
 
     def _table(self) -> list[Part]:
         """The trials that ended with a value, the best first; a trial that runs on is not shown."""
-        rows = trial_rows(self.trials, self.waiting, self.metric)
+        rows = trial_rows(self.trials, self.waiting, self.metric, self.worked)
         if not rows:
             return []
         shown = f"the best {ROWS_SHOWN} of {len(rows)}" if len(rows) > ROWS_SHOWN else "all"
@@ -356,10 +372,10 @@ class StudyReport:
     def _compute(self) -> facts.Compute:
         spec = self.study.spec
         planned = self.planned_steps if spec.folds is None else lambda params: spec.folds
-        return facts.compute(self.trials, spec.fixed, planned, self.waiting)
+        return facts.compute(self.trials, spec.fixed, planned, self.waiting, self.worked)
 
     def _comparison(self) -> control.Comparison | None:
-        points = facts.history(self.trials, as_pruned=True)
+        points = facts.history(self.trials, self.worked, as_pruned=True)
         return control.compare(points, self.study.spec.direction)
 
 

@@ -1,6 +1,6 @@
 """The table of a study's trials."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -15,12 +15,16 @@ TRIAL_HEAD = ("trial", "value", "ended as", "steps", "training", "parameters")
 
 
 def trial_rows(
-    trials: Sequence[FrozenTrial], waiting: Collection[int], metric: Metric
+    trials: Sequence[FrozenTrial],
+    waiting: Collection[int],
+    metric: Metric,
+    worked: Mapping[int, float] = {},
 ) -> list[tuple[str, ...]]:
     """A row for each lineage that ended with a value: complete ones first, the best on top.
 
     Args:
         waiting: see `facts.last_attempts`.
+        worked: see `search.study.rows.worked_seconds`.
     """
     sign = -1.0 if metric.direction == "maximize" else 1.0
     valued = [t for t in facts.last_attempts(trials, waiting) if t.value is not None]
@@ -33,7 +37,7 @@ def trial_rows(
             metric.show(float(trial.value or 0.0)),
             _ended(trial),
             str(len(trial.intermediate_values)),
-            clock(facts.training_seconds(trial)),
+            clock(facts.training_seconds(trial, worked)),
             show_params(trial.params),
         )
         for trial in valued

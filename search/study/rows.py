@@ -1,14 +1,16 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from search import attributes
+from search.ledger.records import Attempt
 from search.storage.trial_rows import utc
 
-__all__ = ["columns", "records", "seconds", "utc"]
+__all__ = ["columns", "records", "seconds", "utc", "worked_seconds"]
 
 _BEFORE = ("number", "lineage", "arm", "state", "reason", "name", "value", "steps", "seconds",
            "worker", "retry_of", "duplicate_of", "audit_step", "error")  # fmt: skip
@@ -20,16 +22,19 @@ def columns(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[str
     return [*_BEFORE, *(f"param_{name}" for name in params)]
 
 
-def records(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[dict[str, Any]]:
+def records(
+    trials: Sequence[FrozenTrial], fixed: Mapping[str, Any], worked: Mapping[int, float]
+) -> list[dict[str, Any]]:
     """One row per trial; a parameter that the trial does not have is left out.
 
     Args:
         fixed: parameters that every trial has.
+        worked: see `worked_seconds`.
     """
-    return [_record(trial) | _params(trial, fixed) for trial in trials]
+    return [_record(trial, worked) | _params(trial, fixed) for trial in trials]
 
 
-def _record(trial: FrozenTrial) -> dict[str, Any]:
+def _record(trial: FrozenTrial, worked: Mapping[int, float]) -> dict[str, Any]:
     attrs = trial.user_attrs
     return {
         "number": trial.number,
@@ -40,7 +45,7 @@ def _record(trial: FrozenTrial) -> dict[str, Any]:
         "name": attrs.get(attributes.NAME),
         "value": trial.value,
         "steps": max(trial.intermediate_values, default=0),
-        "seconds": seconds(trial),
+        "seconds": seconds(trial, worked),
         "worker": attrs.get(attributes.WORKER),
         "retry_of": attrs.get(attributes.RETRY_OF),
         "duplicate_of": attrs.get(attributes.DUPLICATE_OF),
@@ -53,12 +58,29 @@ def _params(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
     return {f"param_{name}": value for name, value in {**fixed, **trial.params}.items()}
 
 
-def seconds(trial: FrozenTrial) -> float | None:
-    """How long this trial took; None while it runs.
+def worked_seconds(attempts: Iterable[Attempt]) -> dict[int, float]:
+    """Seconds of work on each trial, by its number: the sum over its attempts that have ended.
 
-    Optuna's `duration` subtracts local times: an hour is missing, or one too many, where the clocks
-    were put forward or back meanwhile.
+    A trial that was released and resumed has several attempts; the pause between two is no work.
+    """
+    worked: defaultdict[int, float] = defaultdict(float)
+    for attempt in attempts:
+        if attempt.ended is not None:
+            worked[attempt.trial] += (attempt.ended - attempt.began).total_seconds()
+    return dict(worked)
+
+
+def seconds(trial: FrozenTrial, worked: Mapping[int, float]) -> float | None:
+    """Seconds of work on a trial; None until it has ended.
+
+    A trial without attempts, which another program added, has the time from its start to its end.
+    Optuna's `duration` would subtract local times: an hour is missing, or one too many, where the
+    clocks were put forward or back meanwhile.
+
+    Args:
+        worked: see `worked_seconds`.
     """
     if trial.datetime_start is None or trial.datetime_complete is None:
         return None
-    return (utc(trial.datetime_complete) - utc(trial.datetime_start)).total_seconds()
+    elapsed = (utc(trial.datetime_complete) - utc(trial.datetime_start)).total_seconds()
+    return worked.get(trial.number, elapsed)

@@ -25,7 +25,7 @@ from search.storage.checkpoint import CheckpointStore
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
 from search.study.load_problem import load_problem
-from search.study.rows import columns, records
+from search.study.rows import columns, records, worked_seconds
 from search.study.status import Busy, Status, Tally, best_of
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ class Study:
         import pandas
 
         trials, fixed = self.trials, self.spec.fixed
-        return pandas.DataFrame(records(trials, fixed), columns=columns(trials, fixed))
+        rows = records(trials, fixed, worked_seconds(self.ledger.attempts()))
+        return pandas.DataFrame(rows, columns=columns(trials, fixed))
 
     @property
     def plot(self) -> "Plots":

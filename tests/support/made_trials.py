@@ -1,9 +1,11 @@
 """Trials made by hand, and what a Matplotlib figure of them holds."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
+
+from search.ledger.records import Attempt
 
 START = datetime(2026, 11, 20, 12)  # noqa: DTZ001 - as Optuna's times
 
@@ -36,6 +38,20 @@ def trial(number, state, values, *, lineage=None, minutes=(0, 1), params=None, *
         system_attrs={},
         intermediate_values=dict(enumerate(values, start=1)),
     )  # fmt: skip
+
+
+def attempt(number, how, *, lineage=None, attempt=1, minutes=(0, 1), worker="w"):
+    """An attempt at the trial `number`; it runs where `how` is None."""
+    start = START.replace(tzinfo=UTC)
+    return Attempt(
+        lineage=number if lineage is None else lineage,
+        attempt=attempt,
+        trial=number,
+        worker=worker,
+        began=start + timedelta(minutes=minutes[0]),
+        ended=None if how is None else start + timedelta(minutes=minutes[1]),
+        how=how,
+    )
 
 
 def lines(axes):

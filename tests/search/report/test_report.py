@@ -8,9 +8,11 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from made_trials import START, lines, trial
+from ledger_clock import HandClock
+from made_trials import START, attempt, lines, trial
 from optuna.trial import TrialState
 
+from search.ledger import Ledger
 from search.report import facts
 from search.report.axes import Metric, log_ticks
 from search.report.control import compare
@@ -22,7 +24,7 @@ from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
 from search.report.sections import StudyReport
 from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
 from search.report.trial_table import trial_rows
-from search.study.rows import utc
+from search.study.rows import records, worked_seconds
 from search.worker.worker import work
 
 ACCURACY = Metric(
@@ -40,9 +42,19 @@ TRIALS = [
           audit={"trial": 6, "step": 2, "value": 0.5}),
 ]  # fmt: skip
 
+ATTEMPTS = [
+    attempt(0, "complete", minutes=(0, 4)),
+    attempt(1, "pruned", minutes=(0, 1)),
+    attempt(2, "lost", minutes=(1, 3)),
+    attempt(3, "complete", lineage=2, attempt=2, minutes=(3, 6)),
+    attempt(4, "diverged", lineage=3, minutes=(6, 7)),
+    attempt(5, "complete", lineage=4, minutes=(7, 9)),
+    attempt(6, "complete", lineage=5, minutes=(9, 11)),
+]
+
 
 def test_lineages_are_counted_once_by_how_they_ended():
-    found = facts.endings(TRIALS)
+    found = facts.endings(TRIALS, ATTEMPTS)
     assert found.by_word == {"complete": 4, "pruned": 1, "diverged": 1}
     assert found.total == 6
     assert (found.lost_attempts, found.stopped_attempts) == (1, 0)
@@ -52,10 +64,11 @@ def test_lineages_are_counted_once_by_how_they_ended():
 def test_a_lost_attempt_whose_lineage_waits_for_the_next_has_not_ended():
     lost = trial(7, TrialState.FAIL, [0.5], lineage=6, minutes=(11, 12), reason="lost")
     trials = [*TRIALS, lost]
-    assert facts.endings(trials, {6}).by_word == facts.endings(TRIALS).by_word
-    assert facts.endings(trials, {6}).lost_attempts == 2
-    assert facts.endings(trials).by_word["lost"] == 1  # not once more than `max_retries`
-    assert facts.endings(TRIALS, {0}).total == 6  # has ended since the ledger was read
+    attempts = [*ATTEMPTS, attempt(7, "lost", lineage=6, minutes=(11, 12))]
+    assert facts.endings(trials, attempts, {6}).by_word == facts.endings(TRIALS, ()).by_word
+    assert facts.endings(trials, attempts, {6}).lost_attempts == 2
+    assert facts.endings(trials, attempts).by_word["lost"] == 1  # not once more than `max_retries`
+    assert facts.endings(TRIALS, ATTEMPTS, {0}).total == 6  # has ended since the ledger was read
     assert facts.compute(trials, {}, lambda params: None, {6}).steps == 19
 
 
@@ -65,7 +78,7 @@ def test_a_report_asks_the_ledger_which_lineages_wait(make_study):
         study.ledger.claim("dead")
         study.ledger.release_worker("dead")
         report = StudyReport.of(study, lambda params: None)
-        assert facts.endings(report.trials, report.waiting).total == ended
+        assert facts.endings(report.trials, report.attempts, report.waiting).total == ended
         assert f"{ended} of 2 trials ended" in report.summary()[0]
 
 
@@ -109,19 +122,12 @@ def test_the_order_of_endings_is_right_in_the_night_in_which_the_clocks_are_put_
         datetime(2026, 10, 25, 2, 45),  # noqa: DTZ001
         datetime(2026, 10, 25, 2, 15, fold=1),  # noqa: DTZ001
     ]
-    moments = [datetime(2026, 10, 25, *clock, tzinfo=UTC) for clock in ((0, 0), (0, 45), (1, 15))]
     first = trial(0, TrialState.COMPLETE, [0.5])
     second = trial(1, TrialState.COMPLETE, [0.6])
     first.datetime_start, first.datetime_complete = local[0], local[1]
     second.datetime_start, second.datetime_complete = local[1], local[2]
     points = facts.history([second, first])
     assert [(point.number, point.hours) for point in points] == [(0, 0.75), (1, 1.25)]
-    spans = facts.spans([first, second], now=moments[2])
-    assert [(span.start, span.end) for span in spans] == [
-        (moments[0], moments[1]), (moments[1], moments[2])
-    ]  # fmt: skip
-    (axes,) = axes_of(draw_timeline(spans, "t"))
-    assert sorted((bar.get_x(), bar.get_width()) for bar in axes.patches) == [(0, 45), (45, 30)]
 
 
 def test_a_retry_of_an_audited_trial_is_shown_as_the_pruned_one_it_would_have_been():
@@ -173,6 +179,11 @@ def test_the_interval_is_that_of_all_resamples():
     assert (found.low, found.high) == (0.5, 1.5)
     pruned = dataclasses.replace(search[0], value=0.99, complete=False)  # a last report, no result
     assert compare([*control, pruned, search[1]], "maximize").search_seconds == 20.0
+
+
+def utc(minutes):
+    """So many minutes after `START`."""
+    return START.replace(tzinfo=UTC) + timedelta(minutes=minutes)
 
 
 def axes_of(drawn):
@@ -250,25 +261,55 @@ def test_ticks_of_a_log_axis_are_few_and_round(low, high, ticks):
 
 
 def test_the_timeline_marks_losses_and_resumes():
-    running = trial(7, TrialState.RUNNING, [0.1], minutes=(11, 0), worker="v")
-    spans = facts.spans([*TRIALS, running], now=utc(START + timedelta(minutes=20)))
+    running = attempt(7, None, minutes=(11, 0), worker="v")
+    spans = facts.spans([running, *ATTEMPTS], now=utc(20))
+    assert [span.number for span in spans] == list(range(8))
     assert [span.ending for span in spans].count("lost") == 1
     (axes,) = axes_of(draw_timeline(spans, "t"))
     assert lines(axes)["its worker died"].get_xydata().tolist() == [[3, 0]]
-    assert lines(axes)["goes on with an earlier trial"].get_xydata().tolist() == [[3, 0]]
+    assert lines(axes)["goes on with an earlier attempt"].get_xydata().tolist() == [[3, 0]]
     bars = {(round(bar.get_x(), 6), round(bar.get_width(), 6)) for bar in axes.patches}
     assert bars == {(0, 4), (0, 1), (1, 2), (3, 3), (6, 1), (7, 2), (9, 2), (11, 9)}
     assert [label.get_text() for label in axes.get_yticklabels()] == ["w", "v"]
 
 
 def test_a_night_in_which_nobody_worked_does_not_squeeze_the_timeline():
-    later = [trial(7, TrialState.COMPLETE, [0.5], minutes=(600, 604))]
-    spans = facts.spans([*TRIALS, *later], now=utc(START))
+    later = [attempt(7, "complete", minutes=(600, 604))]
+    spans = facts.spans([*ATTEMPTS, *later], now=utc(0))
     (axes,) = axes_of(draw_timeline(spans, "t"))
     last = max(axes.containers[0], key=lambda bar: bar.get_x())
     assert last.get_width() == pytest.approx(4)
     assert last.get_x() == pytest.approx(11 + 20 / 60)
     assert [text.get_text() for text in axes.texts] == ["nobody at work for 9:49:00"]
+
+
+def test_a_trial_that_was_released_and_resumed_has_two_bars_and_one_stop(make_study):
+    clock = HandClock()
+    study = make_study(trials=1)
+    study.ledger = ledger = Ledger.open(study.storage, study.name, clock=clock)
+    first = ledger.claim("one")
+    clock.seconds += 60
+    ledger.release(first)
+    clock.seconds += 600
+    second = ledger.claim("two")
+    clock.seconds += 30
+    ledger.end(second, TrialState.COMPLETE, 0.5)
+
+    report = StudyReport.of(study, lambda params: None)
+    spans = facts.spans(report.attempts, now=datetime.now(UTC))
+    assert [(span.number, span.worker, span.ending, span.resumes) for span in spans] == [
+        (0, "one", "stopped", False),
+        (0, "two", "complete", True),
+    ]
+    assert [(span.end - span.start).total_seconds() for span in spans] == [60, 30]
+    (axes,) = axes_of(draw_timeline(spans, "t"))
+    assert sorted(round(60 * bar.get_width()) for bar in axes.patches) == [30, 60]
+    found = facts.endings(report.trials, report.attempts, report.waiting)
+    assert (found.by_word, found.lost_attempts, found.stopped_attempts) == ({"complete": 1}, 0, 1)
+
+    (row,) = records(study.trials, {}, worked_seconds(ledger.attempts()))
+    assert row["seconds"] == 90
+    assert facts.training_seconds(study.trials[0], report.worked) == 90
 
 
 def test_a_parameter_of_few_trials_has_no_importance():

@@ -25,4 +25,4 @@ def test_a_trial_takes_as_long_as_it_takes_when_the_clocks_change(make_study, st
     trial.datetime_start, trial.datetime_complete = start, end
     study.storage.write(lambda session: add_trial(session, study.ledger.study_id, trial))
     (stored,) = study.trials
-    assert seconds(stored) == training_seconds(stored) == 3600
+    assert seconds(stored, {}) == training_seconds(stored) == 3600

@@ -74,6 +74,8 @@ class TrialContext(Protocol):
         Raises:
             TrialPruned: the pruner ends the trial.
             TrialStopped: the trial was asked to stop, or is no longer ours.
+            ValueError: a step below 0 or from 2**31 on, more than 1,000 curves, or a name of more
+                than 200 characters.
         """
         ...
 

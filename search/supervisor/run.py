@@ -122,7 +122,9 @@ class _Tending:
             else:
                 if status is not None:
                     return status
-            self._asked.wait(LOOK_SECONDS)
+            # A look keeps the database known as reachable, without which no lease runs out.
+            heartbeat = self._study.ledger.limits.timing.heartbeat_seconds
+            self._asked.wait(min(LOOK_SECONDS, heartbeat))
         return None
 
     def _look(self) -> Status | None:

@@ -16,6 +16,11 @@ from search.storage.checkpoint import CheckpointStore
 
 __all__ = ["TrialRun"]
 
+# What a report may hold at most, as every step is stored and all curves are written with each.
+MOST_STEP = 2**31 - 1  # of the database's integer
+MOST_CURVES = 1_000
+NAME_CHARACTERS = 200  # of a curve's name
+
 
 class TrialRun:
     """One attempt at a trial, in front of the storage.
@@ -104,10 +109,18 @@ class TrialRun:
         """See `search.problem.TrialContext.report`."""
         # What is wrong here is the problem's fault, what fails below is the storage's.
         step, value = operator.index(step), float(value)
-        if step < 0:
-            raise ValueError(f"need a step >= 0, got {step}")
+        if not 0 <= step <= MOST_STEP:
+            raise ValueError(f"need a step of 0 to {MOST_STEP}, got {step}")
         figures = {name: float(figure) for name, figure in curves.items()}
+        length = max(map(len, figures), default=0)
+        if length > NAME_CHARACTERS:
+            raise ValueError(
+                f"need names of curves of at most {NAME_CHARACTERS} characters, got {length}"
+            )
         steps = self._curves.setdefault("step", [])
+        count = len((self._curves.keys() | figures.keys()) - {"step"})
+        if count > MOST_CURVES:
+            raise ValueError(f"need at most {MOST_CURVES} curves, got {count}")
         if step not in steps:
             self._append(step, figures)
             with self._storing():

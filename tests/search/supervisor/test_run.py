@@ -58,6 +58,9 @@ class Script:
     def counts(self) -> tuple[int, int]:
         return self.running, 0
 
+    def gone(self, names: Sequence[str]) -> Sequence[str]:
+        return []
+
     def end(self, name: str) -> None:
         self.ended.append(name)
 
@@ -185,6 +188,27 @@ def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(make_study, 
     thread_ends.cancel()
     assert launcher.ended[0] == "stuck"
     assert (status.complete, status.lost) == (1, 1)
+
+
+def test_leases_run_out_also_where_heartbeats_are_shorter_than_the_pause_between_looks(
+    make_study, storage_url, monkeypatch
+):
+    monkeypatch.setattr(supervisor, "LOOK_SECONDS", 1.5)
+    study = make_study(
+        trials=1, storage=storage_url, extra="[workers]\nheartbeat_seconds = 0.5\nmax_retries = 9"
+    )
+    study.ledger.claim("stuck")  # and nobody else reaches the database
+    asked = threading.Event()
+    looks = []
+
+    def look() -> None:
+        looks.append(study.status().lost)
+        if looks[-1] or len(looks) == 20:
+            asked.set()
+
+    with pytest.raises(supervisor.Interrupted):
+        supervisor.run(study, Script([], look), workers=1, progress=Quiet(), asked=asked)
+    assert looks[-1] == 1
 
 
 def test_a_halt_that_a_worker_is_the_first_to_report_keeps_its_traceback(

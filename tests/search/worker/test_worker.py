@@ -254,6 +254,29 @@ def test_an_error_may_name_what_no_database_takes(make_study, storage_url, monke
     assert study.ledger.resume() == 3
 
 
+@pytest.mark.parametrize(
+    ("step", "curves", "words"),
+    [
+        (2**31, {}, "need a step of 0 to 2147483647, got 2147483648"),
+        (2**70, {}, f"need a step of 0 to 2147483647, got {2**70}"),
+        (-1, {}, "need a step of 0 to 2147483647, got -1"),
+        (1, {"c" * 1_000_000: 1.0}, "at most 200 characters, got 1000000"),
+        (1, {f"c{n}": 1.0 for n in range(1_001)}, "need at most 1000 curves, got 1001"),
+    ],
+    ids=["step", "huge-step", "negative-step", "name", "curves"],
+)
+def test_a_report_that_cannot_be_stored_is_the_problems_error(
+    make_study, storage_url, monkeypatch, step, curves, words
+):
+    study = make_study(trials=1, storage=storage_url)
+    monkeypatch.setattr(toy.Toy, "run", lambda self, context: context.report(step, 0.5, **curves))
+    run(study)
+    (trial,) = study.trials
+    assert (trial.state, trial.user_attrs["reason"]) == (TrialState.FAIL, "error")
+    assert trial.user_attrs["error"].endswith(words)
+    assert trial.intermediate_values == {}
+
+
 def test_errors_of_different_kinds_do_not_halt(make_study):
     extra = "".join(
         f'[[trials]]\nname = "t{i}"\nparams = {{ x = 0.5, how = "{how}" }}\n'

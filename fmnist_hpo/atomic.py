@@ -3,7 +3,6 @@
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -85,6 +84,8 @@ def _alone(folder: Path) -> Iterator[bool]:
 
     The lock ends with its process, however that ends. Yields False on file systems without locks.
     """
+    import fcntl  # of Unix: a bundle can be read without it
+
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:

@@ -13,6 +13,7 @@ __all__ = [
     "counted",
     "describe_error",
     "figure",
+    "install_extra",
     "labelled",
     "percent",
     "printable",
@@ -40,6 +41,11 @@ def figure(value: float) -> str:
 def percent(share: float) -> str:
     """A share of 1 as a percentage with two decimals: "89.43 %"."""
     return f"{100 * share:.2f} %"
+
+
+def install_extra(extra: str) -> str:
+    """What to do, in an error, where an optional package is missing: it is on no package index."""
+    return f"in the checkout, run `uv sync --extra {extra}` or `pip install -e '.[{extra}]'`"
 
 
 def verdict(trial: FrozenTrial) -> str:

@@ -16,7 +16,7 @@ FLOORS = {
     "search": [
         "cli", "plan", "supervisor", "worker report", "study sklearn", "ledger", "storage",
         "sampling dashboard cross_validation", "spec", "text",
-        "attributes problem signals logs errors",
+        "attributes problem signals logs system", "errors",
     ],
     "fmnist_hpo": [
         "cli", "report", "results", "problem classical_problem", "image_problem estimators",

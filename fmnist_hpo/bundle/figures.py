@@ -1,8 +1,8 @@
 """A bundle's figures as PNG bytes: learning curves, confusion matrix, sheet of predictions.
 
-Drawn on Matplotlib's figure objects alone, so that no window and no global state has a part in
-it. The colours are Okabe and Ito's, which colour-blind people can tell apart, and no meaning hangs
-on colour alone.
+The figures are Matplotlib's figure objects: pyplot, its windows and its global state are not used.
+The colours are Okabe and Ito's, which colour-blind people can tell apart, and nothing is shown by
+colour alone.
 """
 
 import io
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
-NEUTRAL = "#797979"  # words that stand out from white paper and from a dark page alike
+NEUTRAL = "#797979"  # of text, legible on a white and on a dark page
 DOTS_PER_INCH = 150
 NUMBERED_CLASSES = 20  # with more classes the numbers in the cells would not be legible
 SHEET_COLUMNS = 8  # pictures in a row of the sheet
@@ -171,11 +171,11 @@ def choose_samples(
     *,
     has_probabilities: bool,
 ) -> tuple[Sample, ...]:
-    """Sure and right ones drawn at random (always the same), the surest wrong, the least sure.
+    """Choose confident right predictions at random (seed 0), the surest wrong ones, the least sure.
 
     Args:
         images: (n, rows, columns), 0 to 255, those of the predictions.
-        has_probabilities: False if the shares only put the images in order.
+        has_probabilities: False if the model's shares only rank the images.
     """
     predicted, confidence, right = predictions.predicted, predictions.confidence, predictions.right
     count = SHEET_ROWS * SHEET_COLUMNS
@@ -201,12 +201,13 @@ def choose_samples(
 
 
 def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
-    """Right predictions, wrong ones, unsure ones, each with its confidence; the truth where wrong.
+    """The sheet of predictions as PNG: right, wrong and unsure ones, each with its confidence.
 
-    Its ground is transparent, and its words are legible on a light and on a dark page.
+    A wrong prediction also shows the true class. The background is transparent, and the text is
+    legible on a light and on a dark page.
 
     Args:
-        samples: each band is drawn in the order given.
+        samples: drawn in this order within each group.
     """
     bands = [
         (heading, colour, band)
@@ -237,13 +238,14 @@ def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
 
 
 def _plot_sample(axes: "Axes", centre: float, top: float, sample: Sample) -> None:
-    """Two lines of words and a picture below them, which touches its square's longer sides."""
-    said = sample.predicted
+    """Draw two lines of text and, below them, the picture, scaled to fit its square."""
+    caption = sample.predicted
     if sample.confidence is not None:
-        said += f" {100 * sample.confidence:.0f} %"
-    words = said if sample.right else f"{said}\ntrue: {sample.truth}"
+        caption += f" {100 * sample.confidence:.0f} %"
+    if not sample.right:
+        caption += f"\ntrue: {sample.truth}"
     at = (centre, top + _WORDS - 0.05)
-    axes.text(*at, words, color=NEUTRAL, fontsize=7.5, ha="center", va="bottom")
+    axes.text(*at, caption, color=NEUTRAL, fontsize=7.5, ha="center", va="bottom")
     rows, columns = sample.pixels.shape
     half_width, half_height = (_PICTURE / 2 * side / max(rows, columns) for side in (columns, rows))
     middle = top + _WORDS + _PICTURE / 2
@@ -268,7 +270,7 @@ def _band(sample: Sample) -> str:
 
 
 def _figure(width: float, height: float, title: str | None = None) -> "Figure":
-    """A figure of so many inches; with a title, its axes lay themselves out below it."""
+    """A figure of this size in inches; with a title, the axes are laid out below it."""
     from matplotlib.figure import Figure
 
     figure = Figure(
@@ -280,7 +282,7 @@ def _figure(width: float, height: float, title: str | None = None) -> "Figure":
 
 
 def _png(figure: "Figure", *, sheet: bool = False) -> bytes:
-    """A figure on white, cropped; or a sheet as it is, on nothing."""
+    """PNG of a figure, cropped, on white; or of a sheet, as it is, on a transparent background."""
     data = io.BytesIO()
     # "tight": constrained layout alone cuts a label off beside axes of fixed aspect
     box = None if sheet else "tight"

@@ -106,8 +106,7 @@ def parse(params: Mapping[str, Any]) -> ClassicalConfig:
     if model == "xgboost" and find_spec("xgboost") is None:
         raise InputError(
             "model xgboost needs the package xgboost, which is not installed; "
-            "install it in the checkout with `uv sync --extra xgboost` or "
-            "`pip install -e '.[xgboost]'`"
+            "in the checkout, run `uv sync --extra xgboost` or `pip install -e '.[xgboost]'`"
         )
     own = _MODELS[model]
     for name in params:

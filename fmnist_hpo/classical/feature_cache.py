@@ -38,7 +38,7 @@ class FeatureCache:
             compute: called under the lock; it may call `get` for other arrays.
 
         Raises:
-            InputError: the folder cannot be written, or the system has no Unix file locks.
+            InputError: the folder cannot be written.
         """
         path = self.folder / f"{key}.npy"
         found = _open(path)
@@ -71,13 +71,8 @@ class FeatureCache:
         if self._locked:
             yield
             return
-        try:
-            import fcntl
-        except ImportError:
-            raise InputError(
-                "classical models need Unix file locks for their cache of features, got a system "
-                "without them; run them on Linux or macOS"
-            ) from None
+        import fcntl  # of Unix: a bundle can be read without it
+
         with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             for leftover in self.folder.glob(

@@ -1,6 +1,6 @@
-"""The training images: found, opened, and held once per machine.
+"""Finds and opens the training images, which all processes of a machine share.
 
-Nothing in here or in the training loop opens the test images.
+Neither this module nor the training loop opens the test images.
 """
 
 import os
@@ -35,7 +35,7 @@ CLASSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """What a network can be trained on.
+    """Labelled images on which a network can be trained.
 
     images: (n, rows, columns), uint8 grey values or float32 in any unit;
     labels: (n,) int64, each the index of a class.
@@ -54,20 +54,21 @@ class Examples:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData(Examples):
-    """A training set in files; its images are mapped from one and shared by all processes."""
+    """A training set in files; its images are mapped from a file that all processes share."""
 
     images: NDArray[np.uint8]
 
 
 def find(data_dir: Path | None = None) -> Path:
-    """The directory that holds Fashion-MNIST, or the data set the user named.
+    """Find the directory of Fashion-MNIST, or of the data set that the user named.
 
-    In this order: `data_dir`; the environment's FMNIST_HPO_DATA; the system's copy; the user's
-    cache; a download into that cache. A directory the user named is taken or refused, never
-    replaced by another. Nothing is verified here: `load_training` does that.
+    The order is: `data_dir`; FMNIST_HPO_DATA of the environment; the system's copy; the user's
+    cache; a download into that cache. A directory that the user named is used or refused, never
+    replaced by another. The files are not verified here; `load_training` does that.
 
     Raises:
-        InputError: the directory named is none, or nothing was found and no download worked.
+        InputError: the path that was named is no directory, or nothing was found and no download
+            worked.
     """
     found = look(data_dir)
     if found is not None:
@@ -79,7 +80,7 @@ def look(data_dir: Path | None = None) -> Path | None:
     """Like `find`, but without a download: None when the data set is not on this machine.
 
     Raises:
-        InputError: the directory named is none, or one cannot be looked at.
+        InputError: the path that was named is no directory, or a directory cannot be read.
     """
     try:
         return _look(data_dir)
@@ -111,8 +112,9 @@ def _cached() -> Path:
 def load_training(directory: Path, *, known: bool = True) -> TrainingData:
     """Open the training images and labels of a directory.
 
-    known: whether it must be Fashion-MNIST, its hashes compared. Otherwise any data set in idx
-    format is taken, its hashes recorded, and its classes called "0", "1", ...
+    Args:
+        known: whether it must be Fashion-MNIST, verified by its hashes. Otherwise any data set in
+            idx format is accepted, and its classes are named "0", "1", ...
 
     Raises:
         InputError: a file is missing, truncated or altered, or images and labels do not match.

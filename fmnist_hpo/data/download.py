@@ -1,4 +1,4 @@
-"""Fetches Fashion-MNIST into the user's cache: torchvision's download, else the Debian package."""
+"""Downloads Fashion-MNIST: by torchvision, or else from the Debian package."""
 
 import shutil
 import subprocess
@@ -15,10 +15,10 @@ _APT_TIMEOUT_S = 600
 
 
 def download(target: Path) -> Path:
-    """Fetch and verify the four files; `target` appears whole or not at all.
+    """Download and verify the four files; `target` is created whole or not at all.
 
     Raises:
-        InputError: no source worked; the line says why, source by source.
+        InputError: no source worked; the message gives the reason of each.
     """
     reasons = []
     for name, fetch in (("torchvision", _from_torchvision), ("apt-get", _from_debian)):
@@ -41,13 +41,13 @@ def download(target: Path) -> Path:
 def _from_torchvision(scratch: Path) -> Path:
     from torchvision.datasets import FashionMNIST
 
-    # It unpacks into FashionMNIST/raw, and checks its own MD5 sums of the compressed files.
+    # torchvision unpacks into FashionMNIST/raw and checks the MD5 sums of the compressed files.
     FashionMNIST(str(scratch), download=True)
     return scratch / "FashionMNIST" / "raw"
 
 
 def _from_debian(scratch: Path) -> Path:
-    """`apt-get download` and `dpkg -x` need no root."""
+    """Use `apt-get download` and `dpkg -x`, which need no root."""
     for program in ("apt-get", "dpkg"):
         if shutil.which(program) is None:
             raise InputError(f"{program} is not installed")
@@ -69,6 +69,6 @@ def _place(files: Path, target: Path) -> None:
     try:
         files.replace(target)
     except OSError:
-        # Another process was first; its files were verified like ours.
+        # Another process created the folder first, from files that it verified too.
         if not target.is_dir():
             raise

@@ -1,4 +1,4 @@
-"""Which images train and which validate."""
+"""Splits the training images into those that train and those that validate."""
 
 import hashlib
 from dataclasses import dataclass
@@ -22,11 +22,11 @@ class Split:
 
 
 def part(data: TrainingData, size: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """A stratified part of the images: `size` ascending indices, drawn by scikit-learn.
+    """Draw a stratified sample of the images: `size` ascending indices, by scikit-learn.
 
     Raises:
-        InputError: fewer images than classes, more than there are, or so many that fewer than one
-            of each class would be left out; or a class has one image only.
+        InputError: `size` is less than the number of classes, more than the number of images, or
+            would leave out fewer images than there are classes; or a class has one image only.
     """
     every = np.arange(len(data.labels), dtype=np.int64)
     if size == len(every):
@@ -54,7 +54,7 @@ def folds(
 ) -> tuple[Split, ...]:
     """Stratified folds of the images `within`: scikit-learn's StratifiedKFold, shuffled by `seed`.
 
-    Another version of scikit-learn may draw others; their hashes tell.
+    Another version of scikit-learn may draw other folds, which their hashes show.
 
     Args:
         within: ascending indices of images.
@@ -85,11 +85,11 @@ def split(
     seed: int = 0,
     within: NDArray[np.int64] | None = None,
 ) -> Split:
-    """Split stratified: of each class the same fraction validates, rounded to whole images.
+    """Stratified split: the same fraction of each class validates, rounded to whole images.
 
-    Drawn from the raw output of Philox, which numpy promises never to change (NEP 19), unlike
-    scikit-learn's splitters and numpy's shuffles: the same seed gives the same split under any
-    version. A fraction of 0 leaves the validation part empty, to train on everything.
+    The same seed gives the same split under any version of numpy: the order comes from the raw
+    output of Philox, which numpy promises never to change (NEP 19), unlike its shuffles and
+    scikit-learn's splitters. A fraction of 0 leaves the validation part empty.
 
     Args:
         within: ascending indices of the images to split; None for all.

@@ -6,6 +6,7 @@ recorded, and the prediction of each image from the bundle in which that measure
 
 import hashlib
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -84,7 +85,7 @@ class Comparison:
     chosen: tuple[Chosen, ...] = ()  # one for each row; not in the JSON
     pairs: tuple[Paired, ...]  # of each data set, its best study against each other one
     notes: tuple[str, ...] = ()  # what may not be compared, and why
-    missing: tuple[str, ...]  # a line for each gap in the table, and what fills it
+    missing: tuple[str, ...]  # a line for each gap in the table, with the command that fills it
     threads: int  # of the prediction, where speed was measured
 
     @property
@@ -143,14 +144,14 @@ def _gaps(study: Study, one: Chosen) -> Iterator[str]:
         return
     path = bundle_path(study)
     if one.bundle is None:
-        yield f"{study.name}: no bundle in {path}; `fmnist-hpo export {study.name}`"
+        yield f"{study.name}: no bundle in {path}; `export {study.name}`"
     if one.measured is None and one.measurements:
         yield (
             f"{study.name}: the test set was measured of another model of the study, not of this "
-            f"one; `fmnist-hpo evaluate {path} --again`"
+            f"one; `evaluate {shlex.quote(str(path))} --again`"
         )
     elif one.measured is None:
-        yield f"{study.name}: test set not measured; `fmnist-hpo evaluate {path}`"
+        yield f"{study.name}: test set not measured; `evaluate {shlex.quote(str(path))}`"
     elif one.bundle is not None and one.predictions is None:
         yield f"{study.name}: {path} does not hold the predictions of its measurement"
 

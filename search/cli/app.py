@@ -21,6 +21,7 @@ from search.cli.arguments import log_level
 from search.errors import SearchError, nearest
 from search.logs import show_records
 from search.signals import once
+from search.system import require_linux
 
 __all__ = ["CommandModule", "main", "run_command"]
 
@@ -109,6 +110,11 @@ def run_command(
         argv: the arguments; None for those of this process.
         errors: further exceptions that are a user's errors.
     """
+    try:
+        require_linux()
+    except SearchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     _current_folder_last()
     argv = sys.argv[1:] if argv is None else list(argv)
     top = _parser(app, description, packages)

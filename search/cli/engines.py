@@ -10,6 +10,7 @@ from search.errors import SearchError
 from search.study import Study
 from search.supervisor.launchers import Launcher
 from search.supervisor.launchers.local import LocalLauncher, worker_command
+from search.text import install_extra
 from search.worker.contract import STORAGE_VARIABLE
 
 __all__ = ["LOCAL", "add_engine", "check_engine", "make_launcher"]
@@ -85,7 +86,7 @@ def check_engine(args: argparse.Namespace) -> None:
             )
         if importlib.util.find_spec("ray") is None:
             raise SearchError(
-                "--on ray needs the package ray; install it with `uv sync --extra ray`"
+                "--on ray needs the package ray, which is not installed; " + install_extra("ray")
             )
     elif args.gpus_per_worker is not None and args.gpus_per_worker != int(args.gpus_per_worker):
         raise SearchError(

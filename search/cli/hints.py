@@ -33,11 +33,16 @@ def complete(message: str, prog: str, known: Collection[str], storage: str | Non
         if name not in known:
             return found[0]
         option = ""
-        if storage is not None and name not in _WITHOUT_STORAGE and "--" not in rest:
+        if storage is not None and name not in _WITHOUT_STORAGE and _takes_storage(rest):
             option = storage_option(storage)
         return f"`{prog} {name}{rest}{option}`"
 
     return _COMMAND.sub(whole, message)
+
+
+def _takes_storage(rest: str) -> bool:
+    """Whether words after a command are to be run on a storage; without any, it is only named."""
+    return bool(rest) and "--help" not in rest and "--storage" not in rest
 
 
 def storage_option(url: str) -> str:

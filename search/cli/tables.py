@@ -39,12 +39,12 @@ _WORDS = ("study", "state", "ended", "metric", "parameters")  # columns set to t
 
 
 def print_status(status: Status) -> None:
-    """How a study stands and who works on what."""
+    """Print how a study stands and what each worker runs."""
     _console().print(make_status(status))
 
 
 def print_studies(statuses: Sequence[Status]) -> None:
-    """One row per study."""
+    """Print one row per study."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("study", "state", "ended", "elapsed", "best", "trial", "metric"):
         table.add_column(heading, justify="left" if heading in _WORDS else "right", no_wrap=True)
@@ -63,7 +63,7 @@ def print_studies(statuses: Sequence[Status]) -> None:
 
 
 def watch_status(study: Study) -> None:
-    """Redraw the status until the study has ended or the user has seen enough."""
+    """Redraw the status until the study ends or the user interrupts."""
     console = _console()
     with Live(console=console, auto_refresh=False) as live:
         while True:
@@ -75,7 +75,7 @@ def watch_status(study: Study) -> None:
 
 
 def print_trials(study: Study) -> None:
-    """One row per trial."""
+    """Print one row per trial."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
         table.add_column(heading, justify="left" if heading in _WORDS else "right")
@@ -111,7 +111,7 @@ def ending(trial: FrozenTrial) -> str:
 
 
 def write_csv(study: Study, out: TextIO) -> None:
-    """Every trial with every parameter, one column each."""
+    """Write one row per trial, with a column for each parameter."""
     trials, fixed = study.trials, study.spec.fixed
     worked = worked_seconds(study.ledger.attempts())
     writer = csv.DictWriter(out, columns(trials, fixed))
@@ -120,7 +120,7 @@ def write_csv(study: Study, out: TextIO) -> None:
 
 
 def print_best(study: Study) -> None:
-    """The best trial: its number, name, value and parameters.
+    """Print the best trial: its number, name, value and parameters.
 
     Raises:
         NoResult: no trial is complete.
@@ -134,7 +134,7 @@ def print_best(study: Study) -> None:
 
 
 def print_best_line(study: Study) -> None:
-    """The best trial and its value, as `run` ends with them.
+    """Print the best trial and its value, the last lines of `run`.
 
     Raises:
         NoResult: no trial is complete.
@@ -145,7 +145,7 @@ def print_best_line(study: Study) -> None:
 
 
 class EpochPrinter:
-    """Prints each step of a reproduction: the stored figure, and the new one where it differs."""
+    """Prints each step of a reproduction: the stored figures, and new ones that differ."""
 
     def __call__(self, epoch: Epoch) -> None:
         parts = []
@@ -158,7 +158,7 @@ class EpochPrinter:
 
 
 def print_verdict(replay: Replay) -> None:
-    """Identical, or where the two differ and what differs around them."""
+    """Print whether the runs are identical, or where they and their environments differ."""
     stored, new = replay.value
     value = "last value" if replay.trial.value is None else "value"
     if replay.identical:
@@ -173,7 +173,7 @@ def print_verdict(replay: Replay) -> None:
 
 
 def print_differences(environment: Mapping[str, tuple[str, str]]) -> None:
-    """One line for each thing that differs: key -> (then, now)."""
+    """Print one line for each value that differs: key -> (then, now)."""
     for key, (was, now) in environment.items():
         print(f"  {key}: {was} then, {now} now")
 

@@ -26,6 +26,7 @@ from search.storage.migrations import migrate
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.optuna_rdb import connect
 from search.storage.retry import Retry
+from search.system import require_linux
 
 __all__ = ["SHORT_LOCK_WAIT_MS", "Storage", "is_missing_file", "open_storage"]
 
@@ -161,7 +162,9 @@ def open_storage(
 
     Raises:
         StorageError: of another kind, unreachable, or written by another version of Optuna.
+        SearchError: this is not Linux.
     """
+    require_linux()
     if url == "embedded":
         from search.storage.engines.embedded import start
 

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from search.errors import StorageError
 from search.storage.engines.address import redact, shown
+from search.text import install_extra
 
 __all__ = ["Files", "open_files", "place_of"]
 
@@ -142,7 +143,7 @@ def _s3(bucket: str) -> tuple[Any, type[Exception]]:
     except ImportError as error:
         raise StorageError(
             "checkpoints in s3:// need boto3, which is not installed; "
-            "install fmnist-hpo[s3], or give a directory"
+            f"{install_extra('s3')}, or give a directory"
         ) from error
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError

@@ -17,17 +17,17 @@ from search.study.study import Study
 
 __all__ = ["cv_results", "write_cv_results"]
 
-_HANDED_ON = (Reason.LOST.value, Reason.STOPPED.value)  # another trial goes on with these
+_CONTINUED = (Reason.LOST.value, Reason.STOPPED.value)  # by another trial of the lineage
 _TIMES = {"fit_time": "fit_seconds", "score_time": "score_seconds"}
 
 
 def cv_results(study: Study) -> dict[str, list[Any]]:
     """Columns by scikit-learn's names, one value per candidate in order of trial number.
 
-    Candidates are the trials that have ended, without attempts that another one goes on with. A
-    fold that was not run, a parameter that does not apply and a mean over no fold are None; a score
-    that was no finite number is NaN. Means and deviations are over the folds that were run.
-    Candidates that are not COMPLETE share the last rank.
+    Candidates are the trials that have ended, except those that another trial continues. None
+    stands for a fold that was not run, a parameter that does not apply, and a mean over no fold.
+    NaN stands for a score that is not finite. Means and deviations are over the folds that were
+    run. Candidates that are not COMPLETE share the last rank.
 
     Raises:
         SearchError: the study is not cross-validated.
@@ -41,7 +41,7 @@ def cv_results(study: Study) -> dict[str, list[Any]]:
     trials = [
         trial
         for trial in study.trials
-        if trial.state.is_finished() and trial.user_attrs.get(attributes.REASON) not in _HANDED_ON
+        if trial.state.is_finished() and trial.user_attrs.get(attributes.REASON) not in _CONTINUED
     ]
     params = sorted({name for trial in trials for name in trial.params})
     results: dict[str, list[Any]] = {}
@@ -78,7 +78,7 @@ def _curve(trial: FrozenTrial, name: str) -> list[float]:
 
 
 def _mean_and_std(values: Sequence[list[float]]) -> tuple[list[Any], list[Any]]:
-    """Per candidate, over the folds it has; None for one that has none."""
+    """Means and standard deviations, one per candidate, over its folds; None without folds."""
     return (
         [fmean(folds) if folds else None for folds in values],
         [_deviation(folds) if folds else None for folds in values],
@@ -90,7 +90,7 @@ def _deviation(values: list[float]) -> float:
 
 
 def _ranks(trials: Sequence[FrozenTrial], direction: str) -> Iterator[int]:
-    """1 for the best; equal ones share the lower rank, as scikit-learn has it."""
+    """1 for the best; candidates of equal value share the lower rank, as in scikit-learn."""
     sign = -1.0 if direction == "maximize" else 1.0
     losses = [
         sign * trial.value

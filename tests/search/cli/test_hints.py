@@ -13,12 +13,19 @@ from search.cli.hints import complete, storage_option, storage_remark
 NAMES = tuple(commands.COMMANDS)
 
 
+def test_a_command_with_options_gets_its_storage_too():
+    done = complete("`run toy --retry-failed`", "p", NAMES, "sqlite:///a.db")
+    assert done == "`p run toy --retry-failed --storage sqlite:///a.db`"
+
+
 def test_a_command_gets_its_program_and_its_storage():
     done = complete("see `trials toy`; not `metric` or `x = 1`", "prog", NAMES, "sqlite:///a b.db")
     assert done == "see `prog trials toy --storage 'sqlite:///a b.db'`; not `metric` or `x = 1`"
 
 
-@pytest.mark.parametrize("message", ["`run --help` shows", "`new mine` writes", "`plan x.toml`"])
+@pytest.mark.parametrize(
+    "message", ["`run --help` shows", "`new mine` writes", "`plan x.toml`", "as `run` does"]
+)
 def test_a_command_that_takes_no_storage_gets_none(message):
     assert complete(message, "p", NAMES, "sqlite:///a.db") == message.replace("`", "`p ", 1)
 

@@ -414,3 +414,18 @@ def test_what_stays_wrong_is_not_repeated(
     with pytest.raises(error):
         opened.write(work)
     assert len(calls) == 1
+
+
+def test_a_new_file_is_its_owners_alone_and_another_stays_as_it_is(tmp_path: Path) -> None:
+    new, old, target = tmp_path / "new.db", tmp_path / "old.db", tmp_path / "target.db"
+    link = tmp_path / "link.db"
+    link.symlink_to(target)
+    old.touch(mode=0o644)
+    old.chmod(0o644)
+    for path in (new, old, link):
+        storage = open_storage(f"sqlite:///{path}")
+        storage.write(lambda session: session.execute(sa.text("DELETE FROM trials")))
+        modes = {file.stat().st_mode & 0o777 for file in tmp_path.glob(f"{path.stem}.db*")}
+        assert modes == {0o644 if path == old else 0o600}
+        storage.close()
+    assert target.stat().st_mode & 0o777 == 0o600

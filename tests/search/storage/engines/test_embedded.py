@@ -100,5 +100,5 @@ def test_one_line_without_the_extra(directory: Path) -> None:
         text=True,
         check=True,
     )
-    assert "install fmnist-hpo[embedded]" in done.stdout
+    assert "`uv sync --extra embedded` or `pip install -e '.[embedded]'`" in done.stdout
     assert done.stdout.count("\n") == 1

@@ -119,9 +119,11 @@ def _load(text: str, where: str) -> dict[str, Any]:
         raise SpecError(
             f"{where} is not valid TOML: it is nested too deeply; flatten it"
         ) from error
-    except Exception as error:  # besides its own errors: ValueError for a number of 5,000 digits
+    except tomllib.TOMLDecodeError as error:
         reason = describe_error(error).partition(": ")[2]
         raise SpecError(f"{where} is not valid TOML: {reason}") from error
+    except ValueError as error:  # Python's limit is 4,300 digits
+        raise SpecError(f"{where}: a number has too many digits; shorten it") from error
     check_depth(table, where)
     return table
 

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,11 +68,7 @@ def _find(problem: str) -> Any:
         ) from error
     hidden = _hidden(here)
     if hidden:
-        log.warning(
-            "%s in the current folder has the name of a module that is used here, and is not "
-            "imported; rename it",
-            ", ".join(hidden),
-        )
+        _warn_of(here, tuple(hidden))
     kind = getattr(module, class_name, None)
     if kind is None:
         top = module_name.partition(".")[0]
@@ -101,6 +98,14 @@ def _is_elsewhere(module: ModuleType | None, here: Path) -> bool:
         return False
     file = getattr(module, "__file__", None)
     return file is None or not Path(file).absolute().is_relative_to(here)
+
+
+@cache
+def _warn_of(folder: Path, names: tuple[str, ...]) -> None:  # noqa: ARG001 - once a folder
+    log.warning(
+        "%s in the current folder: not imported, as a module of that name is in use; rename it",
+        ", ".join(names),
+    )
 
 
 def _stem(name: str) -> str:

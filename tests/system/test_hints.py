@@ -28,6 +28,7 @@ direction = "maximize"
 dir = "data"
 [fixed]
 family = "ann"
+layers = 1
 hidden_units_0 = 8
 [[trials]]
 name = "only"

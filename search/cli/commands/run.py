@@ -8,6 +8,7 @@ from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, log_level, positive
 from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
 from search.cli.find_study import find_spec, unknown_study
+from search.cli.hints import storage_option
 from search.cli.progress import make_progress
 from search.errors import StudyNotFound
 from search.ledger.retry_failed import retry_failed
@@ -77,7 +78,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
         if args.detach:
             study.ledger.resume()
             launcher.start(workers)
-            print(f"submitted; `{app.prog} status {study.name} --watch` follows it")
+            follow = f"{app.prog} status {study.name} --watch{storage_option(args.storage)}"
+            print(f"submitted; `{follow}` follows it")
             return 0
         try:
             status = run(study, launcher, workers=workers, progress=progress, asked=asked)
@@ -85,6 +87,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
             print(f"{stopped}; the same command goes on")
             return 130
         print(_summary(status), flush=True)
+    if status.failed:
+        print(_failed_hint(study, app, args.storage), flush=True)
     try:
         return app.finish(study, args)
     except KeyboardInterrupt:
@@ -130,6 +134,14 @@ def _print_head(
     ]
     for label, text in lines:
         print(f"{label:<10} {text}", flush=True)
+
+
+def _failed_hint(study: Study, app: Application, storage: str) -> str:
+    option = storage_option(storage)
+    return (
+        f"`{app.prog} trials {study.name}{option}` shows why trials failed, "
+        f"`{app.prog} run {study.name} --retry-failed{option}` repeats them"
+    )
 
 
 def _summary(status: Status) -> str:

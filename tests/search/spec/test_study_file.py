@@ -224,7 +224,7 @@ def test_the_files_that_ship_are_valid() -> None:
         (".".join(['"a"'] * 20_000) + " = 1", "a key has at most 20 parts"),
         ("x = " + "a" * 1_000_000, "is not valid TOML"),
         ("[a.b.c.d.e.f.g.h.i.j]\nx.y.z.a.b.c.d.e.f.g = [[1]]", "20 deep within each other"),
-        ("seed = 1" + "0" * 100_000, "is not valid TOML"),
+        ("seed = 1" + "0" * 100_000, "has too many digits; shorten it"),
         ("seed = 1979-05-27\n", "a value is no date"),
         ("[data]\nday = [2000-01-01]\n", "a value is no date"),
         ("# " + "x" * (1 << 20), "has at most 1,048,576 bytes"),

@@ -9,12 +9,20 @@ from search.cli import app
 
 PROBLEM = """
 from pathlib import Path
-from toy import Toy
-class Broken(Toy):
+class Broken:
+    def __init__(self, settings):
+        pass
+    def check(self, params):
+        pass
+    def fingerprint(self):
+        return {}
+    def environment(self):
+        return {}
     def run(self, run):
         if Path("broken").exists() and run.params["x"] > 0.5:
             raise RuntimeError(f"no value at {run.params['x']}")
-        return super().run(run)
+        run.report(1, run.params["x"])
+        return run.params["x"]
 """
 SPEC = """
 problem = "broken_for_a_while:Broken"

@@ -56,6 +56,8 @@ class CheckpointStore:
     def save(self, lineage: int, data: bytes, *, attempt: int, params: Mapping[str, Any]) -> None:
         """Replace the checkpoint of an attempt, and with it those of earlier attempts.
 
+        An attempt that a later one has followed writes nothing.
+
         Args:
             params: the parameters of the trial; only a trial with the same ones is given the data.
         """
@@ -67,8 +69,12 @@ class CheckpointStore:
         }
         packed = _pack(header, data)
         try:
+            found = self._attempts(lineage)
+            if max(found, default=attempt) > attempt:
+                return
             self._files.write(self._key(lineage, attempt), packed)
-            self._remove(lineage, range(attempt))
+            for earlier in found.keys() - {attempt}:
+                self._files.remove(found[earlier])
         except Exception as error:
             log.warning(
                 "the checkpoint of lineage %d could not be written (%s); "

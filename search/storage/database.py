@@ -83,10 +83,14 @@ class Storage:
         """Whether the database that was opened is the one at its address now.
 
         Raises:
-            StorageError: it does not answer within the time that `retry` allows.
+            StorageError: it does not answer within the time that `retry` allows, or an SQLite file
+                is damaged.
         """
         if isinstance(self._place, sqlite.File):
-            return self._place.is_there()
+            there = self._place.is_there()
+            if there:
+                self._place.check_whole()
+            return there
         self.engine.dispose()  # a connection may outlive the database's place at the address
         return self._database_number() == self._number
 

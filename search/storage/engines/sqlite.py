@@ -102,6 +102,29 @@ class File:
         """Whether the file at the path is the one that was opened."""
         return self._present() == self._opened
 
+    def check_whole(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            StorageError: it is damaged, as after a part of it was overwritten while it was open.
+        """
+        if self.path is None:
+            return
+        try:
+            with contextlib.closing(
+                sqlite3.connect(self.path, timeout=LOCK_WAIT_MS / 1000)
+            ) as connection:
+                (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        except sqlite3.OperationalError:  # locked, or the disk does not answer
+            return
+        except sqlite3.DatabaseError as error:
+            found = str(error)
+        if found != "ok":
+            raise StorageError(
+                f"the database file {self.path} is damaged ({found.splitlines()[-1]}); restore it "
+                "from a copy, and run the same command again"
+            )
+
     def _present(self) -> tuple[int, int] | None:
         if self.path is None:
             return None

@@ -132,6 +132,13 @@ def test_an_older_attempt_replaces_nothing(address: str) -> None:
     assert load(store, 0) is None
 
 
+def test_an_older_attempt_leaves_no_file_beside_a_later_ones(tmp_path: Path) -> None:
+    store = CheckpointStore(tmp_path, "uid")
+    save(store, 0, b"second", attempt=2)
+    save(store, 0, b"from the dead", attempt=1)
+    assert [file.name for file in (tmp_path / "uid").iterdir()] == ["000000.000002.checkpoint"]
+
+
 def test_a_newer_attempt_leaves_one_file(tmp_path: Path) -> None:
     store = CheckpointStore(tmp_path, "uid")
     for attempt in range(1, 12):

@@ -1,6 +1,8 @@
 import contextlib
 import multiprocessing
+import os
 import pickle
+import sqlite3
 import threading
 import time
 import uuid
@@ -130,6 +132,23 @@ def test_sqlite_settings(sqlite_url: str) -> None:
         assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 1
         assert int(connection.exec_driver_sql("PRAGMA busy_timeout").scalar() or 0) >= 10_000
+    storage.close()
+
+
+def test_a_damaged_file_is_noticed_although_what_is_open_goes_on(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    storage = open_storage(sqlite_url)
+    optuna.create_study(storage=storage.optuna)
+    assert storage.still_there()
+    file = Path(sa.make_url(sqlite_url).database or "")
+    with sqlite3.connect(file) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    pages = file.stat().st_size // 4096
+    os.truncate(file, pages // 2 * 4096)
+    with pytest.raises(StorageError, match="is damaged .*; restore it"):
+        storage.still_there()
     storage.close()
 
 

@@ -21,7 +21,7 @@ SHEET = "figures/samples.png"  # in a bundle
 
 
 def report_path(studies: Sequence[Study]) -> Path:
-    """Where a report lies unless told otherwise."""
+    """The default folder of a report."""
     return Path("runs", studies[0].name, "report") if len(studies) == 1 else Path("runs", "report")
 
 
@@ -91,8 +91,11 @@ def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> lis
                 lines[2:2] = _accuracy_lines(models[name])
             exported, best = models[name].trial.number, report.best
             if best is not None and exported != best.number:
-                told = f"Exported: trial {exported}, and not the best; all on accuracy and cost is "
-                lines.insert(2, told + "about it.")
+                lines.insert(
+                    2,
+                    f"Exported: trial {exported}, not the best; accuracy and cost are those of "
+                    f"trial {exported}.",
+                )
             lines.append(f"To train the best trial again and compare: fmnist-hpo reproduce {name}")
         if len(reports) > 1:
             parts.append(Paragraph(text=f"Study {name}:"))
@@ -106,7 +109,7 @@ def _accuracy_lines(model: Model) -> list[str]:
         lines.append(
             f"Validation accuracy: {percent(float(model.trial.value or 0.0))} "
             f"({percent(found[0])} to {percent(found[1])}, {model.validation_images:,} images); "
-            "as the best of many it flatters."
+            "optimistically biased, as the best of many trials."
         )
     times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
     if test is None:
@@ -211,13 +214,13 @@ def _chosen(model: Model) -> list[Section]:
     test, bundle, name = model.test, model.bundle, model.study
     if test is None or bundle is None:
         why = "has not been exported" if bundle is None else "has a sealed test set still"
-        text = f"The study {why}, so nothing is said of single classes and images."
+        text = f"The study {why}, so there are no results for single classes and images."
         return [Section(title=f"{name}: the chosen model", parts=[Paragraph(text=text)])]
     title = f"{name}, trial {bundle.provenance.trial}, test set"
     parts: list[Part] = [
         Paragraph(
-            text="All of this is what the sealed measurement stored in the bundle; nothing was "
-            "measured anew."
+            text="These are the results of the sealed measurement, as stored in the bundle; the "
+            "report measures nothing."
         ),
         Drawing(
             name=f"{name}-classes",

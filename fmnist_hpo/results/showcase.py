@@ -1,5 +1,7 @@
 """What optuna-dashboard shows of a study of networks: learning curves, the best one's figures."""
 
+import logging
+
 from fmnist_hpo.bundle import Bundle
 from search import attributes
 from search.dashboard import Artifacts, Pictures
@@ -8,14 +10,16 @@ from search.supervisor.run import annotate
 
 __all__ = ["showcase"]
 
+log = logging.getLogger(__name__)
+
 MOST_CURVES = 50  # drawn, those of the best trials; the page has each trial's accuracies anyway
 
 
 def showcase(study: Study, bundle: Bundle) -> None:
-    """Attach pictures to a study's trials and write its note; what is there is left as it is.
+    """Attach figures to a study's trials and write its note; existing attachments are kept.
 
     The best complete trials get their learning curves, the bundle's trial the bundle's figures and
-    card. A study does not fail for its pictures: what goes wrong is said, and passed over.
+    card. An error in drawing or attaching is logged as a warning; the study does not fail.
     """
     remarks = []
     try:
@@ -23,7 +27,7 @@ def showcase(study: Study, bundle: Bundle) -> None:
         _attach_curves(study, pictures)
         remarks.append(_attach_bundle(study, pictures, bundle))
     except Exception as error:
-        print(f"the dashboard's pictures were not drawn: {type(error).__name__}: {error}")
+        log.warning("figures for the dashboard were not drawn: %s: %s", type(error).__name__, error)
     annotate(study, remarks=remarks)
 
 

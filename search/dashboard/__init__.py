@@ -1,8 +1,9 @@
-"""optuna-dashboard behind a door: log-in, read-only by default, and a right best trial.
+"""optuna-dashboard with a log-in, read-only by default, and with the right best trial.
 
-`server` starts it, `door` decides what passes, `headers` tells browsers the rules, `session` knows
-who is logged in, `login` draws the log-in page, `feasible` corrects what optuna-dashboard reads,
-`load` keeps large studies light, `note` and `pictures` write what is shown.
+`server` starts it, `auth` decides which requests pass, `headers` sets the browser's policies,
+`sessions` signs the log-in cookies, `login_page` and `page_head` render HTML, `constraints`
+corrects what optuna-dashboard reads, `large_studies` bounds its answers, `note` and `artifacts`
+write what it shows, `private` holds the private names of Optuna in use.
 """
 
 from search.dashboard.artifacts import Artifacts, Pictures

@@ -1,4 +1,4 @@
-"""Pictures and texts that optuna-dashboard shows on the page of a trial that has ended."""
+"""Artifacts of trials that have ended: figures and texts on a trial's page in optuna-dashboard."""
 
 import io
 import json
@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -16,9 +16,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from search import attributes
-
-if TYPE_CHECKING:
-    from optuna.artifacts._protocol import ArtifactStore
+from search.dashboard.private import ArtifactStore, storage_of, study_id_of, trial_id_of
 
 __all__ = ["Artifacts", "Pictures", "missing_is_not_found"]
 
@@ -75,7 +73,7 @@ def _holds(store: FileSystemArtifactStore, artifact_id: str) -> bool:
 
 
 def missing_is_not_found(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Bottle plugin: an artifact whose file lies on another machine is no error of the server."""
+    """Bottle plugin: answer 404, not 500, for an artifact whose file is on another machine."""
 
     @wraps(callback)
     def answer(*args: Any, **kwargs: Any) -> Any:
@@ -84,25 +82,25 @@ def missing_is_not_found(callback: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return callback(*args, **kwargs)
         except ArtifactNotFound:
-            return HTTPResponse(b"Its file is not on the dashboard's machine.", 404)
+            return HTTPResponse(b"The artifact's file is not on the dashboard's machine.", 404)
 
     return answer
 
 
 class Pictures:
-    """What is attached to the trials of one study.
+    """The artifacts attached to the trials of one study.
 
-    Optuna refuses any change of a trial that has ended, so the metadata stand with the study, in
-    the form that optuna-dashboard reads. Each attachment has an id of its own that follows from
-    study, trial and name: to attach it again replaces it.
+    Optuna rejects any change of a trial that has ended, so the metadata are attributes of the
+    study, in the form that optuna-dashboard reads. An artifact's id is derived from study, trial
+    and name: attaching the same name again replaces it.
 
     Args:
         uid: of the study; the same after it was copied or renamed.
     """
 
-    def __init__(self, study: optuna.Study, uid: str, store: "ArtifactStore") -> None:
-        self._storage = study._storage
-        self._study_id = study._study_id
+    def __init__(self, study: optuna.Study, uid: str, store: ArtifactStore) -> None:
+        self._storage = storage_of(study)
+        self._study_id = study_id_of(study)
         self._uid = uid
         self._store = store
         self._known = self._storage.get_study_system_attrs(self._study_id)
@@ -119,10 +117,10 @@ class Pictures:
         return self._known.get(key) is not None and self._read(artifact_id) is not None
 
     def attach(self, trial: FrozenTrial, name: str, data: bytes) -> str:
-        """Attach a file; what is there already is not written again.
+        """Attach a file; an identical one is not written again.
 
         Args:
-            name: as the page shows it; its ending says what it holds.
+            name: as the page shows it; its suffix determines the media type.
 
         Returns:
             The path of its address in the dashboard.
@@ -137,11 +135,11 @@ class Pictures:
         if self._known.get(key) != metadata:
             self._storage.set_study_system_attr(self._study_id, key, metadata)
             self._known[key] = metadata
-        return f"/artifacts/{self._study_id}/{trial._trial_id}/{artifact_id}"
+        return f"/artifacts/{self._study_id}/{trial_id_of(trial)}/{artifact_id}"
 
     def _key(self, trial: FrozenTrial, name: str) -> tuple[str, str]:
         artifact_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self._uid}/{trial.number}/{name}"))
-        return f"dashboard:artifacts:{trial._trial_id}:{artifact_id}", artifact_id
+        return f"dashboard:artifacts:{trial_id_of(trial)}:{artifact_id}", artifact_id
 
     def _read(self, artifact_id: str) -> bytes | None:
         try:

@@ -1,4 +1,4 @@
-"""What a study says about itself on its page: a short note and the name of its metric."""
+"""A study's note on its page in optuna-dashboard, and the name of its metric."""
 
 import warnings
 from collections import Counter
@@ -9,6 +9,7 @@ import optuna
 from optuna.trial import TrialState
 
 from search import attributes
+from search.dashboard.private import stored_note, study_id_of
 
 __all__ = ["annotate"]
 
@@ -28,7 +29,7 @@ def annotate(
 ) -> None:
     """Name the study's metric and bring its note up to date; meant to follow each trial's end.
 
-    Writes only what differs from what is stored, and never over a note somebody else wrote.
+    Writes only what differs from what is stored, and never over a note that a user wrote.
 
     Args:
         study: with one objective.
@@ -37,13 +38,12 @@ def annotate(
         fixed: parameters that every trial has; shown below those of the best trial.
     """
     from optuna_dashboard import save_note
-    from optuna_dashboard._note import get_note  # not in its public names as of 0.21
 
     if study.metric_names != [metric]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([metric])
-    note, stored = _summary(study, metric, remarks, fixed or {}), get_note(study)
+    note, stored = _summary(study, metric, remarks, fixed or {}), stored_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
@@ -57,7 +57,7 @@ def _summary(
     )
     ordered = dict.fromkeys([*(state.name.lower() for state in TrialState), *sorted(words)])
     states = ", ".join(f"{words[word]} {word}" for word in ordered if words[word])
-    page = f"/dashboard/studies/{study._study_id}"
+    page = f"/dashboard/studies/{study_id_of(study)}"
     lines = [f"**Trials:** {states or 'none yet'}"]
     try:
         best = study.best_trial

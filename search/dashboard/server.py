@@ -1,4 +1,4 @@
-"""Puts the dashboard on a port."""
+"""Serves the dashboard over HTTP."""
 
 import gc
 import signal
@@ -12,11 +12,11 @@ from search.dashboard.artifacts import missing_is_not_found
 from search.dashboard.auth import Door, is_loopback
 from search.dashboard.constraints import FeasibleStorage, drop_infeasible_best
 from search.dashboard.large_studies import few_curves, one_plot_at_a_time, remember
+from search.dashboard.private import ArtifactStore
 from search.errors import SearchError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
-    from optuna.artifacts._protocol import ArtifactStore
 
 __all__ = ["application", "serve"]
 
@@ -30,9 +30,9 @@ def application(
     *,
     password: str | None,
     allow_writes: bool,
-    artifact_store: "ArtifactStore | None" = None,
+    artifact_store: ArtifactStore | None = None,
 ) -> "WSGIApplication":
-    """optuna-dashboard behind its door, as a WSGI application for the root of a host.
+    """optuna-dashboard behind the log-in, as a WSGI application for the root of a host.
 
     Args:
         storage: best with Optuna's cache (`optuna.storages.get_storage`): the page asks for all
@@ -48,7 +48,7 @@ def application(
     return Door(dashboard, password=password, allow_writes=allow_writes)
 
 
-def _dashboard(storage: BaseStorage, artifact_store: "ArtifactStore | None") -> "WSGIApplication":
+def _dashboard(storage: BaseStorage, artifact_store: ArtifactStore | None) -> "WSGIApplication":
     from optuna_dashboard import wsgi
 
     app: Any = wsgi(cast(BaseStorage, FeasibleStorage(storage)), artifact_store=artifact_store)
@@ -70,7 +70,7 @@ def serve(
     port: int = 8080,
     password: str | None,
     allow_writes: bool,
-    artifact_store: "ArtifactStore | None" = None,
+    artifact_store: ArtifactStore | None = None,
 ) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM; call it from the main thread.
 
@@ -83,7 +83,7 @@ def serve(
 
     Raises:
         SearchError: a reachable address without a password, a password too short, or an address
-            or port that cannot be had.
+            or port that is not available.
     """
     import waitress
 
@@ -118,7 +118,7 @@ def serve(
     )
     studies = storage.get_all_studies()
     if studies:  # the study most likely opened first; a cold read of 2,000 trials takes seconds
-        _prepare(dashboard, studies[-1]._study_id)
+        _prepare(dashboard, storage.get_study_id_from_name(studies[-1].study_name))
     gc.freeze()  # or each answer would have all trials looked through for garbage
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)  # also where the shell that started us ignores it

@@ -11,7 +11,7 @@ from search.report.facts import Point
 __all__ = ["Comparison", "compare"]
 
 RESAMPLES = 2000  # of the control
-CONTROL_TRIALS = 3  # complete ones, below which nothing is said
+CONTROL_TRIALS = 3  # complete ones, fewer are not compared
 SHORTEST_S = 1e-6  # seconds, so that no ratio divides by zero
 
 

@@ -122,7 +122,7 @@ class StudyReport:
         return [*lines, *self.checks()]
 
     def checks(self) -> list[str]:
-        """What control and audit say of the sampler and the pruner, where the study has them."""
+        """The results of the control (of the sampler) and of the audit (of the pruner)."""
         lines, spec = [], self.study.spec
         if spec.space.parameters and spec.sampler.name not in ("random", "grid"):
             lines.append(self.control_line())
@@ -131,10 +131,10 @@ class StudyReport:
         return lines
 
     def control_line(self) -> str:
-        """What the control says."""
+        """How much training the sampler saved against random search."""
         found = self._comparison()
         if not self.study.spec.control:
-            return "Control: the study has none, so nothing is said of how much the sampler helped."
+            return "Control: the study has none, so the sampler is not compared with random search."
         if found is None:
             return "Control: too few of its trials have ended to compare."
         reached = self.metric.show(found.value)
@@ -153,7 +153,7 @@ class StudyReport:
     def audit_line(self) -> str:
         """How often the pruner was wrong, and by how much."""
         if not self.study.spec.audit:
-            return "Pruner: not audited, so nothing is said of what it threw away."
+            return "Pruner: not audited, so it is unknown whether it ended good trials."
         ran = [one for one in facts.audited(self.trials, self.waiting) if one.final is not None]
         rival = self._best_unaudited()
         if not ran or rival is None:

@@ -303,7 +303,8 @@ def test_a_trial_that_was_released_and_resumed_has_two_bars_and_one_stop(make_st
     ]
     assert [(span.end - span.start).total_seconds() for span in spans] == [60, 30]
     (axes,) = axes_of(draw_timeline(spans, "t"))
-    assert sorted(round(60 * bar.get_width()) for bar in axes.patches) == [30, 60]
+    bars = [bar for container in axes.containers for bar in container]
+    assert sorted(round(60 * bar.get_width()) for bar in bars) == [30, 60]
     found = facts.endings(report.trials, report.attempts, report.waiting)
     assert (found.by_word, found.lost_attempts, found.stopped_attempts) == ({"complete": 1}, 0, 1)
 

@@ -44,6 +44,8 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> list[
     return [one or other for one, other in found]
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_the_commands_named_on_the_way_to_a_measured_model_lead_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,7 +70,6 @@ def test_the_commands_named_on_the_way_to_a_measured_model_lead_there(
     for line in named:
         said(capsys, *shlex.split(line)[1:], code=0)
     assert said(capsys, "compare", "small", *STORAGE, code=0) == []
-    assert said(capsys, "report", "small", *STORAGE, code=0) == []
 
 
 def test_the_command_that_fetches_missing_data_is_named(

@@ -2,13 +2,9 @@
 
 import csv
 import io
-import re
 import threading
-from pathlib import Path
-from typing import Any
 
 import pytest
-from toy import toy_spec
 
 import search
 from search.cli.tables import write_csv
@@ -73,19 +69,3 @@ def test_each_figure_holds_the_trials(study):
     lines = [tuple(line.y) for line in study.plot.parallel().data if line.mode == "lines"]
     assert len(lines) == len(complete)
     assert study.plot.contour(["x", "n"]).data
-
-
-def test_the_script_of_the_readme_runs_on_a_study(tmp_path, monkeypatch):
-    readme = (Path(__file__).parents[3] / "README.md").read_text()
-    (script,) = (
-        block for block in re.findall(r"```python\n(.*?)```", readme, re.DOTALL)
-        if 'search.open("quick")' in block
-    )  # fmt: skip
-    monkeypatch.chdir(tmp_path)
-    made = search.create(toy_spec("toy:Improving", name="quick"))
-    work(made, name="w", stop=threading.Event())
-    made.storage.close()
-    names: dict[str, Any] = {}
-    exec(compile(script, "README.md", "exec"), names)
-    assert len(names["frame"]) == 6
-    names["study"].storage.close()

@@ -35,7 +35,7 @@ def test_checkpoints_are_looked_for_where_whoever_goes_on_says(make_study, tmp_p
         assert again.checkpoints.address == str(place)
     fresh = search.create(toy_spec(name="other"), storage=first.storage.address)
     fresh.storage.close()
-    assert fresh.checkpoints.address == str(Path("runs/other/checkpoints"))
+    assert fresh.checkpoints.address == str(Path("runs/other/checkpoints").absolute())
 
 
 def test_a_study_file_may_be_named_by_a_string(tmp_path, sqlite_url):

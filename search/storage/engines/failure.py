@@ -6,6 +6,7 @@ until somebody acts ends the waiting, and only an error of the values that were 
 caller's own.
 """
 
+import re
 import sqlite3
 from enum import Enum
 from typing import Any
@@ -74,6 +75,10 @@ _SQLITE = {
 }
 
 
+#: libpq passes on no SQLSTATE of a connection that the server refuses, only its message.
+_NO_DATABASE = re.compile(r'FATAL:\s+database ".*" does not exist')
+
+
 def failure_of(error: BaseException) -> Failure:
     """Judge an error that a call of the database raised."""
     cause = _cause(error)
@@ -92,6 +97,8 @@ def failure_of(error: BaseException) -> Failure:
         return _longest_match(_SQLSTATES, state)
     if isinstance(driver, sqlite3.Error):  # Python's sqlite3 refuses the values
         return Failure.CALL
+    if _NO_DATABASE.search(str(driver)):
+        return Failure.MISSING
     # libpq failed before the server could answer, or while it did
     lost = isinstance(cause, exc.OperationalError | exc.InterfaceError | exc.InternalError)
     return Failure.AWAY if lost or cause.connection_invalidated else Failure.CALL

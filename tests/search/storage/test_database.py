@@ -152,6 +152,24 @@ def test_a_damaged_file_is_noticed_although_what_is_open_goes_on(
     storage.close()
 
 
+def test_a_dropped_database_is_waited_for_no_longer_than_a_restore_takes(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.storage.retry.MISSING_S", 0.0)
+    storage = open_storage(postgres_url, retry=Retry(limit_seconds=5.0))
+    url = sa.make_url(storage.address)
+    other = sa.create_engine(
+        url.set(database="postgres"), isolation_level="AUTOCOMMIT", poolclass=sa.pool.NullPool
+    )
+    with other.connect() as connection:
+        connection.exec_driver_sql(f'DROP DATABASE "{url.database}" WITH (FORCE)')
+    with pytest.raises(StorageError, match=r"rejected the statement: .* does not exist"):
+        storage.read(lambda session: session.scalar(sa.text("SELECT 1")))
+    with other.connect() as connection:
+        connection.exec_driver_sql(f'CREATE DATABASE "{url.database}"')
+    storage.close()
+
+
 def test_survives_pickling(opened: Storage) -> None:
     study_id = opened.optuna.create_new_study(MAXIMIZE, "x")
     again = pickle.loads(pickle.dumps(opened.optuna))

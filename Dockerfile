@@ -3,8 +3,7 @@
 # of the size. Empty: pip's own index.
 
 # What we depend on changes seldom: this layer is kept while only our code changes.
-ARG PYTHON=python:3.11-slim
-FROM ${PYTHON} AS dependencies
+FROM python:3.11-slim AS dependencies
 RUN python3 -m venv /opt/fmnist-hpo
 ENV PATH=/opt/fmnist-hpo/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
@@ -25,7 +24,7 @@ COPY studies studies
 RUN pip wheel --no-deps --wheel-dir /wheels .
 
 
-FROM ${PYTHON}
+FROM python:3.11-slim
 # The directories must be there and be the user's, as a new volume takes over what it covers.
 RUN useradd --create-home --uid 10001 fmnist \
     && install -d -o fmnist -g fmnist /home/fmnist/runs /home/fmnist/.cache \

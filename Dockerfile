@@ -8,12 +8,14 @@ RUN python3 -m venv /opt/fmnist-hpo
 ENV PATH=/opt/fmnist-hpo/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY pyproject.toml ./
-RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; \
-print(*p['dependencies'], *p['optional-dependencies']['s3'], sep='\n')" > requirements.txt \
+RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
+print(*p['project']['dependencies'], *p['project']['optional-dependencies']['s3'], sep='\n'); \
+print(*p['tool']['uv']['constraint-dependencies'], sep='\n', file=open('constraints.txt', 'w'))" \
+        > requirements.txt \
     && grep -E '^torch(vision)?[^a-z]' requirements.txt > torch.txt
 ARG TORCH_INDEX=""
-RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r torch.txt \
-    && pip install -r requirements.txt
+RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c constraints.txt -r torch.txt \
+    && pip install -c constraints.txt -r requirements.txt
 
 
 FROM dependencies AS build

@@ -2,10 +2,13 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 
@@ -47,3 +50,19 @@ def test_the_studies_that_ship_are_found_by_name(installed: Path, tmp_path: Path
 def test_nothing_but_the_packages_is_installed(installed: Path) -> None:
     tops = {path.name.split("-")[0] for path in installed.iterdir()}
     assert tops == {"search", "fmnist_hpo"}
+
+
+def test_every_dependency_has_one_version_here_and_no_address() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    direct = [
+        *project["project"]["dependencies"],
+        *chain.from_iterable(project["project"]["optional-dependencies"].values()),
+        *(line for group in project["dependency-groups"].values() for line in group
+          if isinstance(line, str) and not line.startswith("fmnist-hpo[")),
+    ]  # fmt: skip
+    pins = [Requirement(line) for line in project["tool"]["uv"]["constraint-dependencies"]]
+    here = [pin for pin in pins if pin.marker is None or pin.marker.evaluate()]
+    names = [pin.name for pin in here]
+    assert len(names) == len(set(names))
+    assert {Requirement(line).name for line in direct} <= set(names)
+    assert all(str(pin.specifier).startswith("==") and pin.url is None for pin in pins)

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 import slurm_cluster
 from slurm_cluster import SlurmCluster
+from started import Started
 from toy import toy_spec
 
 import search
@@ -41,7 +41,7 @@ class Run:
             "FMNIST_HPO_STORAGE": storage,
             "OMP_NUM_THREADS": "1",
         }
-        self.processes: list[subprocess.Popen[str]] = []
+        self._started = Started(folder, self.environment)
 
     def create(self, *, trials: int, steps: int, pause: float) -> Study:
         """Write and create a study of toy trials; `pause` in seconds a step."""
@@ -55,25 +55,10 @@ class Run:
         checkpoints = ("--checkpoints", str(self.folder / "checkpoints"))
         engine = argv.index("--") if "--" in argv else len(argv)
         command = ["run", "toy.toml", *checkpoints, *argv[:engine], *argv[engine:]]
-        process = subprocess.Popen(
-            [sys.executable, "-m", "search", *command],
-            cwd=self.folder,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self.processes.append(process)
-        return process
+        return self._started.start("search", *command)
 
     def close(self) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+        self._started.close()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from search.ledger.records import Attempt
+from search.report.facts import Point
 
 START = datetime(2026, 11, 20, 12)  # noqa: DTZ001 - as Optuna's times
 
@@ -57,3 +58,33 @@ def attempt(number, how, *, lineage=None, attempt=1, minutes=(0, 1), worker="w")
 def lines(axes):
     """The labelled lines of a panel."""
     return {line.get_label(): line for line in axes.lines if not line.get_label().startswith("_")}
+
+
+TRIALS = [
+    trial(0, TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.8], minutes=(0, 4)),
+    trial(1, TrialState.PRUNED, [0.4], minutes=(0, 1)),
+    trial(2, TrialState.FAIL, [0.5, 0.6], lineage=2, minutes=(1, 3), reason="lost"),
+    trial(3, TrialState.COMPLETE, [0.5, 0.6, 0.7, 0.9], lineage=2, minutes=(3, 6), retry_of=2),
+    trial(4, TrialState.PRUNED, [0.1, 0.1], lineage=3, minutes=(6, 7), reason="diverged"),
+    trial(5, TrialState.COMPLETE, [0.3, 0.4, 0.5, 0.75], lineage=4, minutes=(7, 9), arm="control"),
+    trial(6, TrialState.COMPLETE, [0.2, 0.5, 0.8, 0.95], lineage=5, minutes=(9, 11),
+          audit={"trial": 6, "step": 2, "value": 0.5}),
+]  # fmt: skip
+
+ATTEMPTS = [
+    attempt(0, "complete", minutes=(0, 4)),
+    attempt(1, "pruned", minutes=(0, 1)),
+    attempt(2, "lost", minutes=(1, 3)),
+    attempt(3, "complete", lineage=2, attempt=2, minutes=(3, 6)),
+    attempt(4, "diverged", lineage=3, minutes=(6, 7)),
+    attempt(5, "complete", lineage=4, minutes=(7, 9)),
+    attempt(6, "complete", lineage=5, minutes=(9, 11)),
+]
+
+
+def points(values, *, control, seconds=10.0):
+    return [
+        Point(number=n, hours=float(n), value=value, complete=True, control=control,
+              training_seconds=seconds)
+        for n, value in enumerate(values)
+    ]  # fmt: skip

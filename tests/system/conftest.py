@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from slices import write_slice
+from started import Started
 from toy import toy_spec
 
 PROBLEMS = Path(__file__).parents[1] / "problems"
@@ -24,7 +25,7 @@ class Command:
             "COLUMNS": "200",
             "PYTHONWARNINGS": "",
         }
-        self._started: list[subprocess.Popen[str]] = []
+        self._started = Started(directory, self.environment)
 
     def __call__(self, *argv: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         """Run to the end."""
@@ -40,16 +41,7 @@ class Command:
 
     def start(self, *argv: str) -> "subprocess.Popen[str]":
         """Start and go on; whatever still runs at the end of the test is killed."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "fmnist_hpo.cli", *argv],
-            cwd=self.directory,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._started.append(process)
-        return process
+        return self._started.start("fmnist_hpo.cli", *argv)
 
     def error(self, *argv: str) -> str:
         """The one line of an error: exit code 2, nothing else on stderr, no traceback."""
@@ -67,12 +59,7 @@ class Command:
         return path
 
     def close(self) -> None:
-        for process in self._started:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+        self._started.close()
 
 
 @pytest.fixture

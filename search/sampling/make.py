@@ -9,9 +9,8 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 from search.errors import SpecError
-from search.sampling.tpe import TPESampler
 
-__all__ = ["hand_over", "make_pruner", "make_sampler"]
+__all__ = ["make_pruner", "make_sampler"]
 
 
 def make_sampler(
@@ -30,7 +29,9 @@ def make_sampler(
     seed %= 2**32
     makers: dict[str, Callable[..., BaseSampler]] = {
         "random": lambda **o: optuna.samplers.RandomSampler(seed=seed, **o),
-        "tpe": lambda **o: TPESampler(seed=seed, group=conditional, **o),
+        "tpe": lambda **o: optuna.samplers.TPESampler(
+            seed=seed, multivariate=True, group=conditional, **o
+        ),
         "gp": lambda **o: optuna.samplers.GPSampler(
             seed=seed, warn_independent_sampling=False, **o
         ),
@@ -44,24 +45,6 @@ def make_sampler(
     }
     sampler: BaseSampler = _make("sampler", makers[name], name, options)
     return sampler
-
-
-def hand_over(old: BaseSampler, new: BaseSampler) -> None:
-    """Copy the cached search space from the previous sampler to the new one.
-
-    Otherwise the new sampler scans all trials again. Both must be of the same study.
-    """
-    if type(old) is type(new):
-        for name in _READ & vars(old).keys():
-            setattr(new, name, getattr(old, name))
-
-
-_READ = {
-    "_search_space",
-    "_group_decomposed_search_space",
-    "_intersection_search_space",
-    "_known",
-}
 
 
 def make_pruner(name: str, options: Mapping[str, Any]) -> BasePruner:

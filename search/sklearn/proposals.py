@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 from optuna.samplers import BaseSampler
 
-from search.sampling.make import hand_over, make_sampler
+from search.sampling.make import make_sampler
 from search.sklearn.distributions import Distributions, Point
 
 __all__ = ["Draws", "Proposals"]
@@ -38,19 +38,13 @@ class Proposals:
     ) -> None:
         self._distributions, self._space = distributions, distributions.space()
         self._name, self._options, self._seed = sampler, options, seed
-        self._last: BaseSampler | None = None
 
     def sampler(self, index: int) -> BaseSampler:
         """The sampler of one candidate."""
         # A quasi-random sequence is one only when all its points come from one seed.
         seed = self._seed if self._name == "qmc" else self._seed_of(index)
-        sampler = make_sampler(
-            self._name, self._options, seed=seed, conditional=self._space.conditional
-        )
-        if self._last is not None:
-            hand_over(self._last, sampler)
-        self._last = sampler
-        return sampler
+        conditional = self._space.conditional
+        return make_sampler(self._name, self._options, seed=seed, conditional=conditional)
 
     def point(self, trial: optuna.Trial, index: int) -> Point:
         """Have the trial's study propose a point."""

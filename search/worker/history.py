@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
-from search.sampling.unsettled import Unsettled
+from search.worker.unsettled import Unsettled
 
 __all__ = ["History"]
 

@@ -12,7 +12,7 @@ from optuna.distributions import (
 
 from search import attributes
 from search.ledger import Claim
-from search.sampling.make import hand_over, make_sampler
+from search.sampling.make import make_sampler
 from search.study import Study
 from search.worker.history import History
 
@@ -34,9 +34,8 @@ def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial,
         searched, name, options = study.optuna, "random", {}
     # A scrambled sequence is one sequence only while all workers scramble it alike.
     seed = spec.seed if name == "qmc" else spec.trial_seed(lineage)
-    sampler = make_sampler(name, options, seed=seed, conditional=spec.space.conditional)
-    hand_over(searched.sampler, sampler)
-    searched.sampler = sampler
+    conditional = spec.space.conditional
+    searched.sampler = make_sampler(name, options, seed=seed, conditional=conditional)
     searched._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
     trial = optuna.Trial(searched, claim.trial._trial_id)
     assigned = spec.assigned(lineage)

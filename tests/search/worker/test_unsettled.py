@@ -5,7 +5,7 @@ import random
 from made_trials import trial
 from optuna.trial import TrialState
 
-from search.sampling.unsettled import Unsettled
+from search.worker.unsettled import Unsettled
 
 
 def test_nothing_that_changed_is_missed_and_nothing_old_is_looked_at():

@@ -17,6 +17,7 @@ REASON = "reason"  # a Reason's value
 RETRY_OF = "retry_of"  # number of the trial that this attempt continues
 DUPLICATE_OF = "duplicate_of"  # number of an earlier trial with the same parameters
 AUDIT = "audit"  # {"trial": , "step": , "value": } where the pruner would have ended the trial
+DECISIONS = "decisions"  # why it began and went on: what was expected each time, a list
 CURVES = "curves"  # name -> one value per recorded step; "step" -> the steps
 WORKER = "worker"  # who ran this attempt
 ENVIRONMENT = "environment"  # processor, versions, threads: what `Problem.environment` returned
@@ -55,4 +56,5 @@ class Reason(Enum):
     TIMEOUT = "timeout"  # ran longer than one trial may; not repeated
     LOST = "lost"  # its worker died; repeated up to max_retries times
     STOPPED = "stopped"  # an attempt, not a trial: somebody asked its worker to stop; it goes on
+    OUT_OF_BUDGET = "out-of-budget"  # paused when the study's hours or steps were used up
     ERROR = "error"  # the problem's code raised; not repeated, unless the study was halted for it

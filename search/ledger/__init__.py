@@ -3,6 +3,7 @@
 from search.ledger.ledger import Ledger
 from search.ledger.records import (
     Attempt,
+    Choice,
     Claim,
     Counts,
     Fenced,
@@ -12,4 +13,15 @@ from search.ledger.records import (
     Timing,
 )
 
-__all__ = ["Attempt", "Claim", "Counts", "Fenced", "Lease", "Ledger", "Limits", "Row", "Timing"]
+__all__ = [
+    "Attempt",
+    "Choice",
+    "Claim",
+    "Counts",
+    "Fenced",
+    "Lease",
+    "Ledger",
+    "Limits",
+    "Row",
+    "Timing",
+]

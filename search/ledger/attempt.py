@@ -19,6 +19,7 @@ _GIVEN = (
     attributes.DATA,
     attributes.LINEAGE,
     attributes.PARAMS,
+    attributes.DECISIONS,
 )
 #: What says how one attempt ended.
 _ENDING = (
@@ -37,10 +38,14 @@ class Fresh:
     Attributes:
         params: values that the trial's `suggest` calls shall return (a named trial, a grid point).
         user_attrs: set from the start.
+        pause_at: the step at which it pauses; None: it runs to its end.
+        decision: the number of the decision by which it begins; None for one that needs none.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
+    pause_at: int | None = None
+    decision: int | None = None
 
 
 def first_attempt(fresh: Fresh) -> FrozenTrial:

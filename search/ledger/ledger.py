@@ -1,22 +1,27 @@
 """One row per lineage of the budget, and who works on it: claim, heartbeat, end, release, reap.
 
-A row is in one of three states, and every change of a row and of its trial is one transaction, so
+A row is in one of four states, and every change of a row and of its trial is one transaction, so
 after any crash the two agree. The row says what its last trial is:
 
-                  claim: a new trial, or the released one again
-          +------+ ------------------------------------> +--------+   end   +------+
-          | free |                                       | leased | ------> | done |
-          +------+ <------------------------------------ +--------+         +------+
-             ^       release: the trial stays RUNNING         |                | ^
-             |                                                |                | |
-             +---- reap, release_worker: the trial FAILs as --+                | |
-             |     lost, a new one retries it;                |                | |
-             |     after max_retries the row is done ---------------------------+
-             |                                                                 |
-             +---- resume: the error that halted the study was mended ---------+
+    +------+  claim: a new trial, or the released one again  +--------+    end     +------+
+    | free | ----------------------------------------------> | leased | ---------> | done |
+    +------+ <---------------------------------------------- +--------+            +------+
+     ^  ^  ^      release: the trial stays RUNNING             |  ^ |               ^  ^ |
+     |  |  |                                                   |  | |               |  | |
+     |  |  +---- reap, release_worker: the trial FAILs as -----+  | |               |  | |
+     |  |        lost, a new one retries it; after                | |               |  | |
+     |  |        max_retries the row is done ---------------------|-|---------------+  | |
+     |  |                                                         | |                  | |
+     |  |                Decisions.claim: the trial goes on       | | pause: it stays  | |
+     |  |                                                         | v RUNNING          | |
+     |  |                                                      +--------+  end_paused  | |
+     |  +------- end_paused: an audited trial goes on -------- | paused | -------------+ |
+     |                                                         +--------+                |
+     +---------- resume: the error that halted the study was mended --------------------+
 
-A trial that another program ended makes its row done as well. A further state would stand beside
-free: nobody's, with a RUNNING trial, and not offered to claims.
+A trial that another program ended makes its row done as well. A paused row is not offered to
+claims: a decision names the one that goes on (`decisions`). A row that is leased or free keeps the
+step at which its trial pauses next, so whoever goes on after a loss or a release goes to that step.
 
 `attempt` is the lease number. Each claim raises it, and every later statement compares it, as do
 the writes to the trial: a worker that was declared dead and returns changes nothing.
@@ -41,7 +46,8 @@ from search.attributes import Reason
 from search.errors import StorageError, StudyNotFound
 from search.ledger import look, statements
 from search.ledger.attempt import Fresh
-from search.ledger.records import Attempt, Claim, Counts, Fenced, Lease, Limits, Row
+from search.ledger.changes import Superseded
+from search.ledger.records import Attempt, Claim, Counts, Fenced, How, Lease, Limits, Row
 from search.ledger.scope import Scope
 from search.storage import Storage, schema
 from search.storage.schema import Clock
@@ -61,6 +67,7 @@ class Ledger:
         storage: where the study is.
         attrs: the study's user attributes when the ledger was opened.
         limits: what the study allows its workers, from its study file.
+        scope: which rows are the study's.
         on_lost: called with a lineage and its last attempt after it has ended because of too many
             lost attempts.
     """
@@ -73,7 +80,7 @@ class Ledger:
         self.limits = Limits.of(attrs)
         storage.bound_by(self.limits.timing.lease_seconds)
         self.on_lost: Callable[[int, int], None] = lambda lineage, attempt: None
-        self._scope = Scope(
+        self.scope = Scope(
             study_id=study_id,
             uid=attrs[attributes.UID],
             limits=self.limits,
@@ -83,12 +90,12 @@ class Ledger:
     @property
     def study_id(self) -> int:
         """Optuna's id of the study."""
-        return self._scope.study_id
+        return self.scope.study_id
 
     @property
     def uid(self) -> str:
         """The key of the study's rows; it stays when the study is renamed."""
-        return self._scope.uid
+        return self.scope.uid
 
     @classmethod
     def create(
@@ -151,7 +158,7 @@ class Ledger:
     def claim(
         self,
         worker: str,
-        fresh: Callable[[int], Fresh] = lambda lineage: Fresh(),
+        fresh: Callable[[int], Fresh | None] = lambda lineage: Fresh(),
         *,
         origin: Mapping[str, Any] | None = None,
     ) -> Claim | None:
@@ -161,25 +168,30 @@ class Ledger:
 
         Args:
             worker: a name that no other process has; at most 255 characters.
-            fresh: called with a lineage that was never tried, inside the transaction.
+            fresh: called with a lineage that was never tried, inside the transaction; None where
+                it shall not begin.
             origin: user attributes of every attempt, such as where it runs.
 
         Returns:
-            None when nothing is free now: all done or leased, or the study is halted.
+            None when nothing is free now: all done, leased or paused, or the study is halted; and
+            when `fresh` gave none, or another decision was carried out since its own was made.
         """
         token = uuid.uuid4().hex
 
         def work(session: orm.Session) -> tuple[Claim | None, dict[int, int | None]]:
-            lost = statements.reap(session, self._scope)
-            claim = statements.claim(session, self._scope, worker, token, fresh, origin or {})
-            statements.touch(session, self._scope)
+            lost = statements.reap(session, self.scope)
+            claim = statements.claim(session, self.scope, worker, token, fresh, origin or {})
+            statements.touch(session, self.scope)
             return claim, lost
 
         def settled(session: orm.Session) -> tuple[Claim, dict[int, int | None]] | None:
-            claim = statements.claimed(session, self._scope, worker, token)
+            claim = statements.claimed(session, self.scope, worker, token)
             return None if claim is None else (claim, {})
 
-        claim, lost = self.storage.write(work, settled=settled)
+        try:
+            claim, lost = self.storage.write(work, settled=settled)
+        except Superseded:
+            return None
         self._report_lost(lost)
         if claim is not None:
             self.storage.optuna.learn(self.study_id, claim.trial)
@@ -189,8 +201,8 @@ class Ledger:
         """Prolong the lease; False when it is no longer ours."""
 
         def work(session: orm.Session) -> bool:
-            held = statements.prolong(session, self._scope, lease)
-            statements.touch(session, self._scope)
+            held = statements.prolong(session, self.scope, lease)
+            statements.touch(session, self.scope)
             return held
 
         return self.storage.write(work, longest_pause_s=longest_pause_s, give_up=give_up)
@@ -221,7 +233,7 @@ class Ledger:
 
         def work(session: orm.Session) -> bool:
             return statements.end(
-                session, self._scope, claim.lease, claim.trial.number, state, value, attrs,
+                session, self.scope, claim.lease, claim.trial.number, state, value, attrs,
                 steps or {},
             )  # fmt: skip
 
@@ -233,10 +245,21 @@ class Ledger:
         Raises:
             Fenced: the lease is no longer ours; nothing was changed.
         """
-        how = Reason.STOPPED.value
+        self._release(claim, Reason.STOPPED.value, paused=False)
+
+    def pause(self, claim: Claim) -> None:
+        """Give the lineage up until a decision lets its trial go on. No attempt is lost.
+
+        Raises:
+            Fenced: the lease is no longer ours; nothing was changed.
+        """
+        self._release(claim, How.PAUSED.value, paused=True)
+
+    def _release(self, claim: Claim, how: str, *, paused: bool) -> None:
+        lease, number = claim.lease, claim.trial.number
 
         def work(session: orm.Session) -> bool:
-            return statements.release(session, self._scope, claim.lease, claim.trial.number, how)
+            return statements.release(session, self.scope, lease, number, how, paused=paused)
 
         self._leave(claim, work, how)
 
@@ -244,7 +267,7 @@ class Ledger:
         """End an attempt; an own write is recognised by the attempt's row, which nobody shares."""
 
         def settled(session: orm.Session) -> bool | None:
-            return statements.closed(session, self._scope, claim.lease, how)
+            return statements.closed(session, self.scope, claim.lease, how)
 
         left = self.storage.write(work, settled=settled)
         self.storage.optuna.forget(claim.trial._trial_id)
@@ -264,8 +287,8 @@ class Ledger:
         """
 
         def work(session: orm.Session) -> dict[int, int | None]:
-            lost = statements.reap(session, self._scope)
-            statements.touch(session, self._scope)
+            lost = statements.reap(session, self.scope)
+            statements.touch(session, self.scope)
             return lost
 
         return self._report_lost(self.storage.write(work))
@@ -279,7 +302,7 @@ class Ledger:
         """
         return self._report_lost(
             self.storage.write(
-                lambda session: statements.lose_worker(session, self._scope, worker, blame=blame)
+                lambda session: statements.lose_worker(session, self.scope, worker, blame=blame)
             )
         )
 
@@ -311,7 +334,7 @@ class Ledger:
 
         A lineage belongs to the halt when `recent_errors` gives the halt's cause for its trial.
         """
-        return self.storage.write(lambda session: statements.resume(session, self._scope))
+        return self.storage.write(lambda session: statements.resume(session, self.scope))
 
     # What there is to see; nothing of it changes anything.
 
@@ -320,23 +343,27 @@ class Ledger:
 
         None for a lineage that ended otherwise.
         """
-        return self.storage.read(lambda session: look.recent_errors(session, self._scope, count))
+        return self.storage.read(lambda session: look.recent_errors(session, self.scope, count))
 
     def counts(self) -> Counts:
         """Lineages by state."""
-        return self.storage.read(lambda session: look.counts(session, self._scope))
+        return self.storage.read(lambda session: look.counts(session, self.scope))
+
+    def steps(self) -> int:
+        """The steps that all lineages have reported; one that is repeated counts once."""
+        return self.storage.read(lambda session: look.steps(session, self.scope))
 
     def rows(self) -> list[Row]:
         """Every lineage, by index."""
-        return self.storage.read(lambda session: look.rows(session, self._scope))
+        return self.storage.read(lambda session: look.rows(session, self.scope))
 
     def running(self) -> list[Row]:
         """The leased lineages, by index; costs as much as there are, not as the budget."""
-        return self.storage.read(lambda session: look.rows(session, self._scope, running=True))
+        return self.storage.read(lambda session: look.rows(session, self.scope, running=True))
 
     def attempts(self) -> list[Attempt]:
         """Every attempt, by lineage and number; a released trial has several."""
-        return self.storage.read(lambda session: look.attempts(session, self._scope))
+        return self.storage.read(lambda session: look.attempts(session, self.scope))
 
     def elapsed(self) -> float:
         """Seconds in which at least one worker was at work, over all runs of the study."""

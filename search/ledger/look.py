@@ -10,9 +10,9 @@ from search import attributes
 from search.ledger.records import Attempt, Counts, Row
 from search.ledger.scope import Scope
 from search.storage import schema
-from search.storage.optuna_tables import trial_user_attrs, trials
+from search.storage.optuna_tables import trial_steps, trial_user_attrs, trials
 
-__all__ = ["attempts", "counts", "recent_errors", "rows"]
+__all__ = ["attempts", "counts", "decisions", "recent_errors", "rows", "steps"]
 
 _L = schema.lineage.c
 _H = schema.attempt.c
@@ -27,17 +27,41 @@ def counts(session: orm.Session, scope: Scope) -> Counts:
             sa.func.count(),
             sa.func.coalesce(sa.func.sum(_L.done), 0),
             sa.func.count(_L.worker),
+            sa.func.coalesce(sa.func.sum(_L.paused), 0),
+            sa.func.count(_L.trial),
             sa.func.coalesce(sa.func.sum(_L.lost_attempts), 0),
         ).where(scope.mine)
     ).one()
-    total, done, running, lost = map(int, row)
+    total, done, running, paused, begun, lost = map(int, row)
     return Counts(
         total=total,
         done=done,
         running=running,
-        free=total - done - running,
+        paused=paused,
+        free=total - done - running - paused,
+        begun=begun,
         lost_attempts=lost,
     )
+
+
+def steps(session: orm.Session, scope: Scope) -> int:
+    """The steps that the last trials of all lineages have reported."""
+    counted = session.scalar(
+        sa.select(sa.func.count())
+        .select_from(trial_steps)
+        .join(trials, _T.trial_id == trial_steps.c.trial_id)
+        .join(schema.lineage, sa.and_(scope.mine, _L.trial == _T.number))
+        .where(_T.study_id == scope.study_id)
+    )
+    return int(counted or 0)
+
+
+def decisions(session: orm.Session, scope: Scope) -> int:
+    """How many decisions were carried out."""
+    found = session.scalar(
+        sa.select(schema.study.c.decisions).where(schema.study.c.uid == scope.uid)
+    )
+    return int(found or 0)
 
 
 def rows(session: orm.Session, scope: Scope, *, running: bool = False) -> list[Row]:
@@ -50,6 +74,8 @@ def rows(session: orm.Session, scope: Scope, *, running: bool = False) -> list[R
         Row(
             lineage=row.lineage,
             done=bool(row.done),
+            paused=bool(row.paused),
+            pause_at=row.pause_at,
             attempt=row.attempt,
             lost_attempts=row.lost_attempts,
             trial=row.trial,

@@ -13,6 +13,7 @@ from search.spec import Workers, read_workers
 
 __all__ = [
     "Attempt",
+    "Choice",
     "Claim",
     "Counts",
     "Fenced",
@@ -91,20 +92,45 @@ class Claim:
 
     Attributes:
         trial: as it stands: number, parameters and reports of earlier attempts included.
+        pause_at: the step at which it pauses; None: it runs to its end.
     """
 
     lease: Lease
     trial: FrozenTrial
+    pause_at: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What a decision chose for a lineage that has begun.
+
+    Attributes:
+        number: of the decision: how many were carried out before it.
+        pause_at: the step at which the trial pauses next; None: it runs to its end.
+        record: what the decision was made of, as JSON values; it is stored with the trial.
+    """
+
+    number: int
+    pause_at: int | None
+    record: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """Lineages by state, and the lost attempts that count towards `max_retries`."""
+    """Lineages by state.
+
+    Attributes:
+        free: that a claim may lease: never begun, or interrupted.
+        begun: that have a trial, whatever their state.
+        lost_attempts: that count towards `max_retries`.
+    """
 
     total: int
     done: int
     running: int
+    paused: int
     free: int
+    begun: int
     lost_attempts: int
 
 
@@ -114,6 +140,8 @@ class Row:
 
     lineage: int
     done: bool
+    paused: bool
+    pause_at: int | None
     attempt: int
     lost_attempts: int
     trial: int | None
@@ -128,6 +156,7 @@ class How(StrEnum):
     COMPLETE = "complete"
     PRUNED = "pruned"
     FAIL = "fail"
+    PAUSED = "paused"
     ELSEWHERE = "elsewhere"  # another program ended the trial
 
 

@@ -83,12 +83,16 @@ class Scope:
         return self.leased(sa.or_(_L.until < self.now, ahead), reached, skip_locked=True)
 
     @cached_property
+    def halted(self) -> sa.ColumnElement[bool]:
+        """Whether no trial may start."""
+        return sa.exists().where(_S.uid == self.uid, _S.halted.is_not(None))
+
+    @cached_property
     def next_free(self) -> sa.Select[Any]:
         """The free row to claim: those that were tried before come first."""
-        halted = sa.exists().where(_S.uid == self.uid, _S.halted.is_not(None))
         return (
             sa.select(schema.lineage)
-            .where(self.mine, schema.free, ~halted)
+            .where(self.mine, schema.free, ~self.halted)
             .order_by(_L.trial.is_(None), _L.lineage)
             .limit(1)
             .with_for_update(skip_locked=True)

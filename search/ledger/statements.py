@@ -5,7 +5,7 @@ do not wait for each other in a circle: rows of lineages, the study, a trial, th
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
@@ -16,11 +16,23 @@ from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError
 from search.ledger.attempt import Fresh, first_attempt, next_attempt
+from search.ledger.changes import (
+    close,
+    count_decision,
+    end_elsewhere,
+    give_up,
+    lease_row,
+    lock_running,
+    row_of,
+    trial_of,
+    update,
+)
+from search.ledger.pauses import end_paused_elsewhere
 from search.ledger.records import Claim, How, Lease
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_user_attrs, trials
-from search.storage.trial_rows import Writes, add_trial, finish_trial, read_trials
+from search.storage.trial_rows import Writes, add_trial, finish_trial
 
 __all__ = [
     "claim",
@@ -51,7 +63,7 @@ def touch(session: orm.Session, scope: Scope) -> None:
 def prolong(session: orm.Session, scope: Scope, lease: Lease) -> bool:
     """A proof of life; False when the lease is no longer held."""
     until = scope.now + scope.limits.timing.lease_seconds
-    return _update(session, scope.held(lease), heartbeat=scope.now, until=until) == 1
+    return update(session, scope.held(lease), heartbeat=scope.now, until=until) == 1
 
 
 def claim(
@@ -59,18 +71,31 @@ def claim(
     scope: Scope,
     worker: str,
     token: str,
-    fresh: Callable[[int], Fresh],
+    fresh: Callable[[int], Fresh | None],
     origin: Mapping[str, Any],
 ) -> Claim | None:
-    """Lease a free row, and go on with its trial or create the next one."""
+    """Lease a free row, and go on with its trial or create the next one.
+
+    Raises:
+        Superseded: what is to begin by a decision was decided before another decision.
+    """
     while (row := session.execute(scope.next_free).one_or_none()) is not None:
+        first = None
+        if row.trial is None:
+            first = fresh(row.lineage)
+            if first is None:
+                break
         lease = Lease(uid=scope.uid, lineage=row.lineage, attempt=row.attempt + 1, worker=worker)
-        trial = _trial_for(session, scope, lease, row.trial, fresh, origin)
-        if trial is not None:
-            _lease(session, scope, lease, trial.number, token)
-            return Claim(lease=lease, trial=trial)
-        # Another program ended the trial that was released: it counts.
-        _update(session, _row(scope, row.lineage), done=1, ended=scope.now)
+        trial = _trial_for(session, scope, lease, row.trial, first, origin)
+        if trial is None:
+            end_elsewhere(session, scope, row.lineage)
+            continue
+        pause_at = row.pause_at if first is None else first.pause_at
+        lease_row(session, scope, lease, trial.number, token, pause_at)
+        if first is not None and first.decision is not None:
+            count_decision(session, scope, first.decision)
+        return Claim(lease=lease, trial=trial, pause_at=pause_at)
+    end_paused_elsewhere(session, scope)
     return None
 
 
@@ -79,7 +104,7 @@ def _trial_for(
     scope: Scope,
     lease: Lease,
     number: int | None,
-    fresh: Callable[[int], Fresh],
+    first: Fresh | None,
     origin: Mapping[str, Any],
 ) -> FrozenTrial | None:
     """The RUNNING trial of a new lease; None where another program ended the last one.
@@ -88,14 +113,14 @@ def _trial_for(
     ended, so another trial follows it.
     """
     mark = {attributes.LEASE: [lease.lineage, lease.attempt]}
-    released = None if number is None else _lock_running(session, scope, number)
+    released = None if number is None else lock_running(session, scope, number)
     if released is not None:
         writes = Writes(user_attrs=dict(origin), system_attrs=mark)
         writes.apply(session, scope.study_id, released, {})
-        return _trial(session, scope, number)
-    previous = _trial(session, scope, number)
+        return trial_of(session, scope, number)
+    previous = trial_of(session, scope, number)
     if previous is None:
-        trial = first_attempt(fresh(lease.lineage))
+        trial = first_attempt(first or Fresh())
     elif attributes.REASON in previous.user_attrs:
         trial = next_attempt(previous)
     else:
@@ -106,30 +131,6 @@ def _trial_for(
     return trial
 
 
-def _lease(session: orm.Session, scope: Scope, lease: Lease, number: int, token: str) -> None:
-    _update(
-        session,
-        _row(scope, lease.lineage),
-        attempt=lease.attempt,
-        trial=number,
-        worker=lease.worker,
-        token=token,
-        since=scope.now,
-        heartbeat=scope.now,
-        until=scope.now + scope.limits.timing.lease_seconds,
-    )
-    session.execute(
-        schema.attempt.insert().values(
-            uid=scope.uid,
-            lineage=lease.lineage,
-            attempt=lease.attempt,
-            trial=number,
-            worker=lease.worker,
-            began=scope.now,
-        )
-    )
-
-
 def claimed(session: orm.Session, scope: Scope, worker: str, token: str) -> Claim | None:
     """The claim of that token, when it was committed and only the answer was lost."""
     row = session.execute(
@@ -137,10 +138,10 @@ def claimed(session: orm.Session, scope: Scope, worker: str, token: str) -> Clai
     ).one_or_none()
     if row is None:
         return None
-    trial = _trial(session, scope, row.trial)
+    trial = trial_of(session, scope, row.trial)
     assert trial is not None, "a claim and its trial are one transaction"
     lease = Lease(uid=scope.uid, lineage=row.lineage, attempt=row.attempt, worker=worker)
-    return Claim(lease=lease, trial=trial)
+    return Claim(lease=lease, trial=trial, pause_at=row.pause_at)
 
 
 def end(
@@ -154,19 +155,21 @@ def end(
     steps: Mapping[int, float],
 ) -> bool:
     """End a leased row and its trial; False when the lease is no longer held."""
-    trial_id = _give_up(session, scope, lease, number, done=True)
+    trial_id = give_up(session, scope, lease, number, done=1, ended=scope.now)
     if trial_id is None:
         return False
     finish_trial(session, trial_id, state, value=value, user_attrs=attrs, steps=steps)
-    _close(session, scope, lease.lineage, lease.attempt, ended_as(state, attrs))
+    close(session, scope, lease.lineage, lease.attempt, ended_as(state, attrs))
     return True
 
 
-def release(session: orm.Session, scope: Scope, lease: Lease, number: int, how: str) -> bool:
-    """Free a leased row, whose trial stays RUNNING; False when the lease is no longer held."""
-    if _give_up(session, scope, lease, number, done=False) is None:
+def release(
+    session: orm.Session, scope: Scope, lease: Lease, number: int, how: str, *, paused: bool
+) -> bool:
+    """Free or pause a leased row, whose trial stays RUNNING; False without the lease."""
+    if give_up(session, scope, lease, number, paused=int(paused)) is None:
         return False
-    _close(session, scope, lease.lineage, lease.attempt, how)
+    close(session, scope, lease.lineage, lease.attempt, how)
     return True
 
 
@@ -183,22 +186,6 @@ def closed(session: orm.Session, scope: Scope, lease: Lease, how: str) -> bool |
         )
     )
     return True if found == how else None
-
-
-def _give_up(
-    session: orm.Session, scope: Scope, lease: Lease, number: int, *, done: bool
-) -> int | None:
-    """Free or end the row of a lease; the id of its RUNNING trial, locked, or None."""
-    freed: dict[str, Any] = {"worker": None, "until": None}
-    if done:
-        freed |= {"done": 1, "ended": scope.now}
-    if _update(session, scope.held(lease), **freed) != 1:
-        return None
-    trial_id = _lock_running(session, scope, number)
-    if trial_id is None:  # another program ended it: it counts
-        _update(session, scope.attempt(lease), done=1, ended=scope.now)
-        _close(session, scope, lease.lineage, lease.attempt, How.ELSEWHERE)
-    return trial_id
 
 
 def reap(session: orm.Session, scope: Scope) -> dict[int, int | None]:
@@ -233,21 +220,20 @@ def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) 
     Returns:
         The attempt that was one too many; None when another one follows.
     """
-    here = _row(scope, row.lineage)
     free: dict[str, Any] = {"worker": None, "until": None}
-    trial_id = _lock_running(session, scope, row.trial)
-    if trial_id is None:  # another program ended it: it counts
-        _update(session, here, **free, done=1, ended=scope.now)
-        _close(session, scope, row.lineage, row.attempt, How.ELSEWHERE)
+    trial_id = lock_running(session, scope, row.trial)
+    if trial_id is None:
+        end_elsewhere(session, scope, row.lineage)
+        close(session, scope, row.lineage, row.attempt, How.ELSEWHERE)
         return None
     lost = {attributes.REASON: Reason.LOST.value}
     finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
-    _close(session, scope, row.lineage, row.attempt, Reason.LOST.value)
+    close(session, scope, row.lineage, row.attempt, Reason.LOST.value)
     lost_attempts = row.lost_attempts + blame
     over = lost_attempts > scope.limits.max_retries
     if over:
         free |= {"done": 1, "ended": scope.now}
-    _update(session, here, **free, lost_attempts=lost_attempts)
+    update(session, row_of(scope, row.lineage), **free, lost_attempts=lost_attempts)
     return int(row.attempt) if over else None
 
 
@@ -268,43 +254,4 @@ def resume(session: orm.Session, scope: Scope) -> int:
             _U.value_json == json.dumps(cause),
         )
     )
-    return _update(session, [scope.mine, _L.done == 1, _L.trial.in_(failed)], done=0, ended=None)
-
-
-def _row(scope: Scope, lineage: int) -> list[sa.ColumnElement[bool]]:
-    return [scope.mine, _L.lineage == lineage]
-
-
-def _update(session: orm.Session, where: Sequence[sa.ColumnElement[bool]], **values: Any) -> int:
-    result: Any = session.execute(schema.lineage.update().where(*where).values(**values))
-    return int(result.rowcount)
-
-
-def _close(session: orm.Session, scope: Scope, lineage: int, attempt: int, how: str) -> None:
-    """Record how an attempt ended."""
-    session.execute(
-        schema.attempt.update()
-        .where(_H.uid == scope.uid, _H.lineage == lineage, _H.attempt == attempt)
-        .values(ended=scope.now, how=str(how))
-    )
-
-
-def _trial(session: orm.Session, scope: Scope, number: int | None) -> FrozenTrial | None:
-    if number is None:
-        return None
-    found = read_trials(session.connection(), scope.study_id, number=number)
-    return found[0] if found else None
-
-
-def _lock_running(session: orm.Session, scope: Scope, number: int) -> int | None:
-    """Keep a RUNNING trial from changing until the commit; its id, None when it has ended."""
-    trial_id: int | None = session.scalar(
-        sa.select(_T.trial_id)
-        .where(
-            _T.study_id == scope.study_id,
-            _T.number == number,
-            _T.state == TrialState.RUNNING,
-        )
-        .with_for_update()
-    )
-    return trial_id
+    return update(session, [scope.mine, _L.done == 1, _L.trial.in_(failed)], done=0, ended=None)

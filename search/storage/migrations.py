@@ -113,7 +113,20 @@ def _attempts_and_heartbeats(connection: sa.Connection) -> None:
         _attempts_of_trials(connection, study_id, uid)
 
 
-_STEPS: tuple[Callable[[sa.Connection], None], ...] = (_attempts_and_heartbeats,)
+def _pauses(connection: sa.Connection) -> None:
+    """To version 3: paused lineages, the steps at which they pause, the number of decisions."""
+    for statement in (
+        "ALTER TABLE search_lineage ADD COLUMN paused INTEGER DEFAULT '0' NOT NULL",
+        "ALTER TABLE search_lineage ADD COLUMN pause_at INTEGER",
+        "ALTER TABLE search_study ADD COLUMN decisions INTEGER DEFAULT '0' NOT NULL",
+        "DROP INDEX search_lineage_free",
+        "CREATE INDEX search_lineage_free ON search_lineage (uid, (trial IS NULL), lineage) "
+        "WHERE done = 0 AND worker IS NULL AND paused = 0",
+    ):
+        connection.execute(sa.text(statement))
+
+
+_STEPS: tuple[Callable[[sa.Connection], None], ...] = (_attempts_and_heartbeats, _pauses)
 
 #: The version that this program needs; step n leads from version n to n + 1.
 HEAD = len(_STEPS) + 1

@@ -12,6 +12,7 @@ __all__ = [
     "models",
     "studies",
     "study_user_attrs",
+    "trial_steps",
     "trial_system_attrs",
     "trial_user_attrs",
     "trials",
@@ -19,6 +20,7 @@ __all__ = [
 
 studies = models.StudyModel.__table__
 study_user_attrs = models.StudyUserAttributeModel.__table__
+trial_steps = models.TrialIntermediateValueModel.__table__
 trial_system_attrs = models.TrialSystemAttributeModel.__table__
 trial_user_attrs = models.TrialUserAttributeModel.__table__
 trials = models.TrialModel.__table__

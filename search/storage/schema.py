@@ -29,6 +29,8 @@ study = sa.Table(
     sa.Column("elapsed", sa.Double, nullable=False),  # seconds in which somebody worked
     sa.Column("seen", sa.Double),  # when anybody last reached the database
     sa.Column("awake", sa.Double),  # since when such contacts have followed each other closely
+    # how often it was decided which trial begins or goes on
+    sa.Column("decisions", sa.Integer, nullable=False, server_default="0"),
 )
 
 lineage = sa.Table(
@@ -46,6 +48,8 @@ lineage = sa.Table(
     sa.Column("heartbeat", sa.Double),  # the holder's last proof of life
     sa.Column("until", sa.Double),  # the lease lasts at least until then
     sa.Column("ended", sa.Double),  # when the lineage was done
+    sa.Column("paused", sa.Integer, nullable=False, server_default="0"),  # 1: waits for a decision
+    sa.Column("pause_at", sa.Integer),  # step at which it pauses; null: it runs to its end
 )
 # Of the rows of a large budget few are leased, and one is claimed next: each look at these finds
 # them by an index of their own.
@@ -59,7 +63,11 @@ sa.Index(
 )
 #: The condition of a free row, with the number in the statement itself: the databases use a
 #: partial index only for a condition that they can compare with the index's own.
-free = sa.and_(lineage.c.done == sa.literal_column("0"), lineage.c.worker.is_(None))
+free = sa.and_(
+    lineage.c.done == sa.literal_column("0"),
+    lineage.c.worker.is_(None),
+    lineage.c.paused == sa.literal_column("0"),
+)
 sa.Index(
     "search_lineage_free",
     lineage.c.uid,

@@ -69,7 +69,9 @@ def test_create_and_open(storage: Storage, ledger: Ledger) -> None:
     assert (again.limits.timing, again.limits.max_retries) == (TIMING, 2)
     assert storage.optuna.get_study_system_attrs(study._study_id) == {"a": 1}
     assert study.directions == MAXIMIZE
-    assert ledger.counts() == Counts(total=3, done=0, running=0, free=3, lost_attempts=0)
+    assert ledger.counts() == Counts(
+        total=3, done=0, running=0, paused=0, free=3, begun=0, lost_attempts=0
+    )
     with pytest.raises(optuna.exceptions.DuplicatedStudyError):
         Ledger.create(storage, "s", directions=MAXIMIZE, lineages=3)
     assert ledger.counts().total == 3
@@ -89,11 +91,19 @@ def test_exactly_n_lineages(storage: Storage, ledger: Ledger) -> None:
         claim = must(ledger.claim("w"))
         assert claim.lease.lineage == claim.trial.number == lineage
         assert ledger.counts() == Counts(
-            total=3, done=lineage, running=1, free=2 - lineage, lost_attempts=0
+            total=3,
+            done=lineage,
+            running=1,
+            paused=0,
+            free=2 - lineage,
+            begun=lineage + 1,
+            lost_attempts=0,
         )
         ledger.end(claim, state, value, reason=reason, attrs={"error": "x"} if reason else {})
     assert ledger.claim("w") is None
-    assert ledger.counts() == Counts(total=3, done=3, running=0, free=0, lost_attempts=0)
+    assert ledger.counts() == Counts(
+        total=3, done=3, running=0, paused=0, free=0, begun=3, lost_attempts=0
+    )
     assert states(storage, ledger) == [
         (COMPLETE, 0, None, None),
         (PRUNED, 1, "diverged", None),
@@ -193,7 +203,9 @@ def test_a_loss_that_nobody_is_to_blame_for_uses_up_no_retry(
         claim = must(ledger.claim("w"))
         assert (claim.lease.lineage, claim.trial.number) == (0, n)
         assert ledger.release_worker("w", blame=False) == 1
-    assert ledger.counts() == Counts(total=3, done=0, running=0, free=3, lost_attempts=0)
+    assert ledger.counts() == Counts(
+        total=3, done=0, running=0, paused=0, free=3, begun=1, lost_attempts=0
+    )
     assert states(storage, ledger)[4] == (FAIL, 0, "lost", 3)
 
 
@@ -205,7 +217,9 @@ def test_a_released_trial_that_another_program_ended_counts(
     storage.optuna.set_trial_state_values(claim.trial._trial_id, COMPLETE, [1.0])
     second = must(ledger.claim("w"))
     assert (second.lease.lineage, second.trial.number) == (1, 1)
-    assert ledger.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=0)
+    assert ledger.counts() == Counts(
+        total=3, done=1, running=1, paused=0, free=1, begun=2, lost_attempts=0
+    )
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -282,7 +296,9 @@ def test_after_max_retries_the_lineage_ends_as_lost(storage: Storage, ledger: Le
         assert claim.lease.lineage == 0
         assert ledger.release_worker(f"w{attempt}") == 1
     assert must(ledger.claim("w")).lease.lineage == 1
-    assert ledger.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=3)
+    assert ledger.counts() == Counts(
+        total=3, done=1, running=1, paused=0, free=1, begun=2, lost_attempts=3
+    )
     assert states(storage, ledger)[:3] == [
         (FAIL, 0, "lost", None),
         (FAIL, 0, "lost", 0),
@@ -488,7 +504,9 @@ def test_renaming_in_the_dashboard_keeps_the_ledger(storage: Storage, ledger: Le
     claim = must(renamed.claim("w"))
     assert (claim.lease.lineage, claim.trial.number) == (0, 2)
     assert claim.trial.user_attrs["retry_of"] == 0
-    assert renamed.counts() == Counts(total=3, done=1, running=1, free=1, lost_attempts=1)
+    assert renamed.counts() == Counts(
+        total=3, done=1, running=1, paused=0, free=1, begun=2, lost_attempts=1
+    )
 
 
 def test_texts_are_stored_at_a_bounded_length(storage: Storage, ledger: Ledger) -> None:

@@ -3,6 +3,7 @@
 The model holds the rules in their plainest form: dictionaries and no database.
 """
 
+import copy
 import tempfile
 import uuid
 from collections.abc import Callable, Mapping
@@ -17,17 +18,25 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from search.attributes import Reason
-from search.ledger import Claim, Fenced, Lease, Ledger
+from search.ledger import Choice, Claim, Fenced, Lease, Ledger, Row
+from search.ledger.attempt import Fresh
+from search.ledger.decisions import Decisions
 from search.storage import Storage, open_storage
 
 LINEAGES = 3
 MAX_RETRIES = 2
 WORKERS = st.sampled_from(["a", "b", "c"])
+PAUSES = st.sampled_from([None, 1, 2, 3])
+
+
+_Begins = tuple[int | None, int | None]  # the step at which it pauses, the number of a decision
 
 
 @dataclass
 class _Lineage:
     done: bool = False
+    paused: bool = False
+    pause_at: int | None = None
     lost_attempts: int = 0
     holder: str | None = None
     until: float = 0.0
@@ -43,10 +52,13 @@ class _Trial:
     value: float | None = None
     retry_of: int | None = None
     steps: dict[int, float] = field(default_factory=dict)
+    decisions: list[dict[str, int]] = field(default_factory=list)
+    audited: bool = False
 
 
 class _Model:
     def __init__(self) -> None:
+        self.decisions = 0
         self.lineages = [_Lineage() for _ in range(LINEAGES)]
         self.trials: list[_Trial] = []
         self.seen: float | None = None
@@ -84,30 +96,102 @@ class _Model:
         ours = self.trials[number].state is TrialState.RUNNING
         lineage.attempts[-1] = worker, number, how if ours else "elsewhere"
         lineage.holder, lineage.done = None, not ours
+        lineage.paused = ours and how == "paused"
         return ours
 
-    def claim(self, worker: str, now: float) -> int | None:
+    def ended_elsewhere(self, lineage: _Lineage) -> bool:
+        """Whether another program ended the trial of a lineage that nobody holds."""
+        last = self.trials[lineage.trials[-1]] if lineage.trials else None
+        ended = last is not None and last.state.is_finished() and not last.reason
+        return ended and lineage.holder is None
+
+    def claim(self, worker: str, now: float, begins: _Begins | None) -> int | None:
+        """The trial that goes on or begins; `begins` says how one that never began would."""
+        before = copy.deepcopy((self.lineages, self.trials))
         self.reap(now)
-        for lineage in self.lineages:  # a released trial that another program ended counts
-            last = self.trials[lineage.trials[-1]] if lineage.trials else None
-            if lineage.holder is None and last and last.state.is_finished() and not last.reason:
-                lineage.done = True
-        free = [n for n, row in enumerate(self.lineages) if not row.done and row.holder is None]
-        if not free:
-            return None
+        free = [
+            n
+            for n, row in enumerate(self.lineages)
+            if not (row.done or row.holder or row.paused) and not self.ended_elsewhere(row)
+        ]
         tried = [n for n in free if self.lineages[n].trials]
-        index = min(tried or free)
+        index = min(tried or free, default=None)
+        begun = index is not None and (index in tried or begins is not None)
+        for row in self.lineages:  # a released trial that another program ended counts
+            if self.ended_elsewhere(row) and not (row.paused and begun):
+                row.done, row.paused = True, False
+        if index is None or not begun:
+            return None
         lineage = self.lineages[index]
+        decided = None
+        if not lineage.trials:
+            assert begins is not None
+            lineage.pause_at, decided = begins
+            if decided not in (None, self.decisions):  # the whole transaction is taken back
+                self.lineages, self.trials = before
+                return None
+            self.decisions += decided is not None
         if not lineage.trials or self.trials[lineage.trials[-1]].state.is_finished():
             trial = _Trial(lineage=index)
             if lineage.trials:
+                last = self.trials[lineage.trials[-1]]
                 trial.retry_of = lineage.trials[-1]
-                trial.steps = dict(self.trials[trial.retry_of].steps)
+                trial.steps, trial.decisions = dict(last.steps), list(last.decisions)
+                trial.audited = last.audited
             lineage.trials.append(len(self.trials))
             self.trials.append(trial)
+        return self.lease(index, worker, now)
+
+    def lease(self, index: int, worker: str, now: float) -> int:
+        lineage = self.lineages[index]
         lineage.holder, lineage.until = worker, now + TIMING.lease_seconds
         lineage.attempts.append((worker, lineage.trials[-1], None))
         return lineage.trials[-1]
+
+    def claim_paused(
+        self,
+        index: int,
+        attempts: int,
+        decision: int,
+        pause_at: int | None,
+        worker: str,
+        now: float,
+    ) -> int | None:
+        """The paused trial that goes on, if it is still the one that was decided upon."""
+        lineage = self.lineages[index]
+        if not lineage.paused or len(lineage.attempts) != attempts:
+            self.contact(now)
+            return None
+        if self.ended_elsewhere(lineage):
+            lineage.done, lineage.paused = True, False
+            self.contact(now)
+            return None
+        if decision != self.decisions:
+            return None
+        self.contact(now)
+        self.decide(lineage, pause_at)
+        lineage.paused = False
+        return self.lease(index, worker, now)
+
+    def decide(self, lineage: _Lineage, pause_at: int | None) -> None:
+        self.trials[lineage.trials[-1]].decisions.append({"n": self.decisions})
+        self.decisions += 1
+        lineage.pause_at = pause_at
+
+    def end_paused(self, audited: int) -> None:
+        for index, lineage in enumerate(self.lineages):
+            if not lineage.paused:
+                continue
+            lineage.paused = False
+            lineage.done = index != audited or self.ended_elsewhere(lineage)
+            trial = self.trials[lineage.trials[-1]]
+            if trial.state is not TrialState.RUNNING:
+                continue
+            if lineage.done:
+                trial.state, trial.reason = TrialState.PRUNED, "out-of-budget"
+                trial.value = trial.steps[max(trial.steps)] if trial.steps else None
+            else:
+                trial.audited, lineage.pause_at = True, None
 
     def holds(self, lease: Lease) -> bool:
         """Whether it is the lease under which its lineage is worked on."""
@@ -147,6 +231,7 @@ class LedgerMachine(RuleBasedStateMachine):
         }
         self.model = _Model()
         self.claims: list[Claim] = []
+        self.seen: list[Row] = []  # that were paused at the decision before
 
     @rule(seconds=st.sampled_from([1.0, 4.0, 9.0, 11.0, 31.0, 3600.0]))
     def time_passes(self, seconds: float) -> None:
@@ -158,16 +243,76 @@ class LedgerMachine(RuleBasedStateMachine):
             self.clock.seconds += TIMING.heartbeat_seconds
             assert self.ledger.reap() == self.model.reap(self.clock.seconds)
 
-    @rule(worker=WORKERS)
-    def claim(self, worker: str) -> None:
-        claim = self.ledgers[worker].claim(worker)
-        number = self.model.claim(worker, self.clock.seconds)
+    @rule(
+        worker=WORKERS,
+        begins=st.none() | st.tuples(PAUSES, st.none() | st.sampled_from([0, -1])),
+    )
+    def claim(self, worker: str, begins: tuple[int | None, int | None] | None) -> None:
+        """A decision's number is given as an offset from the next one."""
+        if begins is not None and begins[1] is not None:
+            begins = begins[0], self.model.decisions + begins[1]
+
+        def fresh(lineage: int) -> Fresh | None:
+            return None if begins is None else Fresh(pause_at=begins[0], decision=begins[1])
+
+        claim = self.ledgers[worker].claim(worker, fresh)
+        self._holds(claim, self.model.claim(worker, self.clock.seconds, begins))
+
+    @precondition(lambda self: any(row.paused for row in self.model.lineages))
+    @rule(data=st.data(), worker=WORKERS, pause_at=PAUSES, late=st.sampled_from([0, 0, 0, 1]))
+    def decide_on_a_paused_one(
+        self, data: st.DataObject, worker: str, pause_at: int | None, late: int
+    ) -> None:
+        """`late`: another decision was carried out meanwhile, or the row was taken since."""
+        seen = [row for row in self.ledger.rows() if row.paused]
+        row = data.draw(st.sampled_from([*seen, *self.seen]))
+        self.seen = seen
+        number = self.model.decisions - late
+        choice = Choice(number=number, pause_at=pause_at, record={"n": number})
+        claim = Decisions(self.ledgers[worker]).claim(worker, row, choice)
+        arguments = (row.lineage, row.attempt, number, pause_at)
+        self._holds(claim, self.model.claim_paused(*arguments, worker, self.clock.seconds))
+
+    def _holds(self, claim: Claim | None, number: int | None) -> None:
         assert (None if claim is None else claim.trial.number) == number
         if claim is not None and number is not None:
             model = self.model.trials[number]
             assert claim.trial.user_attrs.get("retry_of") == model.retry_of
+            assert claim.trial.user_attrs.get("decisions", []) == model.decisions
             assert claim.trial.intermediate_values == model.steps
+            assert claim.pause_at == self.model.lineages[claim.lease.lineage].pause_at
             self.claims.append(claim)
+
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data(), pause_at=PAUSES, late=st.sampled_from([0, 0, 1]))
+    def go_on_past_the_pause(self, data: st.DataObject, pause_at: int | None, late: int) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        lineage = self.model.lineages[claim.lease.lineage]
+        number = self.model.decisions - late
+        choice = Choice(number=number, pause_at=pause_at, record={"n": number})
+        held = self.model.holds(claim.lease)
+        if held and self.model.trials[claim.trial.number].state.is_finished():
+            self.model.leave(lineage, "elsewhere")
+            held = False
+        try:
+            went_on = Decisions(self.ledgers[claim.lease.worker]).go_on(claim, choice)
+            assert held
+            assert went_on == (number == self.model.decisions)
+        except Fenced:
+            assert not held
+            return
+        if went_on:
+            self.model.decide(lineage, pause_at)
+
+    @rule(audited=st.integers(0, LINEAGES))
+    def the_budget_is_used_up(self, audited: int) -> None:
+        self.model.end_paused(audited)
+        ended = Decisions(self.ledger).end_paused(lambda lineage: lineage == audited)
+        assert ended == [
+            n
+            for n, row in enumerate(self.model.lineages)
+            if row.trials and self.model.trials[row.trials[-1]].reason == "out-of-budget"
+        ]
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -222,6 +367,12 @@ class LedgerMachine(RuleBasedStateMachine):
         claim = data.draw(st.sampled_from(self.claims))
         self._leaves(claim, lambda ledger: ledger.release(claim), "stopped")
 
+    @precondition(lambda self: self.claims)
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        claim = data.draw(st.sampled_from(self.claims))
+        self._leaves(claim, lambda ledger: ledger.pause(claim), "paused")
+
     def _leaves(self, claim: Claim, call: Callable[[Ledger], None], how: str) -> bool:
         """A worker gives its lease up; whether it was its own to give up."""
         held = self.model.holds(claim.lease)
@@ -253,10 +404,26 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def the_database_agrees_with_the_model(self) -> None:
         rows = self.ledger.rows()
-        assert [(r.done, r.lost_attempts, r.worker, r.trial, r.attempt) for r in rows] == [
-            (m.done, m.lost_attempts, m.holder, (m.trials or [None])[-1], len(m.attempts))
+        assert [
+            (r.done, r.paused, r.pause_at, r.lost_attempts, r.worker, r.trial, r.attempt)
+            for r in rows
+        ] == [
+            (m.done, m.paused, m.pause_at, m.lost_attempts, m.holder, (m.trials or [None])[-1],
+             len(m.attempts))
             for m in self.model.lineages
-        ]
+        ]  # fmt: skip
+        assert all(r.done + r.paused + (r.worker is not None) <= 1 for r in rows)
+        counts = self.ledger.counts()
+        assert (counts.done, counts.paused, counts.running, counts.begun) == (
+            sum(r.done for r in rows),
+            sum(r.paused for r in rows),
+            sum(r.worker is not None for r in rows),
+            sum(r.trial is not None for r in rows),
+        )
+        assert Decisions(self.ledger).count() == self.model.decisions
+        assert self.ledger.steps() == sum(
+            len(self.model.trials[m.trials[-1]].steps) for m in self.model.lineages if m.trials
+        )
         assert [(a.lineage, a.worker, a.trial, a.how) for a in self.ledger.attempts()] == [
             (n, *attempt) for n, m in enumerate(self.model.lineages) for attempt in m.attempts
         ]
@@ -270,10 +437,13 @@ class LedgerMachine(RuleBasedStateMachine):
                 t.value,
                 t.user_attrs.get("retry_of"),
                 t.intermediate_values,
+                t.user_attrs.get("decisions", []),
+                "audit" in t.user_attrs,
             )
             for t in stored
         ] == [
-            (m.lineage, m.state, m.reason, m.value, m.retry_of, m.steps) for m in self.model.trials
+            (m.lineage, m.state, m.reason, m.value, m.retry_of, m.steps, m.decisions, m.audited)
+            for m in self.model.trials
         ]
 
 

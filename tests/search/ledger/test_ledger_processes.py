@@ -88,7 +88,13 @@ def check_exact(storage: Storage, ledger: Ledger, lineages: int) -> None:
     assert sorted(t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs) == lost
     lost_attempts = len(lost)
     assert ledger.counts() == Counts(
-        total=lineages, done=lineages, running=0, free=0, lost_attempts=lost_attempts
+        total=lineages,
+        done=lineages,
+        running=0,
+        paused=0,
+        free=0,
+        begun=lineages,
+        lost_attempts=lost_attempts,
     )
     for trial in trials:
         if trial.state is TrialState.COMPLETE:

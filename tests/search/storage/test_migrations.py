@@ -1,8 +1,8 @@
-"""A database of version 1, made by the program of that time, opened by this one.
+"""Databases of earlier versions, made by the programs of their time, opened by this one.
 
-`version_1/` holds its SQLite file and checkpoints: "finished", with two sealed measurements;
-"halfway", with a trial stopped twice, one lost, and one whose worker has died since; and
-"cross-validated", a StudySearchCV's.
+`version_1/` and `version_2/` hold SQLite files and checkpoints. Both have "finished", and "halfway"
+with trials that were stopped or lost and one whose worker has died since. Version 1 also has two
+sealed measurements of "finished", and "cross-validated", a StudySearchCV's.
 """
 
 import re
@@ -26,19 +26,25 @@ from toy import whole_curve
 
 import search
 from search.errors import StorageError
-from search.ledger import Ledger
+from search.ledger import Counts, Ledger
 from search.ledger.measurements import measurements
 from search.storage import Storage, migrations, open_storage, schema
 from search.storage.migrations import renamed_key
 from search.worker.worker import work
 
-VERSION_1 = Path(__file__).parent / "version_1"
+HERE = Path(__file__).parent
 
 
 @pytest.fixture
-def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def version() -> int:
+    """Of the database; a test may give another."""
+    return 1
+
+
+@pytest.fixture
+def old(version: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the old file, beside its checkpoints, which the studies name relative to here."""
-    shutil.copytree(VERSION_1, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(HERE / f"version_{version}", tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "studies.db"
 
@@ -58,10 +64,13 @@ def old_url(request: pytest.FixtureRequest, old: Path) -> str:
             "SELECT sql FROM sqlite_master WHERE name LIKE 'search%' AND sql IS NOT NULL"
         )]  # fmt: skip
         for statement in ours:
-            connection.execute(sa.text(statement.replace("DOUBLE", "DOUBLE PRECISION")))
+            theirs_too = statement.replace("DOUBLE", "DOUBLE PRECISION")
+            theirs_too = theirs_too.replace(", trial IS NULL,", ", (trial IS NULL),")
+            connection.execute(sa.text(theirs_too))
         theirs = models.BaseModel.metadata.sorted_tables
         names = [table.name for table in theirs if table.name != "version_info"]
-        for name in [*names, "search_study", "search_lineage", "search_evaluation"]:
+        tables = "SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'search%'"
+        for name in [*names, *(name for (name,) in file.execute(tables))]:
             _copy(file, connection, name)
     engine.dispose()
     return url
@@ -90,6 +99,7 @@ def storage(old_url: str) -> Iterator[Storage]:
     opened.close()
 
 
+@pytest.mark.parametrize("version", [1, 2])
 def test_the_tables_are_those_of_a_new_database(
     storage: Storage, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -176,6 +186,27 @@ def test_a_study_goes_on_to_its_exact_end(storage: Storage) -> None:
         assert values == whole[: len(values)]
 
 
+@pytest.mark.parametrize("version", [2])
+def test_a_study_of_version_2_goes_on_to_its_exact_end(storage: Storage) -> None:
+    study = search.study.open_study("halfway", storage)
+    assert search.study.open_study("finished", storage).status().ended == 3
+    assert study.ledger.counts() == Counts(
+        total=6, done=1, running=1, paused=0, free=4, begun=3, lost_attempts=1
+    )
+    before = study.ledger.attempts()
+    work(study, name="new", stop=threading.Event())
+    assert study.ledger.attempts()[: 1 + 5] == before[: 1 + 5]
+    trials = study.trials
+    ended = [t for t in trials if t.state is TrialState.COMPLETE]
+    assert Counter(t.user_attrs["lineage"] for t in ended) == Counter(range(6))
+    lost = [t.number for t in trials if t.state is TrialState.FAIL]
+    assert sorted(t.user_attrs["retry_of"] for t in trials if "retry_of" in t.user_attrs) == lost
+    assert lost == [1, 3]
+    for trial in ended:
+        seed = study.spec.trial_seed(trial.user_attrs["lineage"])
+        assert list(trial.intermediate_values.values()) == whole_curve(seed, trial.params["x"], 4)
+
+
 def test_processes_that_open_it_at_once_migrate_it_once(old_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         opened = list(pool.map(lambda _: open_storage(old_url), range(6)))
@@ -205,7 +236,7 @@ def test_a_newer_database_is_refused_in_one_line(storage_url: str) -> None:
     storage = open_storage(storage_url)
     storage.write(lambda session: session.execute(schema.version.update().values(version=99)))
     storage.close()
-    with pytest.raises(StorageError, match=r"version 99, .* up to 2; install") as caught:
+    with pytest.raises(StorageError, match=r"version 99, .* up to 3; install") as caught:
         open_storage(storage_url)
     assert "\n" not in str(caught.value)
 

@@ -40,9 +40,9 @@ class ANNClassifier(NetworkClassifier, network=ANNConfig):
     image_size_ : tuple of (rows, columns)
         Size of the training images in pixels.
     history_ : tuple of EpochMetrics
-        Loss and accuracy of each epoch.
-    best_epoch_ : int
-        The epoch whose weights are kept, counted from 1; the last one without `patience`.
+        Loss and accuracy of each epoch, or of each part of one with `report_every`.
+    best_epoch_ : float
+        The epochs after which the weights are kept; all of them without `patience`.
     n_features_in_ : int
         Number of pixels of an image.
     """

@@ -20,7 +20,7 @@ __all__ = ["FashionProblem"]
 
 
 class FashionProblem(ImageProblem):
-    """An ANN or a CNN. The steps of a trial are epochs, with cross-validation folds."""
+    """An ANN or a CNN. The steps of a trial are epochs or parts of them, else folds."""
 
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`."""
@@ -57,21 +57,46 @@ class FashionProblem(ImageProblem):
 
         network, how = config.parse(params)
         with training.memory_errors():
-            cost = probe.measure_epoch(network, how, self.data, self.splits[0])
+            cost = probe.measure_step(network, how, self.data, self.splits[0])
         if self.folds is None:
-            steps, step_seconds, start_seconds = how.epochs, cost.epoch_seconds, cost.start_seconds
+            steps, step_seconds, start_seconds = how.steps, cost.step_seconds, cost.start_seconds
         else:
-            fit_seconds = cost.start_seconds + how.epochs * cost.epoch_seconds
+            fit_seconds = cost.start_seconds + how.steps * cost.step_seconds
             steps, step_seconds, start_seconds = self.folds, fit_seconds, 0.0
         return Cost(
             steps=steps, step_seconds=step_seconds, start_seconds=start_seconds, share=cost.share
         )
 
+    def last_step(self, params: Mapping[str, Any]) -> int:
+        """See `search.problem.Resumable.last_step`.
+
+        With a constant learning rate every step is a valid end of the training: no value depends on
+        how long it goes on.
+        """
+        _, how = config.parse(params)
+        if self.folds is not None:
+            raise ProblemError(
+                "the steps of a cross-validation are folds, which no curve connects; use "
+                'mode = "holdout"'
+            )
+        if how.schedule != "constant":
+            raise ProblemError(
+                f'schedule = "{how.schedule}" lowers the learning rate towards the last epoch, so '
+                "that earlier values do not count for themselves; leave schedule out, with "
+                'optimizer = "schedule-free"'
+            )
+        if how.patience is not None:
+            raise ProblemError(
+                f"patience = {how.patience} ends a training by itself, so that it has no known "
+                "last step; leave patience out"
+            )
+        return how.steps
+
     def run(self, trial: TrialContext, /) -> float:
         """Train one network, or one per fold; see `search.problem.Problem.run`.
 
-        The value is the validation accuracy of the last epoch, or with patience that of the best
-        epoch; with folds it is their mean.
+        The value is the validation accuracy of the last step, or with patience that of the best
+        step; with folds it is their mean.
         """
         if self.folds is not None:
             return cross_validate(trial, self.folds, self._fold)
@@ -96,7 +121,7 @@ class FashionProblem(ImageProblem):
         )
 
     def _epochs(self, trial: TrialContext | FoldContext, split: "Split") -> Iterator["Epoch"]:
-        """Train on a split from the trial's checkpoint, and save a checkpoint after each epoch."""
+        """Train on a split from the trial's checkpoint, and save a checkpoint after each step."""
         from fmnist_hpo.networks import training
 
         network, how = config.parse(trial.params)
@@ -132,32 +157,32 @@ class FashionProblem(ImageProblem):
     ) -> "Model":
         """See `ImageProblem.model`.
 
-        Patience has no effect without a validation part. Training then stops after as many epochs
-        as the best epoch of the trial had.
+        Patience has no effect without a validation part. Training then stops after as many steps
+        as it took the trial to its best.
         """
         from fmnist_hpo.networks import bundle as network_bundle
         from fmnist_hpo.networks import training
         from search.text import clock
 
         network, how = config.parse(params)
-        epochs = how.epochs
+        steps = how.steps
         if how.patience is not None and not len(split.validation):
             accuracies = [-1.0 if x is None else x for x in curves["val_accuracy"]]
-            epochs = accuracies.index(max(accuracies)) + 1
+            steps = accuracies.index(max(accuracies)) + 1
         done = 0 if checkpoint is None else len(training.history(checkpoint))
-        if 0 < done < epochs:
-            say(f"continuing after epoch {done} of {epochs}")
+        epochs = f"{steps * how.report_every:g}"
+        if 0 < done < steps:
+            say(f"continuing after epoch {done * how.report_every:g} of {epochs}")
         began = time.monotonic()
         for epoch in training.epochs(network, how, self.data, split, seed=seed, resume=checkpoint):
             number = epoch.number
             if not epoch.resumed:
                 save(epoch.save())
-                left = (time.monotonic() - began) / (number - done) * (epochs - number)
-                accuracy = epoch.metrics.train_accuracy
+                left = (time.monotonic() - began) / (number - done) * (steps - number)
                 say(
-                    f"epoch {number}/{epochs}, training accuracy {accuracy:.4f}, "
-                    f"about {clock(left)} left"
+                    f"epoch {number * how.report_every:g}/{epochs}, training accuracy "
+                    f"{epoch.metrics.train_accuracy:.4f}, about {clock(left)} left"
                 )
-            if number == epochs:
+            if number == steps:
                 break
         return network_bundle.build_model(network, how, epoch.result(), self.data, split)

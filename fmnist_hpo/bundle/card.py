@@ -22,7 +22,7 @@ FILES = {
 }
 
 FIGURES = {
-    "figures/curves.png": "Loss and accuracy per epoch",
+    "figures/curves.png": "Loss and accuracy over the epochs",
     "figures/folds.png": "Accuracy of each fold of the trial that chose the configuration",
     "figures/validation-confusion.png": "Confusion matrix of the validation part",
     "figures/validation-samples.png": "Predictions of validation images: right, wrong, unsure",
@@ -213,8 +213,8 @@ def _what_network(config: Config) -> str:
     if not config.fields.object("training").has("patience"):
         return what
     epoch = config.fields.object("epoch")
-    kept, trained = epoch.whole("kept"), epoch.whole("trained")
-    return f"{what}, as it was after epoch {kept} of {trained} (early stopping)"
+    kept, trained = epoch.number("kept"), epoch.number("trained")
+    return f"{what}, as it was after epoch {kept:g} of {trained:g} (early stopping)"
 
 
 def _what_classical(config: Config) -> str:

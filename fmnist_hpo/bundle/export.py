@@ -39,8 +39,9 @@ class Model:
 
     files: Mapping[str, bytes]  # the model itself
     config: Mapping[str, Any]  # config.json; "kind" says how it is read, see `kinds`
-    curves: Mapping[str, list[Any]]  # one value per epoch each; empty for a model without epochs
+    curves: Mapping[str, list[Any]]  # one value per step each; empty for a model without steps
     fit_seconds: float
+    report_every: float = 1.0  # epochs in a step
 
 
 def export(
@@ -102,7 +103,9 @@ def export(
     files["metrics.json"] = to_json(metrics.to_json())
     files["provenance.json"] = to_json(stored.to_json())
     if model.curves:
-        files["figures/curves.png"] = draw_curves(model.curves, title)
+        files["figures/curves.png"] = draw_curves(
+            model.curves, title, report_every=model.report_every
+        )
     if fold_curves:
         files["figures/folds.png"] = draw_folds(fold_curves, title)
     files["MODEL_CARD.md"] = write_card(draft.config, metrics, stored, files.keys())

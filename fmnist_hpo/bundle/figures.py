@@ -61,18 +61,21 @@ class Sample:
         return self.truth == self.predicted
 
 
-def draw_curves(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
-    """Loss and accuracy per epoch, side by side.
+def draw_curves(
+    curves: Mapping[str, Sequence[float]], title: str, *, report_every: float = 1.0
+) -> bytes:
+    """Loss and accuracy over the epochs, side by side.
 
     Args:
         curves: train_loss, train_accuracy and, where there was a validation part, val_loss and
-            val_accuracy: one value per epoch each, accuracies 0 to 1.
+            val_accuracy: one value per step each, accuracies 0 to 1.
+        report_every: epochs in a step.
     """
     figure = _figure(9.0, 3.8, title)
     loss, accuracy = figure.subplots(1, 2)
-    _draw_pair(loss, curves, "loss", 1)
+    _draw_pair(loss, curves, "loss", 1, report_every)
     loss.set(title="Loss", ylabel="cross-entropy (nats per image)")
-    _draw_pair(accuracy, curves, "accuracy", 100)
+    _draw_pair(accuracy, curves, "accuracy", 100, report_every)
     accuracy.set(title="Accuracy", ylabel="accuracy (%)")
     return _png(figure)
 
@@ -109,7 +112,13 @@ def draw_folds(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
     return _png(figure)
 
 
-def _draw_pair(axes: "Axes", curves: Mapping[str, Sequence[float]], name: str, unit: float) -> None:
+def _draw_pair(
+    axes: "Axes",
+    curves: Mapping[str, Sequence[float]],
+    name: str,
+    unit: float,
+    report_every: float,
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for part, label, colour, line, marker in (
@@ -118,7 +127,7 @@ def _draw_pair(axes: "Axes", curves: Mapping[str, Sequence[float]], name: str, u
     ):
         values = curves.get(f"{part}_{name}")
         if values:
-            epochs = range(1, len(values) + 1)
+            epochs = [report_every * step for step in range(1, len(values) + 1)]
             scaled = [unit * value for value in values]
             axes.plot(
                 epochs, scaled, line, color=colour, marker=marker, markersize=3.5, label=label

@@ -75,7 +75,7 @@ class SealedMetrics:
 class ModelMetrics:
     """metrics.json: how the training went and how good the model is."""
 
-    curves: Mapping[str, list[float]]  # one value per epoch each; empty without epochs
+    curves: Mapping[str, list[float]]  # one value per step each; empty without steps
     folds: Mapping[str, list[float]]  # one value per fold each; empty without folds
     fit_seconds: float
     validation: Metrics | None  # None: the model was trained on the validation part too

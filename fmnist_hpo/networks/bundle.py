@@ -48,7 +48,10 @@ def build_model(
             "kind": "network",
             "network": json.loads(network.to_json()),
             "training": asdict(training),
-            "epoch": {"kept": result.kept, "trained": len(result.history)},
+            "epoch": {
+                "kept": result.kept * training.report_every,
+                "trained": len(result.history) * training.report_every,
+            },
             "classes": list(data.classes),
             "image_size": [rows, columns],
             "preprocessing": {
@@ -61,12 +64,13 @@ def build_model(
             },
         },
         curves=_curves(result.history),
-        fit_seconds=sum(epoch.seconds for epoch in result.history),
+        fit_seconds=sum(step.seconds for step in result.history),
+        report_every=training.report_every,
     )
 
 
 def _curves(history: Sequence[EpochMetrics]) -> dict[str, list[Any]]:
-    """One list per metric, one value per epoch, without the metrics that an epoch lacks."""
+    """One list per metric, one value per step, without the metrics that a step lacks."""
     rows = [asdict(metrics) for metrics in history]
     names = rows[0] if rows else ()
     curves = {name: [row[name] for row in rows] for name in names}

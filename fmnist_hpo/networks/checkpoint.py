@@ -1,8 +1,9 @@
 """Checkpoints of a run: all that its rest depends on, as bytes.
 
 A checkpoint is safetensors. Its tensors are the network's, the optimiser's, the states of the
-random generators and the running sums; with patience also the weights of the best epoch. Its JSON
-part holds the position, the curve so far, and the run that it belongs to.
+random generators and the running sums; and the weights to be kept where they are others: with
+patience those of the best step, or those that the network is evaluated with. Its JSON part holds
+the position, the curve so far, and the run that it belongs to.
 """
 
 import json
@@ -17,6 +18,7 @@ from torch import Tensor
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import TrainingConfig, from_json
 from fmnist_hpo.networks.loop import EpochMetrics, Loop
+from fmnist_hpo.networks.optimization import begin_from_evaluation, progress, set_progress
 from fmnist_hpo.networks.process import torch_defaults
 
 __all__ = ["begin_from", "history", "restore", "save", "weights"]
@@ -26,8 +28,10 @@ __all__ = ["begin_from", "history", "restore", "save", "weights"]
 def save(loop: Loop) -> bytes:
     """A checkpoint of a loop between two batches."""
     tensors = _prefixed("network.", loop.weights())
-    if loop.best != loop.epoch or loop.batch:  # else the best weights are the network's
-        tensors |= _prefixed("best.", loop.best_weights)
+    epoch, batch = divmod(loop.trained, loop.batches)
+    moved = loop.trained != loop.batches_until(loop.step)  # since the last step's end
+    if loop.apart or moved or loop.best != loop.step:  # else the kept weights are the network's
+        tensors |= _prefixed("best.", loop.stored_weights)
     for index, moments in loop.optimizer.state_dict()["state"].items():
         for name, value in moments.items():
             if value is not None:
@@ -36,10 +40,11 @@ def save(loop: Loop) -> bytes:
     tensors["sum.loss"], tensors["sum.correct"] = loop.loss.cpu(), loop.correct.cpu()
     state = {
         "key": _key(loop),
-        "epoch": loop.epoch,
-        "batch": loop.batch,
+        "epoch": epoch,
+        "batch": batch,
         "seconds": loop.seconds,
         "best": loop.best,
+        "groups": progress(loop.optimizer),
         "history": [asdict(metrics) for metrics in loop.history],
     }
     return safetensors.torch.save(tensors, {"state": json.dumps(state)})
@@ -47,10 +52,12 @@ def save(loop: Loop) -> bytes:
 
 @torch_defaults()
 def begin_from(loop: Loop, checkpoint: bytes) -> None:
-    """Give a new loop the kept weights and the last moments of another run."""
-    tensors = safetensors.torch.load(checkpoint)
+    """Give a new loop the kept weights and, of the same optimiser, the last moments of a run."""
+    state, tensors = _state(checkpoint), safetensors.torch.load(checkpoint)
     loop.network.load_state_dict(_kept(tensors))
-    _restore_optimizer(loop, _part("optimizer.", tensors))
+    if json.loads(state["key"])[1]["optimizer"] == loop.config.optimizer:
+        _restore_optimizer(loop, _part("optimizer.", tensors), state)
+        begin_from_evaluation(loop.optimizer)
 
 
 @torch_defaults()
@@ -67,24 +74,25 @@ def restore(loop: Loop, checkpoint: bytes) -> None:
             "split; delete it to start over"
         )
     loop.network.load_state_dict(_part("network.", tensors))
-    _restore_optimizer(loop, _part("optimizer.", tensors))
+    _restore_optimizer(loop, _part("optimizer.", tensors), state)
     loop.generators = _part("generator.", tensors)
     loop.loss.copy_(tensors["sum.loss"])
     loop.correct.copy_(tensors["sum.correct"])
-    loop.epoch, loop.batch, loop.seconds = state["epoch"], state["batch"], state["seconds"]
+    loop.trained = state["epoch"] * loop.batches + state["batch"]
+    loop.seconds = state["seconds"]
     loop.history = [EpochMetrics(**row) for row in state["history"]]
     loop.best = state.get("best", 0)
-    loop.best_weights = _kept(tensors) if loop.best else {}
+    loop.stored_weights = _kept(tensors) if loop.best or (loop.apart and loop.history) else {}
 
 
 def history(checkpoint: bytes) -> tuple[EpochMetrics, ...]:
-    """The figures of a checkpoint's finished epochs."""
+    """The figures of a checkpoint's finished steps."""
     return tuple(EpochMetrics(**row) for row in _state(checkpoint)["history"])
 
 
 @torch_defaults()
 def weights(checkpoint: bytes) -> dict[str, Tensor]:
-    """The network's state in a checkpoint: with patience the best epoch's, else the last."""
+    """The network's state for evaluation: with patience after the best step, else the last."""
     return _kept(safetensors.torch.load(checkpoint))
 
 
@@ -103,7 +111,7 @@ def _is_of(loop: Loop, key: str) -> bool:
     return from_json(network) == loop.network_config and TrainingConfig(**training) == loop.config
 
 
-def _restore_optimizer(loop: Loop, stored: Mapping[str, Tensor]) -> None:
+def _restore_optimizer(loop: Loop, stored: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     parameters = list(loop.network.parameters())
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in stored.items():
@@ -113,6 +121,8 @@ def _restore_optimizer(loop: Loop, stored: Mapping[str, Tensor]) -> None:
         moments.setdefault(int(index), {})[name] = tensor
     groups = loop.optimizer.state_dict()["param_groups"]
     loop.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+    if "groups" in state:  # an older checkpoint has none, as its optimisers need none
+        set_progress(loop.optimizer, state["groups"])
 
 
 def _state(checkpoint: bytes) -> dict[str, Any]:

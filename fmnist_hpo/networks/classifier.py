@@ -45,7 +45,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_: NDArray[Any]
     image_size_: tuple[int, int]
     history_: tuple[training.EpochMetrics, ...]
-    best_epoch_: int
+    best_epoch_: float
     _config: ClassVar[type[NetworkConfig]]
     _known: ClassVar[Mapping[str, Parameter]]
 
@@ -96,7 +96,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train for one more epoch on the given data, at a constant learning rate.
 
         The first call sets the size of the images, the classes and the normalisation, unless the
-        classifier is fitted already. `epochs`, `schedule` and `patience` have no effect.
+        classifier is fitted already. `epochs`, `schedule`, `patience` and
+        `report_every` have no effect.
 
         Parameters
         ----------
@@ -126,7 +127,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 strange = np.setdiff1d(labels, known)
                 raise ValueError(f"need labels among the classes {known}, got {strange}")
             self.classes_ = known
-            config = replace(config, epochs=1, schedule="constant", patience=None)
+            config = replace(config, epochs=1, schedule="constant", patience=None, report_every=1.0)
             examples = self._examples(images, np.searchsorted(known, labels))
             part = split(examples, validation_fraction=0.0)
             start = None if first else self._checkpoint
@@ -199,7 +200,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             start=start,
             preprocessing=Preprocessing.of(config, *self._scale),
         )
-        self.best_epoch_, self._checkpoint = result.kept, result.checkpoint
+        self.best_epoch_ = result.kept * config.report_every
+        self._checkpoint = result.checkpoint
         self.history_ = (*self.history_, *result.history)
         self._network_config = network
         self._build()

@@ -148,7 +148,10 @@ class TrainingConfig:
         "Images in a step.",
     )
     optimizer: str = parameter(
-        Choice(("adam", "adamw", "sgd")), "adam", "Rule by which a step changes the weights."
+        Choice(("adam", "adamw", "sgd", "schedule-free")),
+        "adam",
+        "Rule by which a step changes the weights; schedule-free is AdamW without a horizon: every "
+        "epoch is a valid end.",
     )
     learning_rate: float = parameter(
         Number(0.0, 1000.0, open_low=True), 1e-3, "Step size; the peak where a schedule varies it."
@@ -160,12 +163,13 @@ class TrainingConfig:
         when=("optimizer", "sgd"),
     )
     weight_decay: float = parameter(
-        Number(0.0, 10.0), 0.0, "L2 penalty of adam and sgd, decoupled decay of adamw."
+        Number(0.0, 10.0), 0.0, "L2 penalty of adam and sgd, decoupled decay of the others."
     )
     schedule: str = parameter(
         Choice(("constant", "cosine", "one-cycle", "step")),
         "constant",
-        "How the learning rate changes over the steps of all epochs.",
+        "How the learning rate changes over the steps of all epochs; schedule-free takes constant "
+        "only.",
     )
     label_smoothing: float = parameter(
         _PROBABILITY_BELOW_ONE, 0.0, "Share of each label spread evenly over the classes."
@@ -188,6 +192,12 @@ class TrainingConfig:
         "Number format of the matrix products; auto is bf16 where that is faster.",
     )
 
+    report_every: float = parameter(
+        Choice((1.0, 0.5, 0.25, 0.2, 0.125, 0.1)),
+        1.0,
+        "Share of an epoch after which the network is validated, reported and saved: a trial's "
+        "step.",
+    )
     patience: int | None = parameter(
         Integer(1, 10_000),
         None,
@@ -197,6 +207,21 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.optimizer == "schedule-free" and self.schedule != "constant":
+            raise InputError(
+                'optimizer "schedule-free" takes schedule "constant" only, got '
+                f"{json.dumps(self.schedule)}; leave schedule out"
+            )
+
+    @property
+    def reports_per_epoch(self) -> int:
+        """The number of reports in an epoch."""
+        return round(1 / self.report_every)
+
+    @property
+    def steps(self) -> int:
+        """The number of reports of a whole training."""
+        return self.epochs * self.reports_per_epoch
 
 
 def _to_json(config: NetworkConfig) -> str:

@@ -11,10 +11,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmnist_hpo.data import Examples, Split
+from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.augmentation import augment
+from fmnist_hpo.networks.batch_norm import measure_statistics
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.models import build
-from fmnist_hpo.networks.optimization import build_optimizer, learning_rate
+from fmnist_hpo.networks.optimization import (
+    build_optimizer,
+    evaluates_apart,
+    evaluation_weights,
+    learning_rate,
+)
 from fmnist_hpo.networks.preprocessing import (
     EVALUATION_BATCH,
     Preprocessing,
@@ -30,13 +37,20 @@ __all__ = [
 ]
 
 
+#: Images on which batch normalisation is measured for an evaluation, at most.
+STATISTICS_IMAGES = 2000
+
+
 class Diverged(Exception):
     """A loss is not finite."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """One epoch. The training figures are means over its batches, taken while the weights moved."""
+    """An epoch, or with `report_every` a part of one: a step of the curve.
+
+    The training figures are means over its batches, taken while the weights moved.
+    """
 
     train_loss: float  # nats per image, with label smoothing where configured
     train_accuracy: float  # 0 to 1, on augmented images and with dropout where configured
@@ -86,31 +100,46 @@ class Loop:
             self.loss = torch.zeros((), device=device)  # sum of the batches' means
             self.correct = torch.zeros((), dtype=torch.int64, device=device)
         self.batch_size = min(config.batch_size, len(split.train))
-        self.batches = len(split.train) // self.batch_size
-        self.epoch = 0  # finished
-        self.batch = 0  # finished in the present epoch
-        self.seconds = 0.0  # spent in the present epoch
-        self.history: list[EpochMetrics] = []
-        self.best = 0  # the first epoch with the highest validation accuracy; with patience only
-        self.best_weights: dict[str, Tensor] = {}
+        self.batches = len(split.train) // self.batch_size  # of an epoch
+        if self.batches < config.reports_per_epoch:
+            raise InputError(
+                f"report_every={config.report_every:g} needs at least {config.reports_per_epoch} "
+                f"batches in an epoch, got {self.batches}; use a smaller batch_size, or leave "
+                "report_every out"
+            )
+        self.apart = evaluates_apart(self.optimizer)
+        self._measures_statistics = self.apart and network_config.batch_norm
+        self.trained = 0  # batches since the start of the run
+        self.seconds = 0.0  # spent in the present step
+        self.history: list[EpochMetrics] = []  # of the finished steps
+        self.best = 0  # the first step with the highest validation accuracy; with patience only
+        #: The network's state to be kept, where it may differ from the present one: of the best
+        #: step, or as evaluated after the last one. On the CPU.
+        self.stored_weights: dict[str, Tensor] = {}
+
+    @property
+    def step(self) -> int:
+        """The number of finished steps."""
+        return len(self.history)
 
     @property
     def finished(self) -> bool:
-        """Whether the last epoch is over, or patience has run out."""
-        impatient = self.patience is not None and self.epoch - self.best >= self.patience
-        return self.epoch == self.config.epochs or impatient
+        """Whether the last step is over, or patience has run out."""
+        patience, per_epoch = self.patience, self.config.reports_per_epoch
+        impatient = patience is not None and self.step - self.best >= patience * per_epoch
+        return self.step == self.config.steps or impatient
 
     @property
     def kept(self) -> int:
-        """The number of the epoch that the run's result is taken from."""
-        return self.best or self.epoch
+        """The number of the step that the run's result is taken from."""
+        return self.best or self.step
 
     def kept_weights(self) -> dict[str, Tensor]:
-        """The network's state after the kept epoch, on the CPU."""
-        return self.best_weights if self.best else self.weights()
+        """The network's state for evaluation after the kept step, on the CPU."""
+        return self.stored_weights or self.weights()
 
-    def run_epoch(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
-        """Train what is left of the epoch and validate: its figures, or None when it was stopped.
+    def run_step(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
+        """Train what is left of the step and validate: its figures, or None when it was stopped.
 
         Args:
             should_stop: asked after every batch.
@@ -119,33 +148,32 @@ class Loop:
             Diverged: a loss is not finite.
         """
         with self._running():
-            metrics = self._run_epoch(should_stop)
-        if metrics is None:
-            return None
-        self.history.append(metrics)
-        self.epoch += 1
-        self.batch, self.seconds = 0, 0.0
-        self.loss.zero_()
-        self.correct.zero_()
-        if self.patience is not None and self._is_best(metrics):
-            self.best, self.best_weights = self.epoch, self.weights()
+            metrics = self._run_step(should_stop)
+            if metrics is None:
+                return None
+            self.history.append(metrics)
+            self.seconds = 0.0
+            self.loss.zero_()
+            self.correct.zero_()
         return metrics
 
-    def _run_epoch(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
+    def _run_step(self, should_stop: Callable[[], bool]) -> EpochMetrics | None:
         started = time.perf_counter() - self.seconds
+        first, end = self.batches_until(self.step), self.batches_until(self.step + 1)
+        epoch = first // self.batches
+        batches = torch.split(self.order(epoch), self.batch_size)
         self.network.train()
-        batches = torch.split(self._order(), self.batch_size)[: self.batches]
-        for indices in batches[self.batch :]:
-            self._step(indices)
-            self.batch += 1
+        while self.trained < end:
+            self._train_batch(batches[self.trained - epoch * self.batches])
+            self.trained += 1
             if should_stop():
                 self.seconds = time.perf_counter() - started
                 return None
-        train_loss = self._finite("training", float(self.loss) / self.batches)
-        trained = self.batches * self.batch_size
+        train_loss = self._finite("training", float(self.loss) / (end - first))
+        trained = (end - first) * self.batch_size
         train_accuracy = int(self.correct) / trained
         train_seconds = time.perf_counter() - started
-        val_loss, val_accuracy = self._validate()
+        val_loss, val_accuracy = self._evaluate()
         return EpochMetrics(
             train_loss=train_loss,
             train_accuracy=train_accuracy,
@@ -155,10 +183,43 @@ class Loop:
             images_per_second=trained / train_seconds,
         )
 
-    def _is_best(self, metrics: EpochMetrics) -> bool:
+    def batches_until(self, step: int) -> int:
+        """The number of batches from the start of the run to the end of a step."""
+        return step * self.batches // self.config.reports_per_epoch
+
+    def _evaluate(self) -> tuple[float | None, float | None]:
+        """Validate, and store the network's state where it is to be kept."""
+        if not self.apart:
+            figures = self._validate()
+            if self._is_best(figures[1]):
+                self.best, self.stored_weights = self.step + 1, self.weights()
+            return figures
+        with evaluation_weights(self.network, self.optimizer):
+            if self._measures_statistics:
+                measure_statistics(
+                    self.network,
+                    (self.images.index_select(0, batch) for batch in self._statistics_batches()),
+                    lambda images: self.preprocessing.logits(self.network, images),
+                )
+            figures = self._validate()
+            if self.patience is None:
+                self.stored_weights = self.weights()
+            elif self._is_best(figures[1]):
+                self.best, self.stored_weights = self.step + 1, self.weights()
+        return figures
+
+    def evaluated_images(self, split: Split) -> int:
+        """The number of images in the forward passes after a step, were it of this split."""
+        measured = min(STATISTICS_IMAGES, len(split.train)) if self._measures_statistics else 0
+        return len(split.validation) + measured
+
+    def _is_best(self, accuracy: float | None) -> bool:
+        """Whether patience waits for an accuracy above those before, and this is one."""
+        if self.patience is None:
+            return False
         before = self.history[self.best - 1].val_accuracy if self.best else None
-        assert metrics.val_accuracy is not None
-        return before is None or metrics.val_accuracy > before
+        assert accuracy is not None
+        return before is None or accuracy > before
 
     @contextmanager
     def _running(self) -> Iterator[None]:
@@ -176,15 +237,20 @@ class Loop:
                 if devices:
                     self.generators["cuda"] = torch.cuda.get_rng_state()
 
-    def _order(self) -> Tensor:
-        """The epoch's indices; drawn from seed and epoch alone, so it need not be stored."""
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
+    def order(self, epoch: int) -> Tensor:
+        """The indices of an epoch; drawn from seed and epoch alone, so they need not be stored."""
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + epoch) % 2**63)
         order = torch.randperm(len(self.train_indices), generator=generator)
         return self.train_indices[order].to(self.device)
 
-    def _step(self, indices: Tensor) -> None:
-        step = self.epoch * self.batches + self.batch
-        rate = learning_rate(self.config, step, self.config.epochs * self.batches)
+    def _statistics_batches(self) -> tuple[Tensor, ...]:
+        """The indices of training images, the same after every step of the run."""
+        batch = min(EVALUATION_BATCH, len(self.train_indices))
+        most = min(STATISTICS_IMAGES, len(self.train_indices)) // batch * batch
+        return torch.split(self.order(0)[:most], batch)
+
+    def _train_batch(self, indices: Tensor) -> None:
+        rate = learning_rate(self.config, self.trained, self.config.epochs * self.batches)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         images = augment(self.images.index_select(0, indices), self.config)
@@ -215,7 +281,8 @@ class Loop:
 
     def _finite(self, part: str, loss: float) -> float:
         if not math.isfinite(loss):
-            raise Diverged(f"the {part} loss of epoch {self.epoch + 1} is {loss}")
+            epoch = (self.step + 1) * self.config.report_every
+            raise Diverged(f"the {part} loss of epoch {epoch:g} is {loss}")
         return loss
 
     @torch_defaults()

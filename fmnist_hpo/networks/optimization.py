@@ -1,30 +1,100 @@
 """Optimisers and learning-rate schedules."""
 
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import torch
+from schedulefree import AdamWScheduleFree
 from torch import nn
 
 from fmnist_hpo.networks.config import TrainingConfig
 
-__all__ = ["build_optimizer", "learning_rate"]
+__all__ = [
+    "begin_from_evaluation",
+    "build_optimizer",
+    "evaluates_apart",
+    "evaluation_weights",
+    "learning_rate",
+    "progress",
+    "set_progress",
+]
 
 # One-cycle (Smith 2018): shares of all steps and of the peak rate.
 WARM_UP, START, END = 0.25, 0.1, 0.001
 # Step: the rate falls to a tenth after these shares of all steps (He et al. 2016).
 STEPS, STEP_FACTOR = (0.5, 0.75), 0.1
+# Entries of a parameter group of `AdamWScheduleFree` that its steps change.
+_PROGRESS = ("k", "weight_sum", "lr_max", "scheduled_lr", "train_mode")
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """torch's fused optimiser of that name, with torch's other defaults.
+    """torch's fused optimiser of that name with torch's other defaults, or Schedule-Free AdamW.
 
-    Its learning rate is set before each step, see `learning_rate`.
+    Schedule-Free AdamW is of Defazio et al. 2024, "The Road Less Scheduled". It steps with other
+    weights than the network is evaluated with, see `evaluation_weights`. The learning rate is set
+    before each step, see `learning_rate`.
     """
     parameters, decay = network.parameters(), config.weight_decay
+    if config.optimizer == "schedule-free":
+        # On a CPU one tensor after the other stays in the cache, and is a third faster.
+        on_gpu = next(network.parameters()).is_cuda
+        free = AdamWScheduleFree(parameters, weight_decay=decay, foreach=on_gpu)
+        free.train()
+        kept: torch.optim.Optimizer = free
+        return kept
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=config.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, weight_decay=decay, fused=True)
+
+
+def evaluates_apart(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether a network is evaluated with other weights than the optimiser steps with."""
+    return isinstance(optimizer, AdamWScheduleFree)
+
+
+@contextmanager
+def evaluation_weights(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Give the network the weights that it is evaluated with, until the block ends.
+
+    The network's state is then restored bit for bit; the optimiser alone would restore it but for
+    rounding.
+
+    Args:
+        optimizer: one that `evaluates_apart`.
+    """
+    assert isinstance(optimizer, AdamWScheduleFree)
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    optimizer.eval()
+    try:
+        yield
+    finally:
+        optimizer.train()
+        network.load_state_dict(before)
+
+
+def begin_from_evaluation(optimizer: torch.optim.Optimizer) -> None:
+    """Turn a network's weights, which are those of an evaluation, into those of the next step."""
+    if isinstance(optimizer, AdamWScheduleFree):
+        for group in optimizer.param_groups:
+            group["train_mode"] = False
+        optimizer.train()
+
+
+def progress(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """What the steps have changed in the parameter groups, as values that JSON can hold."""
+    return [
+        {name: group[name] for name in _PROGRESS if name in group}
+        for group in optimizer.param_groups
+    ]
+
+
+def set_progress(optimizer: torch.optim.Optimizer, groups: Sequence[Mapping[str, Any]]) -> None:
+    """Restore what `progress` returned."""
+    for group, stored in zip(optimizer.param_groups, groups, strict=True):
+        group.update(stored)
 
 
 def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:

@@ -14,7 +14,7 @@ from fmnist_hpo.networks.models import build, count_flops
 from fmnist_hpo.networks.preprocessing import EVALUATION_BATCH
 from fmnist_hpo.networks.process import keep_freed_memory, torch_defaults
 
-__all__ = ["EpochCost", "flops", "measure_epoch", "remarks"]
+__all__ = ["StepCost", "flops", "measure_step", "remarks"]
 
 EPOCHS = 3  # short epochs that are timed; the median counts
 PART_SECONDS = 0.25  # intended training time of a short epoch
@@ -23,14 +23,14 @@ VALIDATED = EVALUATION_BATCH  # images validated in a short epoch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EpochCost:
+class StepCost:
     """Times of a training on the whole split.
 
     On a CPU, time that other processes took from this one is not included.
     """
 
-    epoch_seconds: float  # training, validation and checkpoint
-    start_seconds: float  # before the first epoch
+    step_seconds: float  # training, validation and checkpoint
+    start_seconds: float  # before the first step
     share: float  # of the processor time that this process got while it was measured, 0 to 1
 
 
@@ -77,9 +77,9 @@ def _used(size: int, length: int, pooled: bool) -> int:
     return before + 1 + after
 
 
-def measure_epoch(
+def measure_step(
     network: NetworkConfig, config: TrainingConfig, data: TrainingData, split: Split
-) -> EpochCost:
+) -> StepCost:
     """Time short epochs of a few batches and extrapolate to the whole split.
 
     Raises:
@@ -87,7 +87,10 @@ def measure_epoch(
     """
     keep_freed_memory()
     # The weights are thrown away. A tiny learning rate cannot diverge.
-    config = dataclasses.replace(config, epochs=EPOCHS + 1, patience=None, learning_rate=1e-6)
+    share_of_epoch = config.report_every
+    config = dataclasses.replace(
+        config, epochs=EPOCHS + 1, report_every=1.0, patience=None, learning_rate=1e-6
+    )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
     batch_size = Loop(network, config, data, split, 0, device).batch_size
@@ -107,23 +110,23 @@ def measure_epoch(
     batch_seconds = batch_size / _run_epoch(loop).images_per_second
     loop = part(min(most, max(FEWEST_BATCHES, round(PART_SECONDS / batch_seconds))))
     _run_epoch(loop)
-    measured = [_measure(loop, split, most) for _ in range(EPOCHS)]
+    measured = [_measure(loop, split, most * share_of_epoch) for _ in range(EPOCHS)]
     share = statistics.median(share for _, share in measured)
-    return EpochCost(
-        epoch_seconds=statistics.median(seconds for seconds, _ in measured),
+    return StepCost(
+        step_seconds=statistics.median(seconds for seconds, _ in measured),
         start_seconds=start_seconds * share,
         share=share,
     )
 
 
-def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
+def _measure(loop: Loop, split: Split, batches: float) -> tuple[float, float]:
     """Run a short epoch and save its checkpoint.
 
     Args:
-        batches: of an epoch on the whole split.
+        batches: of a step on the whole split.
 
     Returns:
-        Seconds of an epoch on the whole split, and the share of the processor time.
+        Seconds of a step on the whole split, and the share of the processor time.
     """
     started, used = time.perf_counter(), time.process_time()
     metrics = _run_epoch(loop)
@@ -133,12 +136,11 @@ def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
     share = 1.0
     if loop.device.type == "cpu":
         share = min(1.0, used / (passed * torch.get_num_threads()))
-    trained, validated = loop.batches * loop.batch_size, len(loop.validation_indices)
-    training = trained / metrics.images_per_second
-    validation = run - training
+    training = loop.batches * loop.batch_size / metrics.images_per_second
+    evaluated = loop.evaluated_images(loop.split) or 1
     seconds = (
         training * batches / loop.batches
-        + validation * len(split.validation) / max(1, validated)
+        + (run - training) * loop.evaluated_images(split) / evaluated
         + passed
         - run
     )
@@ -146,6 +148,6 @@ def _measure(loop: Loop, split: Split, batches: int) -> tuple[float, float]:
 
 
 def _run_epoch(loop: Loop) -> EpochMetrics:
-    metrics = loop.run_epoch(lambda: False)
+    metrics = loop.run_step(lambda: False)
     assert metrics is not None
     return metrics

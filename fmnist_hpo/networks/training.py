@@ -53,21 +53,24 @@ class TrainResult:
 
     weights: Mapping[str, Tensor]  # of the kept epoch; see `Epoch.weights`
     history: tuple[EpochMetrics, ...]
-    kept: int  # number of the epoch whose weights these are
+    kept: int  # number of the step whose weights these are
     checkpoint: bytes
 
     @property
     def val_accuracy(self) -> float:
-        """Of the kept epoch; NaN without a validation part."""
+        """Of the kept step; NaN without a validation part."""
         accuracy = self.history[self.kept - 1].val_accuracy
         return math.nan if accuracy is None else accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """A finished epoch of a run. `result` and `save` are of the run as it is now."""
+    """A finished step of a run: an epoch, or with `report_every` a part of one.
 
-    number: int  # from 1
+    `result` and `save` are of the run as it is now.
+    """
+
+    number: int  # of the step, from 1
     metrics: EpochMetrics
     resumed: bool  # read from a checkpoint, not trained here
     _loop: Loop
@@ -77,7 +80,7 @@ class Epoch:
         return checkpoint.save(self._loop)
 
     def result(self) -> TrainResult:
-        """The run as if it ended here: the last epoch is kept, or with patience the best one."""
+        """The run as if it ended here: the last step is kept, or with patience the best one."""
         loop = self._loop
         return TrainResult(
             weights=loop.kept_weights(),
@@ -99,25 +102,27 @@ def epochs(
     preprocessing: Preprocessing | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Epoch]:
-    """Train a network and yield each finished epoch, those of the checkpoint first.
+    """Train a network and yield each finished step, those of the checkpoint first.
 
-    On the GPU where there is one. The images that are left when an epoch is cut into batches are
-    not used in that epoch. Training ends after `config.epochs`, or with `config.patience` and a
-    validation part earlier. Between two epochs, and whenever the iterator is dropped, the caller's
-    random generators and torch settings are as they were.
+    A step is an epoch, or with `config.report_every` a part of one. The network is trained on the
+    GPU where there is one. The images that are left when an epoch is cut into batches are not used
+    in that epoch. Training ends after `config.epochs`, or with `config.patience` and a validation
+    part earlier. Between two steps, and whenever the iterator is dropped, the caller's random
+    generators and torch settings are as they were.
 
     Args:
         seed: decides first weights, order of the images, augmentation and dropout.
         resume: a checkpoint of a run with the same arguments, to continue it.
-        start: a checkpoint of another run of the same network and optimiser, whose weights and
-            moments this one begins with.
+        start: a checkpoint of another run of the same network, whose kept weights this one begins
+            with, and whose moments if the optimiser is the same.
         preprocessing: None for what `config` says, measured on the training part.
         should_stop: asked after every batch.
 
     Raises:
         Interrupted: `should_stop` turned true.
         Diverged: an epoch's loss is not finite.
-        InputError: fewer than two images to train on, or a checkpoint of another run.
+        InputError: fewer than two images to train on, fewer batches in an epoch than reports, or a
+            checkpoint of another run.
         MemoryError: the machine or the GPU has no memory left.
     """
     if len(split.train) < 2:
@@ -137,10 +142,10 @@ def epochs(
         yield Epoch(number=number, metrics=metrics, resumed=True, _loop=loop)
     while not loop.finished:
         with memory_errors():
-            finished = loop.run_epoch(should_stop)
+            finished = loop.run_step(should_stop)
         if finished is None:
             raise Interrupted(checkpoint.save(loop))
-        yield Epoch(number=loop.epoch, metrics=finished, resumed=False, _loop=loop)
+        yield Epoch(number=loop.step, metrics=finished, resumed=False, _loop=loop)
 
 
 def train(

@@ -7,6 +7,7 @@ from typing import Any
 
 from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.networks import config
 from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
 from fmnist_hpo.results.comparison import Comparison, compare
@@ -45,7 +46,7 @@ def write_report(studies: Sequence[Study], directory: Path) -> Path:
 
 def make_page(studies: Sequence[Study]) -> Page:
     """The whole report, as data."""
-    reports = [StudyReport.of(study, planned_epochs) for study in studies]
+    reports = [StudyReport.of(study, planned_steps) for study in studies]
     found = [(report.study, report.best) for report in reports if report.best is not None]
     comparison = compare([study for study, _ in found])
     models = [
@@ -75,10 +76,9 @@ def make_page(studies: Sequence[Study]) -> Page:
     )
 
 
-def planned_epochs(params: Mapping[str, Any]) -> int | None:
+def planned_steps(params: Mapping[str, Any]) -> int | None:
     """Steps of a trial that nobody prunes."""
-    epochs = params.get("epochs")
-    return epochs if isinstance(epochs, int) else None
+    return config.parse(params)[1].steps if "family" in params else None
 
 
 def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> list[Part]:

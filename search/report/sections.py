@@ -227,7 +227,7 @@ class StudyReport:
                 )
             )
         folds = self.study.spec.folds is not None
-        step, curves = ("fold", "fold by fold") if folds else ("step (epoch)", "learning curves")
+        step, curves = ("fold", "fold by fold") if folds else ("step", "learning curves")
         named = [
             t
             for t in facts.last_attempts(self.trials, self.waiting)

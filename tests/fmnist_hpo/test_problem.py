@@ -103,6 +103,68 @@ def test_patience_needs_one_part_held_out() -> None:
         FashionProblem({}).check(PATIENT | {"patience": 0})
 
 
+def test_a_curve_that_can_be_cut(problem: FashionProblem) -> None:
+    params = {"family": "ann", "hidden_units": 16, "epochs": 3, "optimizer": "schedule-free"}
+    params |= {"batch_size": 32, "batch_norm": True}
+    assert problem.last_step(params) == 3
+    quarters = params | {"report_every": 0.25}
+    assert problem.last_step(quarters) == 12
+    whole = Trial(quarters)
+    value = problem.run(whole)
+    assert len(whole.curves["val_accuracy"]) == 12
+    stopped = Trial(quarters, stop_after=20)
+    with pytest.raises(TrialStopped):
+        problem.run(stopped)
+    assert problem.run(stopped) == value
+    assert stopped.curves == whole.curves
+    # A trial with a lower limit is the beginning of the longer one.
+    short = Trial(quarters | {"epochs": 1})
+    assert problem.run(short) == whole.curves["val_accuracy"][3]
+    assert short.curves["val_accuracy"] == whole.curves["val_accuracy"][:4]
+
+
+@pytest.mark.parametrize(
+    ("folds", "params", "reason"),
+    [
+        (None, {"schedule": "one-cycle"}, 'schedule = "one-cycle" lowers the learning rate'),
+        (None, {"patience": 3}, "patience = 3 ends a training by itself"),
+        (3, {}, "the steps of a cross-validation are folds"),
+    ],
+)
+def test_curves_that_cannot_be_cut(folds: int | None, params: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ProblemError, match=reason) as caught:
+        FashionProblem({}, folds).last_step({"family": "cnn"} | params)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_bundle_of_schedule_free_has_the_weights_that_were_validated(
+    problem: FashionProblem,
+) -> None:
+    params = {"family": "cnn", "channels": 4, "epochs": 2, "optimizer": "schedule-free"}
+    params |= {"batch_norm": True, "report_every": 0.5}
+    trial = Trial(params)
+    problem.run(trial)
+    model = problem.model(
+        params, problem.splits[0], seed=3, curves=trial.curves, checkpoint=trial.checkpoint,
+        save=lambda data: None, say=lambda line: None,
+    )  # fmt: skip
+    assert model.config["epoch"] == {"kept": 2, "trained": 2}
+    network = load_network(
+        Bundle(path=Path("x"), files={**model.files, "config.json": to_json(model.config)})
+    )
+    for name, tensor in training.weights(trial.checkpoint or b"").items():
+        assert torch.equal(tensor, network.state_dict()[name]), name
+    said: list[str] = []
+    refit = problem.model(
+        params, problem.everything, seed=3, curves=trial.curves, checkpoint=None,
+        save=lambda data: None, say=said.append,
+    )  # fmt: skip
+    assert refit.config["epoch"] == {"kept": 2, "trained": 2}
+    assert [line.split(",")[0] for line in said] == [
+        f"epoch {done}/2" for done in ("0.5", "1", "1.5", "2")
+    ]
+
+
 def test_the_study_quick_begins_with_both_families() -> None:
     spec = read_spec(STUDIES / "quick.toml")
     points = [{**spec.fixed, **named.params} for named in spec.named]

@@ -98,6 +98,13 @@ def test_json_round_trip(params: dict[str, Any]) -> None:
         ({"activation": "relo"}, "must be one of", "'relo'", "'relu'"),
         ({"batch_norm": 1}, "true, false", "1", "choose"),
         ({"batch_size": 1}, "2 <= batch_size", "batch_size=1", "choose"),
+        ({"report_every": 0.3}, "must be one of 1.0, 0.5", "0.3", "did you mean"),
+        (
+            {"optimizer": "schedule-free", "schedule": "cosine"},
+            'takes schedule "constant" only',
+            '"cosine"',
+            "leave schedule out",
+        ),
         ({"precision": "fp16"}, '"bf16"', "'fp16'", "did you mean"),
     ],
 )

@@ -9,7 +9,7 @@ import torch
 from fmnist_hpo.data import load_training, split
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.models import build, count_flops
-from fmnist_hpo.networks.probe import flops, measure_epoch, remarks
+from fmnist_hpo.networks.probe import flops, measure_step, remarks
 
 
 @pytest.mark.parametrize("network", [ANNConfig(), CNNConfig(batch_norm=True)])
@@ -43,7 +43,8 @@ def test_an_epoch_is_measured(network: NetworkConfig, fashion_dir: Path) -> None
     data = dataclasses.replace(whole, images=whole.images[:3000], labels=whole.labels[:3000])
     for fraction in (0.2, 0.0):  # as it is validated, and as it is refit
         part = split(data, validation_fraction=fraction)
-        cost = measure_epoch(network, TrainingConfig(schedule="one-cycle"), data, part)
-        assert cost.epoch_seconds > 0
-        assert cost.start_seconds > 0
-        assert 0 < cost.share <= 1
+        for config in (TrainingConfig(schedule="one-cycle"), TrainingConfig(report_every=0.25)):
+            cost = measure_step(network, config, data, part)
+            assert cost.step_seconds > 0
+            assert cost.start_seconds > 0
+            assert 0 < cost.share <= 1

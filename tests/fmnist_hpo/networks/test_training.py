@@ -21,6 +21,7 @@ from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig, parse
 from fmnist_hpo.networks.loop import Loop
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import learning_rate
+from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, normalization
 
 ANN: dict[str, Any] = {
     "family": "ann",
@@ -44,6 +45,8 @@ CNN: dict[str, Any] = {
     "normalization": "standard",
 }
 CNN_ADAM = CNN | {"optimizer": "adamw", "weight_decay": 0.01, "batch_norm": True}
+FREE = CNN | {"optimizer": "schedule-free", "weight_decay": 0.01, "batch_norm": True}
+FREE_ANN = {**ANN, "optimizer": "schedule-free", "schedule": "constant"}
 BATCHES = 12  # an epoch: 800 images to train on, 64 a batch
 
 
@@ -86,7 +89,11 @@ def assert_same(one: training.TrainResult, other: training.TrainResult) -> None:
         assert torch.equal(tensor, other.weights[name]), name
 
 
-@pytest.mark.parametrize("params", [ANN, CNN, CNN_ADAM], ids=["ann", "cnn-sgd", "cnn-adamw"])
+@pytest.mark.parametrize(
+    "params",
+    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE],
+    ids=["ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free"],
+)
 @pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
 def test_resumed_after_any_batch(
     params: dict[str, Any], small: tuple[TrainingData, Split], batches: int
@@ -98,6 +105,115 @@ def test_resumed_after_any_batch(
     assert_same(whole, resumed[-1].result())
     assert [epoch.number for epoch in resumed] == [1, 2, 3]
     assert sum(epoch.resumed for epoch in resumed) == (batches - 1) // BATCHES
+
+
+@pytest.mark.parametrize("params", [ANN, FREE], ids=["ann", "cnn-schedule-free"])
+@pytest.mark.parametrize("batches", [1, 3, 4, BATCHES, BATCHES + 2, 3 * BATCHES])
+def test_steps_of_a_quarter_epoch_resume_after_any_batch(
+    params: dict[str, Any], small: tuple[TrainingData, Split], batches: int
+) -> None:
+    params = params | {"report_every": 0.25}
+    whole = training.train(*parse(params), *small, seed=5)
+    assert len(whole.history) == 12
+    checkpoint = interrupted(params, small, batches)
+    assert len(training.history(checkpoint)) == (batches - 1) // 3
+    assert_same(whole, training.train(*parse(params), *small, seed=5, resume=checkpoint))
+
+
+def test_steps_change_what_is_seen_and_not_what_is_trained(
+    small: tuple[TrainingData, Split],
+) -> None:
+    for params in (ANN, FREE):
+        epochs = training.train(*parse(params), *small, seed=5)
+        parts = training.train(*parse(params | {"report_every": 0.25}), *small, seed=5)
+        seen = [(m.val_loss, m.val_accuracy) for m in epochs.history]
+        assert [(m.val_loss, m.val_accuracy) for m in parts.history[3::4]] == seen
+        for name, tensor in epochs.weights.items():
+            assert torch.equal(tensor, parts.weights[name]), name
+        for epoch, last in zip(epochs.history, range(4, 13, 4), strict=True):
+            of_parts = [m.train_loss for m in parts.history[last - 4 : last]]
+            assert sum(of_parts) / 4 == pytest.approx(epoch.train_loss, rel=1e-5)
+
+
+def test_steps_that_do_not_divide_an_epoch(small: tuple[TrainingData, Split]) -> None:
+    params = ANN | {"report_every": 0.2, "epochs": 2}  # 12 batches in 5 steps
+    whole = training.train(*parse(params), *small, seed=5)
+    assert len(whole.history) == 10
+    resumed = training.train(
+        *parse(params), *small, seed=5, resume=interrupted(params, small, BATCHES + 5)
+    )
+    assert_same(whole, resumed)
+    with pytest.raises(InputError, match="at least 10 batches in an epoch, got 6"):
+        training.train(*parse(params | {"report_every": 0.1, "batch_size": 128}), *small, seed=5)
+
+
+def test_schedule_free_is_validated_with_the_weights_that_are_kept(
+    small: tuple[TrainingData, Split],
+) -> None:
+    """An independent evaluation of the result gives the reported figures, and is not the loop's."""
+    data, part = small
+    network_config, config = parse(FREE)
+    result = training.train(network_config, config, data, part, seed=5)
+    network = build(network_config)
+    stepping = {
+        name.removeprefix("network."): tensor
+        for name, tensor in safetensors.torch.load(result.checkpoint).items()
+        if name.startswith("network.")
+    }
+    scale = normalization(config.normalization, data, part)
+    preprocessing = Preprocessing.of(config, *scale)
+    found = []
+    for state in (result.weights, stepping):
+        network.load_state_dict(state)
+        network = network.to(memory_format=torch.channels_last).eval()
+        logits = compute_logits(network, preprocessing, data.images[part.validation])
+        held_out = torch.from_numpy(data.labels[part.validation])
+        found.append(float(F.cross_entropy(torch.from_numpy(logits), held_out)))
+    assert found[0] == pytest.approx(result.history[-1].val_loss, rel=1e-5)
+    assert found[1] != pytest.approx(found[0], rel=1e-3)
+
+
+def test_schedule_free_is_the_published_method(fashion_dir: Path) -> None:
+    """Against the paper's three sequences x, y, z, computed one by one in float64."""
+    data, part = part_of(load_training(fashion_dir), 400)
+    params = FREE_ANN | {"batch_norm": False, "dropout": 0.0, "precision": "fp32", "epochs": 1}
+    network_config, config = parse(params | {"weight_decay": 0.1, "learning_rate": 0.01})
+    result = training.train(network_config, config, data, part, seed=5)
+    loop = Loop(network_config, config, data, part, 5, torch.device("cpu"))
+    network = loop.network.double()
+    z = [p.detach().clone() for p in network.parameters()]
+    x, squares = [p.clone() for p in z], [torch.zeros_like(p) for p in z]
+    for step in range(loop.batches):
+        indices = loop.order(0)[step * 64 : (step + 1) * 64]
+        inputs = loop.images[indices].double().div(127.5).sub(1).unsqueeze(1)
+        y = list(network.parameters())
+        with torch.no_grad():
+            for p, one, other in zip(y, z, x, strict=True):
+                p.copy_(0.1 * one + 0.9 * other)
+        gradients = torch.autograd.grad(F.cross_entropy(network(inputs), loop.labels[indices]), y)
+        with torch.no_grad():
+            for p, g, one, other, v in zip(y, gradients, z, x, squares, strict=True):
+                v.mul_(0.999).add_(0.001 * g**2)
+                moved = g / ((v / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8) + 0.1 * p
+                one.sub_(0.01 * moved)
+                other.add_((one - other) / (step + 1))
+    for mine, expected in zip(result.weights.values(), x, strict=True):
+        assert torch.allclose(mine.double(), expected, atol=1e-4)
+
+
+def test_batch_norm_of_schedule_free_is_measured_without_dropout(
+    small: tuple[TrainingData, Split],
+) -> None:
+    data, part = small
+    network_config, config = parse(FREE_ANN | {"epochs": 1, "precision": "fp32"})
+    result = training.train(network_config, config, data, part, seed=5)
+    weight = result.weights["1.weight"].double()
+    images = torch.from_numpy(data.images[part.train]).flatten(1).double().div(127.5).sub(1)
+    hidden = images[:0] if not len(images) else images @ weight.T
+    # All 800 images of the training part are below the limit of 2,000: one batch of 500.
+    assert torch.allclose(result.weights["2.running_mean"].double(), hidden.mean(0), atol=0.05)
+    ratio = result.weights["2.running_var"].double() / hidden.var(0)
+    assert (ratio - 1).abs().median() < 0.1
 
 
 PATIENT = ANN | {"patience": 2, "epochs": 40, "learning_rate": 0.01}
@@ -213,7 +329,7 @@ def test_the_seed_decides_and_the_callers_generator_is_left_alone(
 def test_the_rate_of_a_step_is_the_schedules(small: tuple[TrainingData, Split]) -> None:
     network, config = parse(ANN | {"learning_rate": 0.03})
     loop = Loop(network, config, *small, 5, torch.device("cpu"))
-    assert loop.run_epoch(StopAfter(7)) is None
+    assert loop.run_step(StopAfter(7)) is None
     assert loop.optimizer.param_groups[0]["lr"] == learning_rate(config, 6, 3 * BATCHES) < 0.03
 
 

@@ -1,0 +1,186 @@
+"""Records learning curves of random configurations: a table for `search_efficiency.py`.
+
+    python benchmarks/record_curves.py --family ann --configurations 400 --epochs 25
+    python benchmarks/record_curves.py --family cnn --configurations 100 --epochs 12
+    python benchmarks/record_curves.py --family ann ... --export-only     # what is there by now
+
+The recording is a study of its own that can be stopped (Ctrl-C) and continued with the same
+command. Its configurations are drawn at random from the space of `studies/FAMILY.toml`, its training is this
+project's, on a stratified part of 16,000 images (12,800 to train, 3,200 to validate). Each tenth
+configuration is trained with three seeds, so that the noise between seeds is known. Afterwards the
+table of all complete trials is written to `benchmarks/curves/FAMILY.csv.gz`: a row per
+configuration and seed, with its parameters, `seed`, `accuracy_1` ... (validation, 0 to 1) and `seconds_1` ...
+(cumulative processor seconds of one thread: multiples of the median of the trial's epochs, so that
+other work on the machine disturbs them little).
+"""
+
+import argparse
+import gzip
+import io
+import os
+import statistics
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+
+import search
+from fmnist_hpo.problem import FashionProblem
+from search import attributes
+from search.problem import TrialContext
+from search.spec import parse_spec
+
+HERE = Path(__file__).parent
+STUDIES = HERE.parent / "studies"
+IMAGES = 16_000  # to train and to validate
+REPEATED, SEEDS = 10, 3  # each tenth configuration is trained with three seeds
+
+
+class _Timed:
+    """A trial whose reports gain the processor seconds since the last one."""
+
+    def __init__(self, trial: TrialContext) -> None:
+        self._trial, self._since = trial, time.process_time()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._trial, name)
+
+    def report(self, step: int, value: float, **figures: float) -> None:
+        now = time.process_time()
+        self._trial.report(step, value, cpu_seconds=now - self._since, **figures)
+        self._since = now
+
+
+class CurveProblem(FashionProblem):
+    """`FashionProblem`, which reports the processor seconds of each step, too."""
+
+    def run(self, trial: TrialContext, /) -> float:
+        """See `FashionProblem.run`."""
+        return super().run(_Timed(trial))  # type: ignore[arg-type]
+
+
+def study_file(family: str, configurations: int, epochs: int) -> str:
+    """The text of the study: its configurations are named trials, the repeated ones one by one."""
+    study = tomllib.loads((STUDIES / f"{family}.toml").read_text())
+    fixed = {**study["fixed"], "epochs": epochs}
+    study["space"].pop("epochs", None)
+    tables = {"data": {"tune_on": IMAGES}, "fixed": fixed, "space": study["space"]}
+    head = (
+        f'problem = "record_curves:CurveProblem"\nname = "curves-{family}"\nseed = 0\n'
+        'metric = "val_accuracy"\ndirection = "maximize"\n'
+    )
+    for name, table in tables.items():
+        head += f"\n[{name}]\n" + "".join(f"{key} = {_toml(x)}\n" for key, x in table.items())
+    draws = _draws(head, fixed)
+    text = head
+    for index in range(configurations):
+        params = next(draws)
+        for seed in range(SEEDS if index % REPEATED == 0 else 1):
+            name = f"{index}-{seed}"
+            text += f'\n[[trials]]\nname = "{name}"\nparams = {_toml(params)}\n'
+    return text
+
+
+def _draws(head: str, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Random points of the space of a study file, always the same ones."""
+    space = parse_spec(head + "\n[budget]\ntrials = 1\n", where="the study").space
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sampler = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    while True:
+        trial = sampler.ask()
+
+        def choose(name: str, d: BaseDistribution, trial: optuna.Trial = trial) -> Any:
+            if isinstance(d, CategoricalDistribution):
+                return trial.suggest_categorical(name, d.choices)
+            suggest = trial.suggest_int if isinstance(d, IntDistribution) else trial.suggest_float
+            return suggest(name, d.low, d.high, log=d.log, step=d.step)  # type: ignore[attr-defined]
+
+        yield space.walk(choose, fixed)
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {_toml(x)}" for key, x in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else repr(value)
+
+
+def rows(study: search.study.Study, epochs: int) -> list[dict[str, Any]]:
+    """The complete trials, in the order of the study file."""
+    found = []
+    for trial in sorted(study.trials, key=lambda trial: trial.number):
+        if trial.state is not optuna.trial.TrialState.COMPLETE:
+            continue
+        curve = trial.intermediate_values
+        seconds = statistics.median(trial.user_attrs[attributes.CURVES]["cpu_seconds"])
+        seed = int(trial.user_attrs[attributes.NAME].partition("-")[2])
+        row = {**trial.params, "seed": seed}
+        row |= {f"accuracy_{step}": round(curve[step], 5) for step in range(1, epochs + 1)}
+        row |= {f"seconds_{step}": round(step * seconds, 3) for step in range(1, epochs + 1)}
+        found.append(row)
+    return found
+
+
+def write(path: Path, table: list[dict[str, Any]], epochs: int) -> None:
+    """Write a compressed table; the same rows give the same bytes."""
+    import csv
+
+    figures = [f"{x}_{step}" for x in ("accuracy", "seconds") for step in range(1, epochs + 1)]
+    named = sorted({name for row in table for name in row} - set(figures) - {"seed"})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [*named, "seed", *figures], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+
+
+def main() -> int:
+    """Record, and write what is there."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--family", choices=("ann", "cnn"), required=True)
+    parser.add_argument("--configurations", type=int, default=400)
+    parser.add_argument("--epochs", type=int, default=25)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument(
+        "--directory", type=Path, default=Path("runs/curves"), help="of the study and its storage"
+    )
+    parser.add_argument("--export-only", action="store_true", help="train nothing")
+    args = parser.parse_args()
+    args.directory.mkdir(parents=True, exist_ok=True)
+    file, storage = args.directory / f"{args.family}.toml", args.directory / f"{args.family}.db"
+    if not file.exists():
+        file.write_text(study_file(args.family, args.configurations, args.epochs))
+    url = f"sqlite:///{storage.resolve()}"
+    path = os.pathsep.join(filter(None, (str(HERE.resolve()), os.environ.get("PYTHONPATH"))))
+    code = 0
+    if not args.export_only:
+        code = subprocess.run(
+            [
+                *(sys.executable, "-m", "search", "run", file, "--storage", url),
+                *("--checkpoints", args.directory / f"{args.family}-checkpoints"),
+                *("--workers", str(args.workers), "--threads", "1"),
+            ],
+            env={**os.environ, "PYTHONPATH": path},
+        ).returncode
+    table = rows(search.open(f"curves-{args.family}", storage=url), args.epochs)
+    target = HERE / "curves" / f"{args.family}.csv.gz"
+    write(target, table, args.epochs)
+    once = sum(row["seed"] == 0 for row in table)
+    print(f"{target}: {once} configurations, {len(table)} curves, {target.stat().st_size:,} bytes")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

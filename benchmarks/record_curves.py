@@ -5,18 +5,22 @@
     python benchmarks/record_curves.py --family ann ... --export-only     # what is there by now
 
 The recording is a study of its own that can be stopped (Ctrl-C) and continued with the same
-command. Its configurations are drawn at random from the space of `studies/FAMILY.toml`, its training is this
-project's, on a stratified part of 16,000 images (12,800 to train, 3,200 to validate). Each tenth
-configuration is trained with three seeds, so that the noise between seeds is known. Afterwards the
-table of all complete trials is written to `benchmarks/curves/FAMILY.csv.gz`: a row per
-configuration and seed, with its parameters, `seed`, `accuracy_1` ... (validation, 0 to 1) and `seconds_1` ...
-(cumulative processor seconds of one thread: multiples of the median of the trial's epochs, so that
-other work on the machine disturbs them little).
+command. Its configurations are drawn at random from the space of `studies/FAMILY.toml`, with
+narrower networks, so that hundreds can be trained. Training is this project's, on a stratified part
+of 16,000 images (12,800 to train, 3,200 to validate). Each tenth configuration is trained with
+three seeds, so that the noise between seeds is known.
+
+Afterwards the table of all complete trials is written to `benchmarks/curves/FAMILY.csv.gz`: a row
+per configuration and seed, with its parameters, `seed`, `accuracy_1` ... (validation, 0 to 1) and
+`seconds_1` ... (cumulative processor seconds of one thread: multiples of the median of the trial's
+epochs, so that other work on the machine disturbs them little).
 """
 
 import argparse
+import csv
 import gzip
 import io
+import itertools
 import os
 import statistics
 import subprocess
@@ -35,10 +39,15 @@ from fmnist_hpo.problem import FashionProblem
 from search import attributes
 from search.problem import TrialContext
 from search.spec import parse_spec
+from search.study import Study
 
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
 IMAGES = 16_000  # to train and to validate
+NARROWER: Mapping[str, Mapping[str, Any]] = {
+    "ann": {"hidden_units": {"int": [64, 384], "log": True, "for_each": "layers"}},
+    "cnn": {"channels": {"int": [8, 32], "log": True, "for_each": "blocks"}},
+}
 REPEATED, SEEDS = 10, 3  # each tenth configuration is trained with three seeds
 
 
@@ -69,8 +78,8 @@ def study_file(family: str, configurations: int, epochs: int) -> str:
     """The text of the study: its configurations are named trials, the repeated ones one by one."""
     study = tomllib.loads((STUDIES / f"{family}.toml").read_text())
     fixed = {**study["fixed"], "epochs": epochs}
-    study["space"].pop("epochs", None)
-    tables = {"data": {"tune_on": IMAGES}, "fixed": fixed, "space": study["space"]}
+    space = study["space"] | NARROWER[family]
+    tables = {"data": {"tune_on": IMAGES}, "fixed": fixed, "space": space}
     head = (
         f'problem = "record_curves:CurveProblem"\nname = "curves-{family}"\nseed = 0\n'
         'metric = "val_accuracy"\ndirection = "maximize"\n'
@@ -78,13 +87,18 @@ def study_file(family: str, configurations: int, epochs: int) -> str:
     for name, table in tables.items():
         head += f"\n[{name}]\n" + "".join(f"{key} = {_toml(x)}\n" for key, x in table.items())
     draws = _draws(head, fixed)
-    text = head
-    for index in range(configurations):
-        params = next(draws)
-        for seed in range(SEEDS if index % REPEATED == 0 else 1):
-            name = f"{index}-{seed}"
-            text += f'\n[[trials]]\nname = "{name}"\nparams = {_toml(params)}\n'
-    return text
+    trials = [
+        (f"{index}-{seed}", params)
+        for index, params in enumerate(itertools.islice(draws, configurations))
+        for seed in range(SEEDS if index % REPEATED == 0 else 1)
+    ]
+    return (
+        head
+        + f"\n[budget]\ntrials = {len(trials)}\n"
+        + "".join(
+            f'\n[[trials]]\nname = "{name}"\nparams = {_toml(params)}\n' for name, params in trials
+        )
+    )
 
 
 def _draws(head: str, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -114,7 +128,7 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def rows(study: search.study.Study, epochs: int) -> list[dict[str, Any]]:
+def rows(study: Study, epochs: int) -> list[dict[str, Any]]:
     """The complete trials, in the order of the study file."""
     found = []
     for trial in sorted(study.trials, key=lambda trial: trial.number):
@@ -132,8 +146,6 @@ def rows(study: search.study.Study, epochs: int) -> list[dict[str, Any]]:
 
 def write(path: Path, table: list[dict[str, Any]], epochs: int) -> None:
     """Write a compressed table; the same rows give the same bytes."""
-    import csv
-
     figures = [f"{x}_{step}" for x in ("accuracy", "seconds") for step in range(1, epochs + 1)]
     named = sorted({name for row in table for name in row} - set(figures) - {"seed"})
     text = io.StringIO()

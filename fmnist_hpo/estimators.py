@@ -41,8 +41,8 @@ class ANNClassifier(NetworkClassifier, network=ANNConfig):
         Size of the training images in pixels.
     history_ : tuple of EpochMetrics
         Loss and accuracy of each epoch, or of each part of one with `report_every`.
-    best_epoch_ : float
-        The epochs after which the weights are kept; all of them without `patience`.
+    best_epoch_ : int, or float with `report_every`
+        The epoch whose weights are kept, counted from 1; the last one without `patience`.
     n_features_in_ : int
         Number of pixels of an image.
     """

@@ -200,7 +200,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             start=start,
             preprocessing=Preprocessing.of(config, *self._scale),
         )
-        self.best_epoch_ = result.kept * config.report_every
+        per_epoch = config.reports_per_epoch
+        self.best_epoch_ = result.kept if per_epoch == 1 else result.kept / per_epoch
         self._checkpoint = result.checkpoint
         self.history_ = (*self.history_, *result.history)
         self._network_config = network

@@ -326,3 +326,31 @@ def test_bad_images_are_refused(train: Arrays) -> None:
     fitted = clone(ANN).fit(images, labels)
     with pytest.raises(ValueError, match=r"need images of \(28, 28\).* got \(14, 56\)"):
         fitted.predict(images.reshape(N, 14, 56))
+
+
+def test_schedule_free_goes_on_in_partial_fit(train: Arrays) -> None:
+    """Each call is one more epoch of the same training: almost as good as `fit` with as many."""
+    X, y = train
+    params = {"hidden_units": 64, "batch_norm": True, "optimizer": "schedule-free"}
+    params |= {"learning_rate": 0.01, "random_state": 0}
+    whole = ANNClassifier(epochs=6, report_every=0.5, **params).fit(X, y)
+    assert len(whole.history_) == 12
+    assert whole.best_epoch_ == 6
+    parts = ANNClassifier(**params)
+    for _ in range(6):
+        parts.partial_fit(X, y, classes=range(10))
+    assert parts.history_[-1].train_loss == pytest.approx(whole.history_[-1].train_loss, abs=0.1)
+    assert parts.score(X, y) == pytest.approx(whole.score(X, y), abs=0.05)
+    # Another optimiser begins with the weights and moments of its own.
+    before = parts.history_[-1].train_loss
+    parts.set_params(optimizer="adamw", learning_rate=0.001).partial_fit(X, y)
+    assert parts.history_[-1].train_loss < before + 0.2
+
+
+def test_a_pickled_schedule_free_classifier_predicts_the_same(train: Arrays) -> None:
+    X, y = train
+    fitted = CNNClassifier(
+        channels=4, epochs=1, batch_norm=True, optimizer="schedule-free", random_state=0
+    ).fit(X, y)
+    again = pickle.loads(pickle.dumps(fitted))
+    assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))

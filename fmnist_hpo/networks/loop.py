@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.augmentation import augment
-from fmnist_hpo.networks.batch_norm import measure_statistics
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
+from fmnist_hpo.networks.layers import measure_statistics
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import (
     build_optimizer,

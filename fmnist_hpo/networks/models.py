@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig
-from fmnist_hpo.networks.dropout import Dropout
+from fmnist_hpo.networks.layers import Dropout, FlattenChannelsLast
 
 __all__ = ["build", "count_flops", "count_parameters"]
 
@@ -23,16 +23,6 @@ _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 # For a non-decreasing f, max(f(a), f(b)) = f(max(a, b)). Pooling before such an activation gives
 # the same result and leaves it a quarter of the work.
 _MONOTONE = {"relu", "leaky_relu", "elu", "tanh"}
-
-
-class FlattenChannelsLast(nn.Module):
-    """Flatten (n, c, h, w) to (n, h * w * c), a view of memory in channels-last format.
-
-    `nn.Flatten` would copy, and pass back a gradient in contiguous format.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.permute(0, 2, 3, 1).flatten(1)
 
 
 def build(

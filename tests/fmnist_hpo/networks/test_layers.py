@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fmnist_hpo.networks.dropout import Dropout
+from fmnist_hpo.networks.layers import Dropout
 
 
 def dropped(p: float, x: Tensor, seed: int = 0) -> Tensor:

@@ -1,7 +1,8 @@
-"""Random augmentation of whole batches: flip, shift, erase.
+"""Random augmentation of whole batches: flip, shift, erase, mixup.
 
-Every function takes images of shape (n, rows, columns), uint8, on any device, and returns new ones
-of the same shape and type. Random numbers come from torch's global generator of that device.
+The functions take images of shape (n, rows, columns), uint8, on any device, and return new ones of
+the same shape; `mixup` makes them float32. Random numbers come from torch's global generator of
+that device.
 """
 
 import torch
@@ -9,15 +10,19 @@ from torch import Tensor
 
 from fmnist_hpo.networks.config import TrainingConfig
 
-__all__ = ["augment", "erase", "flip", "shift"]
+__all__ = ["augment", "erase", "flip", "mixup", "shift"]
 
 ERASED_SHARE = (0.02, 0.25)  # smallest and largest area of the square, as a share of the image's
 
 
-def augment(images: Tensor, config: TrainingConfig) -> Tensor:
-    """Apply the augmentations that the configuration switches on."""
+def augment(images: Tensor, config: TrainingConfig, mirrored: Tensor | None = None) -> Tensor:
+    """Apply the augmentations that the configuration switches on, except `mixup`.
+
+    Args:
+        mirrored: (n,) bool, the images to mirror, instead of a random half.
+    """
     if config.flip:
-        images = flip(images)
+        images = flip(images, mirrored)
     if config.shift:
         images = shift(images, config.shift)
     if config.erase:
@@ -25,10 +30,11 @@ def augment(images: Tensor, config: TrainingConfig) -> Tensor:
     return images
 
 
-def flip(images: Tensor) -> Tensor:
-    """Mirror each image left to right with probability 1/2."""
-    chosen = torch.rand(len(images), 1, 1, device=images.device) < 0.5
-    return torch.where(chosen, images.flip(2), images)
+def flip(images: Tensor, mirrored: Tensor | None = None) -> Tensor:
+    """Mirror each image left to right with probability 1/2, or those of `mirrored`, (n,) bool."""
+    if mirrored is None:
+        mirrored = torch.rand(len(images), device=images.device) < 0.5
+    return torch.where(mirrored[:, None, None], images.flip(2), images)
 
 
 def shift(images: Tensor, most: int) -> Tensor:
@@ -61,3 +67,20 @@ def erase(images: Tensor, probability: float) -> Tensor:
     column = torch.arange(width, device=images.device)[None, None, :]
     inside = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
     return images.masked_fill(inside & (draw[3] < probability), 0)
+
+
+def mixup(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
+    """Mix each image with another one of the batch (Zhang et al. 2018, "mixup").
+
+    Args:
+        alpha: of the beta distribution that the first image's share is drawn from, once a batch.
+
+    Returns:
+        The mixed images, float32; the index of the second image of each; the share of the first,
+        at least 1/2.
+    """
+    share = float(torch.distributions.Beta(alpha, alpha).sample())
+    share = max(share, 1 - share)
+    other = torch.randperm(len(images), device=images.device)
+    first = images.float()
+    return first.lerp(first[other], 1 - share), other, share

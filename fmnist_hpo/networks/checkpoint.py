@@ -1,9 +1,9 @@
 """Checkpoints of a run: all that its rest depends on, as bytes.
 
 A checkpoint is safetensors. Its tensors are the network's, the optimiser's, the states of the
-random generators and the running sums; and the weights to be kept where they are others: with
-patience those of the best step, or those that the network is evaluated with. Its JSON part holds
-the position, the curve so far, and the run that it belongs to.
+random generators, the running sums and the average of the weights; and the weights to be kept where
+they are others: with patience those of the best step, or those that the network is evaluated with.
+Its JSON part holds the position, the curve so far, and the run that it belongs to.
 """
 
 import json
@@ -36,6 +36,8 @@ def save(loop: Loop) -> bytes:
         for name, value in moments.items():
             if value is not None:
                 tensors[f"optimizer.{index}.{name}"] = value.cpu().contiguous()
+    for index, average in enumerate(loop.average.tensors):
+        tensors[f"average.{index}"] = average.cpu().contiguous()
     tensors |= _prefixed("generator.", loop.generators)
     tensors["sum.loss"], tensors["sum.correct"] = loop.loss.cpu(), loop.correct.cpu()
     state = {
@@ -55,6 +57,8 @@ def begin_from(loop: Loop, checkpoint: bytes) -> None:
     """Give a new loop the kept weights and, of the same optimiser, the last moments of a run."""
     state, tensors = _state(checkpoint), safetensors.torch.load(checkpoint)
     loop.network.load_state_dict(_kept(tensors))
+    for average, parameter in zip(loop.average.tensors, loop.network.parameters(), strict=False):
+        average.copy_(parameter.detach())
     if json.loads(state["key"])[1]["optimizer"] == loop.config.optimizer:
         _restore_optimizer(loop, _part("optimizer.", tensors), state)
         begin_from_evaluation(loop.optimizer)
@@ -75,6 +79,8 @@ def restore(loop: Loop, checkpoint: bytes) -> None:
         )
     loop.network.load_state_dict(_part("network.", tensors))
     _restore_optimizer(loop, _part("optimizer.", tensors), state)
+    for index, average in enumerate(loop.average.tensors):
+        average.copy_(tensors[f"average.{index}"])
     loop.generators = _part("generator.", tensors)
     loop.loss.copy_(tensors["sum.loss"])
     loop.correct.copy_(tensors["sum.correct"])

@@ -82,9 +82,10 @@ class ANNConfig:
 class CNNConfig:
     """A convolutional network: blocks of "same" convolutions and pooling, then a dense head.
 
-    A block is one or two times convolution, batch norm, activation; then 2x2 max-pooling while the
-    map is at least 2x2; then dropout. The head flattens the last map, or averages each channel, and
-    adds dense layers before the output layer.
+    A block is one to three times convolution, batch norm, activation; then 2x2 max-pooling while
+    the map is at least 2x2; then dropout. With shortcuts, each convolution of a block but the first
+    adds to what enters it: activation(x + batch norm(convolution(x))). The head flattens the last
+    map, or averages each channel, and adds dense layers before the output layer.
 
     Raises:
         InputError: a value breaks its rule.
@@ -98,7 +99,12 @@ class CNNConfig:
     dropout: tuple[float, ...] = per_layer(
         _BLOCKS, _PROBABILITY_BELOW_ONE, (0.0,) * 5, "Dropout probability after a block's pooling."
     )
-    convolutions: int = parameter(Integer(1, 2), 1, "Convolutions in each block.")
+    convolutions: int = parameter(Integer(1, 3), 1, "Convolutions in each block.")
+    shortcut: bool = parameter(
+        _FLAG,
+        False,
+        "Identity shortcuts around the convolutions of a block but the first; needs two of them.",
+    )
     kernel_size: int = parameter(Choice((3, 5, 7)), 3, "Height and width of the kernels in pixels.")
     activation: str = parameter(
         _ACTIVATION, "relu", "Nonlinearity of the convolutions and dense layers."
@@ -120,6 +126,11 @@ class CNNConfig:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if self.shortcut and self.convolutions < 2:
+            raise InputError(
+                "shortcut needs convolutions >= 2, got convolutions=1; leave shortcut out, or in a "
+                "space add when = { convolutions = [2, 3] }"
+            )
 
     def to_json(self) -> str:
         """The record as JSON, as it is stored and exported; `from_json` reads it."""
@@ -162,6 +173,11 @@ class TrainingConfig:
         "Share of the previous step that is added to a step.",
         when=("optimizer", "sgd"),
     )
+    average: float = parameter(
+        _PROBABILITY_BELOW_ONE,
+        0.0,
+        "Decay in each step of the running average of the weights that is evaluated; 0: none.",
+    )
     weight_decay: float = parameter(
         Number(0.0, 10.0), 0.0, "L2 penalty of adam and sgd, decoupled decay of the others."
     )
@@ -175,11 +191,23 @@ class TrainingConfig:
         _PROBABILITY_BELOW_ONE, 0.0, "Share of each label spread evenly over the classes."
     )
     flip: bool = parameter(_FLAG, False, "Mirror an image left-right with probability 1/2.")
+    flip_in_turn: bool = parameter(
+        _FLAG,
+        False,
+        "Mirror each image in every other epoch; chance decides its first one only.",
+        when=("flip", True),
+    )
     shift: int = parameter(
         Integer(0, 14), 0, "Largest random displacement of an image per axis, in pixels."
     )
     erase: float = parameter(
         Number(0.0, 1.0), 0.0, "Probability that a random square of an image is blanked."
+    )
+    mixup: float = parameter(
+        Number(0.0, 100.0),
+        0.0,
+        "Parameter of the beta distribution by which images and labels are mixed in pairs; 0: no "
+        "mixing.",
     )
     normalization: str = parameter(
         Choice(("symmetric", "standard")),
@@ -211,6 +239,12 @@ class TrainingConfig:
             raise InputError(
                 'optimizer "schedule-free" takes schedule "constant" only, got '
                 f"{json.dumps(self.schedule)}; leave schedule out"
+            )
+
+        if self.optimizer == "schedule-free" and self.average:
+            raise InputError(
+                'optimizer "schedule-free" has an average of its own, got '
+                f"average={self.average:g}; leave average out"
             )
 
     @property

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Dropout", "FlattenChannelsLast", "measure_statistics"]
+__all__ = ["Dropout", "FlattenChannelsLast", "Shortcut", "measure_statistics"]
 
 _LEVELS = 1 << 16  # probabilities are rounded to multiples of 2**-16
 
@@ -29,6 +29,16 @@ class Dropout(nn.Dropout):
         kept = bits.as_strided(x.shape, x.stride()) >= dropped - _LEVELS // 2
         # A single factor in x's type: autograd saves and multiplies one tensor instead of two.
         return x * kept.to(x.dtype).mul_(_LEVELS / (_LEVELS - dropped))
+
+
+class Shortcut(nn.Sequential):
+    """x + f(x) for layers f that keep the shape: an identity shortcut (He et al. 2016)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        added = x
+        for layer in self:
+            added = layer(added)
+        return x + added
 
 
 class FlattenChannelsLast(nn.Module):

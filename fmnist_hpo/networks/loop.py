@@ -12,11 +12,12 @@ from torch.nn import functional as F
 
 from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.networks.augmentation import augment
+from fmnist_hpo.networks.augmentation import augment, mixup
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.layers import measure_statistics
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import (
+    RunningAverage,
     build_optimizer,
     evaluates_apart,
     evaluation_weights,
@@ -107,7 +108,9 @@ class Loop:
                 f"batches in an epoch, got {self.batches}; use a smaller batch_size, or leave "
                 "report_every out"
             )
-        self.apart = evaluates_apart(self.optimizer)
+        self.average = RunningAverage(self.network, config.average)
+        self.apart = bool(config.average) or evaluates_apart(self.optimizer)
+        self._first_mirrored: Tensor | None = None
         self._measures_statistics = self.apart and network_config.batch_norm
         self.trained = 0  # batches since the start of the run
         self.seconds = 0.0  # spent in the present step
@@ -194,7 +197,7 @@ class Loop:
             if self._is_best(figures[1]):
                 self.best, self.stored_weights = self.step + 1, self.weights()
             return figures
-        with evaluation_weights(self.network, self.optimizer):
+        with evaluation_weights(self.network, self.optimizer, self.average):
             if self._measures_statistics:
                 measure_statistics(
                     self.network,
@@ -253,15 +256,34 @@ class Loop:
         rate = learning_rate(self.config, self.trained, self.config.epochs * self.batches)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        images = augment(self.images.index_select(0, indices), self.config)
+        images = self.images.index_select(0, indices)
+        images = augment(images, self.config, self.mirrored(indices))
         labels = self.labels.index_select(0, indices)
+        if self.config.mixup:
+            images, other, share = mixup(images, self.config.mixup)
         logits = self.preprocessing.logits(self.network, images)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        loss = self._loss(logits, labels)
+        if self.config.mixup:
+            loss = share * loss + (1 - share) * self._loss(logits, labels[other])
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
+        self.average.update(self.trained)
         self.loss += loss.detach()
         self.correct += (logits.detach().argmax(1) == labels).sum()
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+
+    def mirrored(self, indices: Tensor) -> Tensor | None:
+        """Which images of a batch are mirrored; None where chance decides in each epoch."""
+        if not self.config.flip_in_turn:
+            return None
+        if self._first_mirrored is None:  # drawn from the seed alone, so it need not be stored
+            generator = torch.Generator().manual_seed((self.seed * 1_000_003 + 500_000) % 2**63)
+            drawn = torch.rand(len(self.images), generator=generator) < 0.5
+            self._first_mirrored = drawn.to(self.device)
+        return self._first_mirrored[indices] ^ (self.trained // self.batches % 2 == 1)
 
     @torch.inference_mode()
     def _validate(self) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig
-from fmnist_hpo.networks.layers import Dropout, FlattenChannelsLast
+from fmnist_hpo.networks.layers import Dropout, FlattenChannelsLast, Shortcut
 
 __all__ = ["build", "count_flops", "count_parameters"]
 
@@ -95,15 +95,21 @@ def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Ite
     """(n, incoming, h, w) -> (n, channels, h // 2, w // 2), or (n, channels, h, w) unpooled."""
     activation = _ACTIVATIONS[config.activation]
     for index in range(config.convolutions):
-        yield nn.Conv2d(
-            incoming if index == 0 else channels,
-            channels,
-            config.kernel_size,
-            padding=config.kernel_size // 2,
-            bias=not config.batch_norm,
-        )
+        layers: list[nn.Module] = [
+            nn.Conv2d(
+                incoming if index == 0 else channels,
+                channels,
+                config.kernel_size,
+                padding=config.kernel_size // 2,
+                bias=not config.batch_norm,
+            )
+        ]
         if config.batch_norm:
-            yield nn.BatchNorm2d(channels)
+            layers.append(nn.BatchNorm2d(channels))
+        if config.shortcut and index > 0:
+            yield Shortcut(*layers)
+        else:
+            yield from layers
         pool_here = pooled and index == config.convolutions - 1
         if pool_here and config.activation in _MONOTONE:
             yield nn.MaxPool2d(2)

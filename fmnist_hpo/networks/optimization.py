@@ -12,6 +12,7 @@ from torch import nn
 from fmnist_hpo.networks.config import TrainingConfig
 
 __all__ = [
+    "RunningAverage",
     "begin_from_evaluation",
     "build_optimizer",
     "evaluates_apart",
@@ -55,23 +56,58 @@ def evaluates_apart(optimizer: torch.optim.Optimizer) -> bool:
     return isinstance(optimizer, AdamWScheduleFree)
 
 
-@contextmanager
-def evaluation_weights(network: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
-    """Give the network the weights that it is evaluated with, until the block ends.
+class RunningAverage:
+    """An exponential average of a network's parameters over the steps of a training.
 
-    The network's state is then restored bit for bit; the optimiser alone would restore it but for
-    rounding.
+    Its decay grows to the given one as (1 + n) / (10 + n) after n steps, so that the first weights
+    are soon forgotten.
 
     Args:
-        optimizer: one that `evaluates_apart`.
+        decay: 0 for no average.
+
+    Attributes:
+        tensors: the averages in the order of the parameters; empty without one.
     """
-    assert isinstance(optimizer, AdamWScheduleFree)
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self._parameters = list(network.parameters()) if decay else []
+        self._decay = decay
+        self.tensors = [parameter.detach().clone() for parameter in self._parameters]
+
+    @torch.no_grad()
+    def update(self, steps: int) -> None:
+        """Add the present parameters, after so many earlier steps."""
+        decay = min(self._decay, (1 + steps) / (10 + steps))
+        for average, parameter in zip(self.tensors, self._parameters, strict=True):
+            average.lerp_(parameter, 1 - decay)
+
+    @torch.no_grad()
+    def put(self) -> None:
+        """Overwrite the parameters by their averages."""
+        for average, parameter in zip(self.tensors, self._parameters, strict=True):
+            parameter.copy_(average)
+
+
+@contextmanager
+def evaluation_weights(
+    network: nn.Module, optimizer: torch.optim.Optimizer, average: RunningAverage
+) -> Iterator[None]:
+    """Give the network the weights that it is evaluated with, until the block ends.
+
+    They are the optimiser's where it `evaluates_apart`, else the average. The network's state is
+    then restored bit for bit; the optimiser alone would restore it but for rounding.
+    """
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    optimizer.eval()
+    free = optimizer if isinstance(optimizer, AdamWScheduleFree) else None
+    if free is not None:
+        free.eval()
+    else:
+        average.put()
     try:
         yield
     finally:
-        optimizer.train()
+        if free is not None:
+            free.train()
         network.load_state_dict(before)
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from fmnist_hpo.data import load_training
-from fmnist_hpo.networks.augmentation import ERASED_SHARE, augment, erase, flip, shift
+from fmnist_hpo.networks.augmentation import ERASED_SHARE, augment, erase, flip, mixup, shift
 from fmnist_hpo.networks.config import TrainingConfig
 
 
@@ -77,3 +77,27 @@ def test_augment_does_what_is_configured(images: torch.Tensor) -> None:
     assert result.dtype is torch.uint8
     torch.manual_seed(0)
     assert torch.equal(result, erase(shift(flip(images), 2), 0.5))
+
+
+def test_flip_of_given_images(images: torch.Tensor) -> None:
+    mirrored = torch.arange(len(images)) % 3 == 0
+    result = flip(images, mirrored)
+    assert torch.equal(result[mirrored], images[mirrored].flip(2))
+    assert torch.equal(result[~mirrored], images[~mirrored])
+    config = TrainingConfig(flip=True, flip_in_turn=True)
+    assert torch.equal(augment(images, config, mirrored), result)
+
+
+def test_mixup(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    shares = []
+    for _ in range(200):
+        mixed, other, share = mixup(images[:50], 0.4)
+        expected = share * images[:50].double() + (1 - share) * images[:50][other].double()
+        assert torch.allclose(mixed.double(), expected, atol=1e-3)
+        assert mixed.dtype is torch.float32
+        assert sorted(other.tolist()) == list(range(50))
+        shares.append(share)
+    assert 0.5 <= min(shares) < max(shares) <= 1
+    drawn = np.random.default_rng(0).beta(0.4, 0.4, 100_000)
+    assert np.mean(shares) == pytest.approx(np.maximum(drawn, 1 - drawn).mean(), abs=0.05)

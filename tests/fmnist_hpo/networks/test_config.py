@@ -105,6 +105,9 @@ def test_json_round_trip(params: dict[str, Any]) -> None:
             '"cosine"',
             "leave schedule out",
         ),
+        ({"optimizer": "schedule-free", "average": 0.99}, "average of its own", "0.99", "leave"),
+        ({"flip_in_turn": True}, "flip true only", "flip false", "leave it out"),
+        ({"family": "cnn", "shortcut": True}, "convolutions >= 2", "convolutions=1", "when ="),
         ({"precision": "fp16"}, '"bf16"', "'fp16'", "did you mean"),
     ],
 )

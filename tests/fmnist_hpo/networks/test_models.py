@@ -103,3 +103,25 @@ def test_the_cnn_is_the_textbook_one() -> None:
 def test_impossible_data() -> None:
     with pytest.raises(InputError, match="at least 2 classes, got 1"):
         build(CNNConfig(), classes=1)
+
+
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_shortcuts_add_what_enters_a_convolution(activation: str, batch_norm: bool) -> None:
+    """Against a forward pass written out, layer by layer."""
+    params = {"family": "cnn", "blocks": 1, "channels": 4, "convolutions": 3, "shortcut": True}
+    params |= {"activation": activation, "batch_norm": batch_norm, "head": "average"}
+    network = build(parse(params | {"dense_layers": 0})[0]).eval()
+    convolutions = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d)]
+    norms = [layer for layer in network.modules() if isinstance(layer, nn.BatchNorm2d)]
+    norms = norms or [nn.Identity()] * 3  # type: ignore[list-item]
+    act = getattr(F, activation)
+    images = torch.randn(2, 1, 28, 28)
+    x = act(norms[0](convolutions[0](images)))
+    for convolution, norm in zip(convolutions[1:], norms[1:], strict=True):
+        x = act(x + norm(convolution(x)))
+    expected = network[-1](F.max_pool2d(x, 2).mean((2, 3)))
+    assert torch.allclose(network(images), expected, atol=1e-5)
+    plain = build(parse(params | {"dense_layers": 0, "shortcut": False})[0])
+    assert count_parameters(plain) == count_parameters(network)
+    assert count_flops(plain) == count_flops(network)

@@ -46,6 +46,8 @@ CNN: dict[str, Any] = {
 }
 CNN_ADAM = CNN | {"optimizer": "adamw", "weight_decay": 0.01, "batch_norm": True}
 FREE = CNN | {"optimizer": "schedule-free", "weight_decay": 0.01, "batch_norm": True}
+DEEP = CNN | {"convolutions": 2, "shortcut": True, "batch_norm": True, "flip_in_turn": True}
+DEEP |= {"mixup": 0.4, "average": 0.9}
 FREE_ANN = {**ANN, "optimizer": "schedule-free", "schedule": "constant"}
 BATCHES = 12  # an epoch: 800 images to train on, 64 a batch
 
@@ -91,8 +93,8 @@ def assert_same(one: training.TrainResult, other: training.TrainResult) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE],
-    ids=["ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free"],
+    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP],
+    ids=["ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free", "cnn-deep"],
 )
 @pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
 def test_resumed_after_any_batch(
@@ -214,6 +216,43 @@ def test_batch_norm_of_schedule_free_is_measured_without_dropout(
     assert torch.allclose(result.weights["2.running_mean"].double(), hidden.mean(0), atol=0.05)
     ratio = result.weights["2.running_var"].double() / hidden.var(0)
     assert (ratio - 1).abs().median() < 0.1
+
+
+def test_the_running_average_is_evaluated(small: tuple[TrainingData, Split]) -> None:
+    """Against weights that are averaged one batch after the other; the steps are the same."""
+    params = FREE_ANN | {"optimizer": "sgd", "batch_norm": False, "dropout": 0.0, "epochs": 2}
+    averaged = training.train(*parse(params | {"average": 0.8}), *small, seed=5)
+    plain = training.train(*parse(params), *small, seed=5)
+    stepping = safetensors.torch.load(averaged.checkpoint)
+    expected = [p.detach().double() for p in build_seeded(params).parameters()]
+    for batches in range(1, 2 * BATCHES + 1):
+        state = safetensors.torch.load(interrupted(params, small, batches))
+        decay = min(0.8, batches / (9 + batches))
+        for name, mean in zip(plain.weights, expected, strict=True):
+            mean.lerp_(state[f"network.{name}"].double(), 1 - decay)
+    for (name, tensor), mean in zip(averaged.weights.items(), expected, strict=True):
+        assert torch.equal(stepping[f"network.{name}"], plain.weights[name]), name
+        assert torch.allclose(tensor.double(), mean, atol=1e-6)
+    assert averaged.history[-1].val_loss != plain.history[-1].val_loss
+
+
+def build_seeded(params: dict[str, Any]) -> torch.nn.Module:
+    torch.manual_seed(5)
+    return build(parse(params)[0])
+
+
+def test_images_are_mirrored_in_turn(small: tuple[TrainingData, Split]) -> None:
+    network, config = parse(CNN | {"flip_in_turn": True})
+    loop = Loop(network, config, *small, 5, torch.device("cpu"))
+    everything = torch.arange(1000)
+    first = loop.mirrored(everything)
+    assert first is not None
+    assert 400 < int(first.sum()) < 600
+    for epoch in range(4):
+        loop.trained = epoch * BATCHES + 3
+        mirrored = loop.mirrored(everything)
+        assert mirrored is not None
+        assert torch.equal(mirrored, first ^ (epoch % 2 == 1))
 
 
 PATIENT = ANN | {"patience": 2, "epochs": 40, "learning_rate": 0.01}

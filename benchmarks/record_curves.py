@@ -46,7 +46,11 @@ STUDIES = HERE.parent / "studies"
 IMAGES = 16_000  # to train and to validate
 NARROWER: Mapping[str, Mapping[str, Any]] = {
     "ann": {"hidden_units": {"int": [64, 384], "log": True, "for_each": "layers"}},
-    "cnn": {"channels": {"int": [8, 32], "log": True, "for_each": "blocks"}},
+    "cnn": {
+        "channels_0": {"int": [6, 16], "log": True},
+        "channels_1": {"int": [12, 32], "log": True},
+        "channels_2": {"int": [24, 64], "log": True, "when": {"blocks": 3}},
+    },
 }
 REPEATED, SEEDS = 10, 3  # each tenth configuration is trained with three seeds
 

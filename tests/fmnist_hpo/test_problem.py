@@ -165,6 +165,16 @@ def test_a_bundle_of_schedule_free_has_the_weights_that_were_validated(
     ]
 
 
+@pytest.mark.parametrize("name", ["ann", "cnn", "quick"])
+def test_the_curves_of_the_neural_studies_can_be_cut(name: str) -> None:
+    spec = read_spec(STUDIES / f"{name}.toml")
+    problem = FashionProblem({})
+    for point in [*spec.space.probes(spec.fixed), *(trial.params for trial in spec.named)]:
+        params = {**spec.fixed, **point}
+        problem.check(params)
+        assert problem.last_step(params) == spec.fixed["epochs"]
+
+
 def test_the_study_quick_begins_with_both_families() -> None:
     spec = read_spec(STUDIES / "quick.toml")
     points = [{**spec.fixed, **named.params} for named in spec.named]

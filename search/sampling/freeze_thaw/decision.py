@@ -1,22 +1,30 @@
-"""Which paused lineage goes on, or whether a new one begins.
+"""Which paused lineage continues, or whether a new one begins.
 
-Source: ifBO, "In-context freeze-thaw Bayesian optimization", arXiv 2404.16795: the most probable
-improver of a threshold at a horizon, both drawn at random.
+Source: Rakotoarison et al., "In-context freeze-thaw Bayesian optimization for hyperparameter
+optimization" (ifBO), arXiv 2404.16795: the most probable improver of a threshold at a horizon, both
+drawn at random. Here the probability is weighed by what a step takes.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import norm
 
 from search.sampling.freeze_thaw.encoding import Encoding
-from search.sampling.freeze_thaw.model import SETTINGS, Model, Settings, encode_all
+from search.sampling.freeze_thaw.model import Model, seconds_per_step
+from search.sampling.freeze_thaw.process import Array
 from search.sampling.freeze_thaw.records import Curve, Decision, grid
 from search.spec.space import Space
 
 __all__ = ["decide", "expected"]
 
 Params = Mapping[str, Any]
+
+START = 10  # lineages that begin at random before the model decides
+RANDOM = 0.05  # share of the decisions after them that are made at random
+CANDIDATES = 200  # new configurations that a decision considers
+LOW, HIGH = -4.0, -1.0  # the threshold is 3 * 10^u deviations above the best mean, u from here
 
 
 def decide(
@@ -29,7 +37,6 @@ def decide(
     may_begin: bool,
     last_step_of: Callable[[Params], int],
     among: Sequence[Params] | None = None,
-    settings: Settings = SETTINGS,
 ) -> Decision | None:
     """What a free worker does next; None when nothing can be begun or continued.
 
@@ -46,58 +53,62 @@ def decide(
         among: the only configurations that a new lineage may have; None for the whole space.
     """
     rng = np.random.default_rng(seed)
-    curves = sorted(curves, key=lambda c: c.lineage)
+    curves = sorted(curves, key=lambda curve: curve.lineage)
     encoding = Encoding(space, fixed)
     may_begin = may_begin and (among is None or len(among) > 0)
-    paused = [i for i, c in enumerate(curves) if c.state == "paused" and reached(c) < c.last_step]
+    paused = [curve for curve in curves if curve.state == "paused" and _pauses(curve)]
     if not paused and not may_begin:
         return None
 
-    def draw() -> Params:
-        return encoding.sample(rng) if among is None else among[int(rng.integers(len(among)))]
+    def draw(n: int) -> list[Params]:
+        if among is None:
+            return list(encoding.sample(rng, n))
+        return [among[i] for i in rng.permutation(len(among))[:n]]
 
-    def at_random() -> Decision:
-        if may_begin:
-            params = draw()
-            until = grid(last_step_of(params))[0]
-            return Decision(lineage=None, params=params, until=until, horizon=until, random=True)
-        curve = curves[paused[int(rng.integers(len(paused)))]]
-        until = pauses(curve)[0]
-        return Decision(lineage=curve.lineage, until=until, horizon=until, random=True)
+    known = any(np.isfinite(v) for curve in curves for v in curve.values.values())
+    starting = may_begin and len(curves) < START
+    if not known or starting or rng.random() < RANDOM:
+        return _at_random(rng, paused, draw(1)[0] if may_begin else None, last_step_of)
 
-    observed = any(np.isfinite(v) for c in curves for v in c.values.values())
-    if not observed or (may_begin and len(curves) < settings.start):
-        return at_random()
-    if rng.random() < settings.random:
-        return at_random()
-
-    new: list[Params] = []
-    if may_begin and among is None:
-        new = [encoding.sample(rng) for _ in range(settings.candidates)]
-    elif may_begin and among is not None:
-        new = [among[i] for i in np.sort(rng.permutation(len(among))[: settings.candidates])]
-    lasts = [last_step_of(params) for params in new]
-    last = max([c.last_step for c in curves] + lasts)
-    model = Model(encoding, curves, direction, last, settings)
-    steps = [pauses(curves[i]) for i in paused] + [grid(step) for step in lasts]
-    horizon = int(rng.integers(1, len(grid(last)) + 1))
-    ends = [s[min(horizon, len(s)) - 1] for s in steps]
-    x = np.vstack([model.x[paused], encode_all(encoding, new)])
-    mean, deviation = model.predict(x, ends, np.r_[paused, np.full(len(new), -1)].astype(np.intp))
-    best = model.y.max() if settings.threshold == "observed" else model.seen().max()
-    threshold = best + 3 * 10 ** rng.uniform(-4, -1)
-    chosen = int(np.argmax((mean - threshold) / deviation))
-    old = chosen < len(paused)
+    new = draw(CANDIDATES) if may_begin else []
+    last = max(curve.last_step for curve in curves)
+    model = Model(encoding, curves, direction, last)
+    steps = [_pauses(curve) for curve in paused]
+    steps += [grid(last_step_of(params)) for params in new]
+    ahead = int(rng.integers(len(grid(last))))  # pauses until the horizon, less one
+    horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
+    position = {curve.lineage: i for i, curve in enumerate(curves)}
+    rows = np.array([position[curve.lineage] for curve in paused] + [-1] * len(new), dtype=np.intp)
+    x = np.vstack([model.x[rows[: len(paused)]], encoding.encode(new)])
+    mean, deviation = model.predict(x, horizons, rows)
+    threshold = model.best() + 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
+    log_probability: Array = norm.logcdf((mean - threshold) / deviation)
+    chosen = int(np.argmax(log_probability - seconds_per_step(encoding, curves, x)))
     return Decision(
-        lineage=curves[paused[chosen]].lineage if old else None,
-        params={} if old else new[chosen - len(paused)],
+        lineage=paused[chosen].lineage if chosen < len(paused) else None,
+        params={} if chosen < len(paused) else new[chosen - len(paused)],
         until=steps[chosen][0],
-        threshold=model.scale.back(float(threshold)),
-        horizon=ends[chosen],
-        mean=model.scale.back(float(mean[chosen])),
-        deviation=float(deviation[chosen]) * model.scale.spread,
+        threshold=float(model.scale.back(threshold)),
+        horizon=int(horizons[chosen]),
+        mean=float(model.scale.back(mean[chosen])),
+        deviation=float(model.scale.deviation(mean[chosen], deviation[chosen])),
         random=False,
     )
+
+
+def _at_random(
+    rng: np.random.Generator,
+    paused: Sequence[Curve],
+    new: Params | None,
+    last_step_of: Callable[[Params], int],
+) -> Decision:
+    """Begin a configuration that was drawn at random; without one, continue any lineage."""
+    if new is not None:
+        until = grid(last_step_of(new))[0]
+        return Decision(lineage=None, params=new, until=until, horizon=until, random=True)
+    curve = paused[int(rng.integers(len(paused)))]
+    until = _pauses(curve)[0]
+    return Decision(lineage=curve.lineage, until=until, horizon=until, random=True)
 
 
 def expected(
@@ -105,24 +116,26 @@ def expected(
 ) -> dict[int, tuple[float, float]]:
     """For each lineage, mean and standard deviation of its value at its last step without noise.
 
-    Both are in units of the metric. Empty while no finite value is reported.
+    Both are in units of the metric. Empty while no finite value is reported. For hopeless lineages
+    the mean is too good: the model does not tell bad values apart.
+
+    Args:
+        space, fixed, curves, direction: as in `decide`.
     """
-    curves = sorted(curves, key=lambda c: c.lineage)
-    if not any(np.isfinite(v) for c in curves for v in c.values.values()):
+    curves = sorted(curves, key=lambda curve: curve.lineage)
+    if not any(np.isfinite(v) for curve in curves for v in curve.values.values()):
         return {}
-    model = Model(Encoding(space, fixed), curves, direction, max(c.last_step for c in curves))
-    mean, deviation = model.predict(model.x, [c.last_step for c in curves], np.arange(len(curves)))
+    lasts = np.array([curve.last_step for curve in curves])
+    model = Model(Encoding(space, fixed), curves, direction, int(lasts.max()))
+    mean, deviation = model.predict(model.x, lasts, np.arange(len(curves)))
+    values, deviations = model.scale.back(mean), model.scale.deviation(mean, deviation)
     return {
-        c.lineage: (model.scale.back(float(m)), float(d) * model.scale.spread)
-        for c, m, d in zip(curves, mean, deviation, strict=True)
+        curve.lineage: (float(value), float(around))
+        for curve, value, around in zip(curves, values, deviations, strict=True)
     }
 
 
-def reached(curve: Curve) -> int:
-    """The last step reported, 0 where there is none."""
-    return max(curve.values, default=0)
-
-
-def pauses(curve: Curve) -> list[int]:
-    """The steps at which it may still pause."""
-    return [step for step in grid(curve.last_step) if step > reached(curve)]
+def _pauses(curve: Curve) -> tuple[int, ...]:
+    """The steps at which a curve may still pause, its last step included."""
+    reached = max(curve.values, default=0)
+    return tuple(step for step in grid(curve.last_step) if step > reached)

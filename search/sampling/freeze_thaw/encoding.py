@@ -1,7 +1,7 @@
 """Parameters as vectors whose distances a stationary kernel can use."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from search.spec.space import Parameter, Space
 __all__ = ["Encoding"]
 
 Vector = NDArray[np.float64]
-BELOW_ONE = 1.0 - 2.0**-53  # the largest float below 1
 
 
 @dataclass(frozen=True)
@@ -82,80 +81,81 @@ class Encoding:
             most = _values_of(owner.distribution)[-1]
         return [f"{parameter.name}_{i}" for i in range(int(most))]
 
-    def encode(self, params: Mapping[str, Any]) -> Vector:
-        """The vector of some parameters, (d,). Names outside the space are ignored."""
-        x = np.zeros(self.size)
+    def encode(self, params: Sequence[Mapping[str, Any]]) -> Vector:
+        """The vectors of n configurations, (n, d). Names outside the space are ignored."""
+        x = np.zeros((len(params), self.size))
         for slot in self._slots:
-            if slot.name not in params:
+            rows = [row for row, known in enumerate(params) if slot.name in known]
+            if not rows:
                 continue
-            value = params[slot.name]
+            values = [params[row][slot.name] for row in rows]
             if isinstance(slot.distribution, CategoricalDistribution):
                 for i, choice in enumerate(slot.distribution.choices):
-                    if type(choice) is type(value) and choice == value:
-                        x[slot.start + i] = math.sqrt(0.5)
-            elif slot.conditional:
-                angle = math.pi / 2 * position(slot.distribution, value)
-                x[slot.start], x[slot.start + 1] = math.cos(angle), math.sin(angle)
+                    equal = [type(choice) is type(value) and choice == value for value in values]
+                    x[rows, slot.start + i] = np.where(equal, math.sqrt(0.5), 0.0)
+                continue
+            u = position(slot.distribution, np.array(values, dtype=float))
+            if slot.conditional:
+                x[rows, slot.start] = np.cos(np.pi / 2 * u)
+                x[rows, slot.start + 1] = np.sin(np.pi / 2 * u)
             else:
-                x[slot.start] = position(slot.distribution, value)
+                x[rows, slot.start] = u
         return x
 
-    def sample(self, rng: np.random.Generator) -> dict[str, Any]:
-        """Parameters of the space, drawn at random."""
-        return self._space.walk(lambda _, d: at_position(d, rng.random()), self._fixed)
+    def sample(self, rng: np.random.Generator, n: int) -> list[dict[str, Any]]:
+        """n configurations of the space, drawn at random."""
+        u = rng.random((n, len(self._slots)))
+        columns = {
+            slot.name: at_positions(slot.distribution, u[:, i])
+            for i, slot in enumerate(self._slots)
+        }
+        if not self._space.conditional:
+            rows = zip(*columns.values(), strict=True)
+            return [dict(zip(columns, row, strict=True)) for row in rows] if columns else [{}] * n
 
-    def near(self, params: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-        """Parameters close to given ones: about a third are changed, numbers by a small amount."""
+        def at(row: int) -> dict[str, Any]:
+            return self._space.walk(lambda name, _: columns[name][row], self._fixed)
 
-        def choose(name: str, distribution: BaseDistribution) -> Any:
-            keep, u, step = rng.random(), rng.random(), rng.normal(0.0, NEAR)
-            if name not in params:
-                return at_position(distribution, u)
-            if keep > CHANGED:
-                return params[name]
-            if isinstance(distribution, CategoricalDistribution):
-                return at_position(distribution, u)
-            moved = position(distribution, params[name]) + step
-            return at_position(distribution, min(max(moved, 0.0), BELOW_ONE))
-
-        return self._space.walk(choose, self._fixed)
+        return [at(row) for row in range(n)]
 
 
-NEAR = 0.2  # standard deviation of a change, as a share of the range
-CHANGED = 0.4  # share of the parameters that are changed
-
-
-def position(distribution: BaseDistribution, value: float) -> float:
-    """Where a number lies in its range, from 0 to 1; on a log scale where it has one."""
+def position(distribution: BaseDistribution, values: Vector) -> Vector:
+    """Where numbers lie in their range, from 0 to 1; on a log scale where it has one."""
     assert isinstance(distribution, IntDistribution | FloatDistribution)
     low, high = float(distribution.low), float(distribution.high)
     if high <= low:
-        return 0.0
-    value = min(max(float(value), low), high)
+        return np.zeros_like(values)
+    values = np.clip(values, low, high)
     if distribution.log:
-        return math.log(value / low) / math.log(high / low)
-    return (value - low) / (high - low)
+        u: Vector = np.log(values / low) / math.log(high / low)
+        return u
+    return (values - low) / (high - low)
 
 
-def at_position(distribution: BaseDistribution, u: float) -> Any:
-    """The value at a position u, 0 <= u < 1; each value of a finite range is equally likely."""
+def at_positions(distribution: BaseDistribution, u: Vector) -> list[Any]:
+    """The values at positions 0 <= u < 1; each value of a finite range is equally likely."""
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(u * len(distribution.choices))]
+        return [distribution.choices[i] for i in (u * len(distribution.choices)).astype(int)]
     if isinstance(distribution, IntDistribution):
         low, high, step = distribution.low, distribution.high, distribution.step
         if distribution.log:
             start, end = math.log(low - 0.5), math.log(high + 0.5)
-            return min(max(round(math.exp(start + u * (end - start))), low), high)
-        return low + step * int(u * ((high - low) // step + 1))
+            drawn = np.clip(np.rint(np.exp(start + u * (end - start))), low, high)
+        else:
+            drawn = low + step * np.floor(u * ((high - low) // step + 1))
+        whole: list[Any] = drawn.astype(int).tolist()
+        return whole
     assert isinstance(distribution, FloatDistribution)
-    start, end = distribution.low, distribution.high
+    first, last = distribution.low, distribution.high
     if distribution.step is not None:
-        return min(
-            start + distribution.step * int(u * (round((end - start) / distribution.step) + 1)), end
-        )
-    if distribution.log:
-        return min(max(start * (end / start) ** u, start), end)
-    return start + u * (end - start)
+        count = round((last - first) / distribution.step) + 1
+        values = first + distribution.step * np.floor(u * count)
+    elif distribution.log:
+        values = first * (last / first) ** u
+    else:
+        values = first + u * (last - first)
+    found: list[Any] = np.clip(values, first, last).tolist()
+    return found
 
 
 def _values_of(distribution: BaseDistribution) -> list[Any]:

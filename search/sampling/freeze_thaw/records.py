@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 __all__ = ["Curve", "Decision", "grid"]
@@ -22,6 +23,8 @@ class Curve:
             and is never continued.
         until: the step at which a running lineage will pause; it counts with its predicted value
             there.
+        seconds_per_step: what a step of it takes; None where that is not known. Of two equally
+            probable improvers the quicker one is chosen.
     """
 
     lineage: int
@@ -30,6 +33,7 @@ class Curve:
     last_step: int
     state: State
     until: int | None = None
+    seconds_per_step: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +62,8 @@ class Decision:
     random: bool
 
 
-def grid(last_step: int) -> list[int]:
+@lru_cache
+def grid(last_step: int) -> tuple[int, ...]:
     """The steps at which a lineage may pause, its last one included.
 
     They are 1, 2, 3, 4, 6, 8, 12, 16, 24, ...: about sqrt(2) apart, and the same for every last
@@ -69,7 +74,7 @@ def grid(last_step: int) -> list[int]:
     while power < last_step:
         steps += [power, power // 2 * 3]
         power *= 2
-    return [step for step in steps if step * CLOSE < last_step] + [last_step]
+    return (*(step for step in steps if step * CLOSE < last_step), last_step)
 
 
 CLOSE = 1.2  # a pause at more than 1 / 1.2 of the last step would spare next to nothing

@@ -1,11 +1,13 @@
 """Finds the study or the study file that a user names."""
 
+import argparse
 import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from search.errors import SearchError, SpecError, nearest
 from search.spec import StudySpec, read_spec
+from search.spec.overrides import Override, read_override
 from search.storage import (
     READING_SECONDS,
     Retry,
@@ -16,7 +18,16 @@ from search.storage import (
 )
 from search.study import Study, open_study
 
-__all__ = ["find_spec", "must_exist", "open_named", "open_stored", "shipped", "unknown_study"]
+__all__ = [
+    "add_overrides",
+    "find_spec",
+    "must_exist",
+    "open_named",
+    "open_stored",
+    "overrides_of",
+    "shipped",
+    "unknown_study",
+]
 
 
 def open_stored(url: str, study: str | None = None) -> Storage:
@@ -58,11 +69,40 @@ def open_named(name: str, *, storage: Storage, checkpoints: str | None = None) -
     return open_study(name, storage, checkpoints=checkpoints)
 
 
-def find_spec(name: str, folder: Path | None) -> StudySpec | None:
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Add `--set` and `--name`."""
+    parser.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        type=_override,
+        default=[],
+        help="give a key of the study file another value, such as budget.trials=8; repeatable",
+    )
+    parser.add_argument("--name", metavar="NAME", help="give the study another name")
+
+
+def _override(text: str) -> Override:
+    try:
+        return read_override(text)
+    except SpecError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def overrides_of(args: argparse.Namespace) -> list[Override]:
+    """What `--set` and `--name` say."""
+    name = [] if args.name is None else [Override(path=("name",), value=args.name)]
+    return [*args.set, *name]
+
+
+def find_spec(
+    name: str, folder: Path | None, overrides: Sequence[Override] = ()
+) -> StudySpec | None:
     """The study file that a user means: a path, or the name of one that ships; None if neither.
 
     Args:
         folder: of the study files that ship.
+        overrides: keys that get other values.
 
     Raises:
         SpecError: the path does not exist, or the file is wrong.
@@ -72,11 +112,11 @@ def find_spec(name: str, folder: Path | None) -> StudySpec | None:
         if not path.exists():
             hint = _nearest_file(path, known)
             raise SpecError(f"cannot read the study file {name}: it does not exist; {hint}")
-        return read_spec(path)
+        return read_spec(path, overrides)
     found = known.get(path.name)
     if found is None or not found.with_suffix("").match(name):  # classical/svm is svm
         return None
-    return read_spec(found)
+    return read_spec(found, overrides)
 
 
 def unknown_study(name: str, folder: Path | None, stored: Sequence[str] = ()) -> SpecError:

@@ -4,12 +4,13 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from search.errors import SpecError
 from search.spec.keys import TOP, keys_of
+from search.spec.overrides import Override, overridden
 from search.spec.size import count
 from search.spec.space import Space
 from search.spec.space_table import parse_space
@@ -29,8 +30,11 @@ _DEEP_KEY = re.compile(
 )
 
 
-def read_spec(path: Path) -> StudySpec:
+def read_spec(path: Path, overrides: Sequence[Override] = ()) -> StudySpec:
     """Read and validate a study file.
+
+    Args:
+        overrides: keys that get other values before the file is validated.
 
     Raises:
         SpecError: names the file, the key, the rule, the value received and what to do.
@@ -51,6 +55,8 @@ def read_spec(path: Path) -> StudySpec:
             f"cannot read the study file {path}: it must be a file of at most {MOST_BYTES:,} "
             "bytes; check the path"
         )
+    if overrides:
+        text = overridden(_load(text, str(path)), overrides, str(path))
     return parse_spec(text, where=str(path))
 
 

@@ -4,7 +4,7 @@ import argparse
 
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage
-from search.cli.find_study import find_spec, unknown_study
+from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
 from search.cli.hints import storage_option, storage_remark
 from search.storage import open_storage
 from search.study import create_study
@@ -15,13 +15,14 @@ EXAMPLE = "{prog} create cnn --storage postgresql://user@host/studies"
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=SHIPPED_HELP)
+    add_overrides(parser)
     parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
     add_storage(parser)
     app.add_options("create", parser)
 
 
 def main(args: argparse.Namespace, app: Application) -> int:
-    spec = find_spec(args.study, app.studies)
+    spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None:
         raise unknown_study(args.study, app.studies)
     storage = open_storage(args.storage)

@@ -7,7 +7,7 @@ import optuna
 
 from search.cli.application import Application
 from search.cli.arguments import SHIPPED_HELP, WORKERS_HELP, positive
-from search.cli.find_study import find_spec, unknown_study
+from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
 from search.cli.plan_text import print_plan
 from search.plan.plan import make_plan
 from search.study import validate
@@ -19,12 +19,13 @@ EXAMPLE = "{prog} plan studies/quick.toml --workers 2"
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=SHIPPED_HELP)
     parser.add_argument("--workers", type=positive, metavar="N", help=WORKERS_HELP)
+    add_overrides(parser)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     app.add_options("plan", parser)
 
 
 def main(args: argparse.Namespace, app: Application) -> int:
-    spec = find_spec(args.study, app.studies)
+    spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None:
         raise unknown_study(args.study, app.studies)
     gpus = app.gpus()

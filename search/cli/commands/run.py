@@ -7,10 +7,10 @@ import threading
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, log_level, positive
 from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
-from search.cli.find_study import find_spec, unknown_study
+from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
 from search.cli.hints import storage_option
 from search.cli.progress import make_progress
-from search.errors import StudyNotFound
+from search.errors import SearchError, StudyNotFound
 from search.ledger.retry_failed import retry_failed
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
@@ -34,6 +34,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument(
         "--threads", type=positive, metavar="N", default=1, help="of each worker (default: 1)"
     )
+    add_overrides(parser)
     parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
     parser.add_argument(
         "--retry-failed",
@@ -97,16 +98,22 @@ def main(args: argparse.Namespace, app: Application) -> int:
 
 
 def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
-    spec = find_spec(args.study, app.studies)
+    spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None and is_missing_file(args.storage):
         raise unknown_study(args.study, app.studies)  # a misspelt name must not create a database
     storage = open_storage(args.storage, lock_wait_ms=SHORT_LOCK_WAIT_MS)
     if spec is not None:
         return create_study(spec, storage, checkpoints=args.checkpoints)
     try:
-        return open_study(args.study, storage, checkpoints=args.checkpoints)
+        study = open_study(args.study, storage, checkpoints=args.checkpoints)
     except StudyNotFound as error:
         raise unknown_study(args.study, app.studies, error.known) from None
+    if overrides_of(args):
+        raise SearchError(
+            f"--set and --name change a study file, got the study {args.study!r} of the storage, "
+            "whose spec is frozen; name the file"
+        )
+    return study
 
 
 def _print_head(

@@ -122,8 +122,10 @@ def _restore_optimizer(loop: Loop, stored: Mapping[str, Tensor], state: Mapping[
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in stored.items():
         index, name = key.split(".", 1)
-        if tensor.ndim:  # in the parameter's memory order: the fused step walks both as one
-            tensor = torch.empty_like(parameters[int(index)]).copy_(tensor).detach()
+        parameter = parameters[int(index)]
+        # in the parameter's memory order: the fused step walks both as one
+        if tensor.shape == parameter.shape:
+            tensor = torch.empty_like(parameter).copy_(tensor).detach()
         moments.setdefault(int(index), {})[name] = tensor
     groups = loop.optimizer.state_dict()["param_groups"]
     loop.optimizer.load_state_dict({"state": moments, "param_groups": groups})

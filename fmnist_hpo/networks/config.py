@@ -159,10 +159,10 @@ class TrainingConfig:
         "Images in a step.",
     )
     optimizer: str = parameter(
-        Choice(("adam", "adamw", "sgd", "schedule-free")),
+        Choice(("adam", "adamw", "sgd", "schedule-free", "muon")),
         "adam",
-        "Rule by which a step changes the weights; schedule-free is AdamW without a horizon: every "
-        "epoch is a valid end.",
+        "Rule by which a step changes the weights. schedule-free is AdamW without a horizon: every "
+        "epoch is a valid end. muon makes the steps of kernels and hidden layers orthogonal.",
     )
     learning_rate: float = parameter(
         Number(0.0, 1000.0, open_low=True), 1e-3, "Step size; the peak where a schedule varies it."

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from schedulefree import AdamWScheduleFree
-from torch import nn
+from torch import Tensor, nn
 
 from fmnist_hpo.networks.config import TrainingConfig
 
@@ -31,11 +31,11 @@ _PROGRESS = ("k", "weight_sum", "lr_max", "scheduled_lr", "train_mode")
 
 
 def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """torch's fused optimiser of that name with torch's other defaults, or Schedule-Free AdamW.
+    """torch's fused optimiser of that name with torch's other defaults, or one of two others.
 
-    Schedule-Free AdamW is of Defazio et al. 2024, "The Road Less Scheduled". It steps with other
-    weights than the network is evaluated with, see `evaluation_weights`. The learning rate is set
-    before each step, see `learning_rate`.
+    Muon is of Jordan et al. 2024, see `MuonAndAdamW`; Schedule-Free AdamW of Defazio et al. 2024,
+    "The Road Less Scheduled". The latter steps with other weights than the network is evaluated
+    with, see `evaluation_weights`. The learning rate is set before each step, see `learning_rate`.
     """
     parameters, decay = network.parameters(), config.weight_decay
     if config.optimizer == "schedule-free":
@@ -45,10 +45,70 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
         free.train()
         kept: torch.optim.Optimizer = free
         return kept
+    if config.optimizer == "muon":
+        return MuonAndAdamW(network, weight_decay=decay)
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, momentum=config.momentum, weight_decay=decay, fused=True)
     kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
     return kind(parameters, weight_decay=decay, fused=True)
+
+
+class MuonAndAdamW(torch.optim.Optimizer):
+    """Muon for kernels and hidden layers, AdamW for biases, normalisation and the output layer.
+
+    torch's Muon takes matrices only: a kernel is seen as one of shape (channels, inputs). Its steps
+    are scaled to the size of AdamW's (Liu et al. 2025, "Muon is Scalable for LLM Training"), so
+    that one learning rate serves both.
+
+    Args:
+        network: its kernels in channels-last format, its output layer the last one.
+    """
+
+    def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
+        everything = list(network.parameters())
+        super().__init__(everything, {"lr": 1e-3})
+        *hidden, _ = (p for p in everything if p.ndim > 1)
+        self._matrices = [(p, nn.Parameter(_as_matrix(p.detach()))) for p in hidden]
+        assert all(p.data_ptr() == matrix.data_ptr() for p, matrix in self._matrices)
+        by_muon = {id(p) for p in hidden}
+        self._others = [p for p in everything if id(p) not in by_muon]
+        self._adamw = torch.optim.AdamW(self._others, weight_decay=weight_decay, fused=True)
+        self._parts: list[torch.optim.Optimizer] = [self._adamw]
+        if hidden:
+            self._muon = torch.optim.Muon(
+                [matrix for _, matrix in self._matrices],
+                weight_decay=weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )
+            self._parts.append(self._muon)
+
+    def step(self) -> None:  # type: ignore[override]
+        """Change all parameters by their gradients."""
+        for parameter, matrix in self._matrices:
+            assert parameter.grad is not None
+            matrix.grad = _as_matrix(parameter.grad)
+        for part in self._parts:
+            part.param_groups[0]["lr"] = self.param_groups[0]["lr"]
+            part.step()
+        for parameter, matrix in self._matrices:
+            self.state[parameter] = self._muon.state[matrix]
+        for parameter in self._others:
+            self.state[parameter] = self._adamw.state[parameter]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """See `torch.optim.Optimizer.load_state_dict`."""
+        super().load_state_dict(state_dict)
+        for parameter, matrix in self._matrices:
+            if parameter in self.state:
+                self._muon.state[matrix] = self.state[parameter]
+        for parameter in self._others:
+            if parameter in self.state:
+                self._adamw.state[parameter] = self.state[parameter]
+
+
+def _as_matrix(tensor: Tensor) -> Tensor:
+    """(n, i) as it is; a kernel (n, c, h, w) as (n, h * w * c), in channels-last format a view."""
+    return tensor if tensor.ndim == 2 else tensor.permute(0, 2, 3, 1).reshape(len(tensor), -1)
 
 
 def evaluates_apart(optimizer: torch.optim.Optimizer) -> bool:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from fmnist_hpo.networks.config import ANNConfig, TrainingConfig
+from fmnist_hpo.networks.config import ANNConfig, CNNConfig, TrainingConfig
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import build_optimizer, learning_rate
 
@@ -63,3 +63,32 @@ def test_optimizers(name: str, kind: type[torch.optim.Optimizer]) -> None:
     (group,) = optimizer.param_groups
     assert group["weight_decay"] == 0.02
     assert group.get("momentum", 0.8) == 0.8
+
+
+def test_muon_makes_the_steps_of_kernels_and_hidden_layers_orthogonal() -> None:
+    """The first step of a kernel against the polar factor of its gradient, in float64."""
+    torch.manual_seed(0)
+    network = build(CNNConfig(channels=(8, 16), dense_units=(12,))).to(
+        memory_format=torch.channels_last
+    )
+    optimizer = build_optimizer(network, TrainingConfig(optimizer="muon"))
+    optimizer.param_groups[0]["lr"] = 0.01
+    names = [name for name, _ in network.named_parameters()]
+    before = {name: p.detach().clone() for name, p in network.named_parameters()}
+    network(torch.randn(64, 1, 28, 28)).square().mean().backward()
+    gradients = {name: p.grad.clone() for name, p in network.named_parameters()}  # type: ignore[union-attr]
+    optimizer.step()
+    for name, parameter in network.named_parameters():
+        step = before[name] - parameter.detach()
+        if parameter.ndim == 1 or name == names[-2]:  # AdamW's first step has the rate's size
+            moved = gradients[name].abs() > 1e-6
+            assert torch.allclose(step.abs()[moved], torch.tensor(0.01), rtol=0.05)
+            continue
+        # Newton and Schulz's iteration leaves singular values between 0.5 and 1.5.
+        gradient = gradients[name].flatten(1).double()
+        u, size, v = torch.linalg.svd(gradient, full_matrices=False)
+        scale = 0.01 * 0.2 * max(gradient.shape) ** 0.5
+        singular = (u.T @ step.flatten(1).double() @ v.T / scale).diagonal()
+        large = size > size[0] / 30
+        assert ((singular[large] > 0.4) & (singular[large] < 1.6)).all(), name
+        assert step.flatten(1).norm() < 1.6 * scale * len(size) ** 0.5

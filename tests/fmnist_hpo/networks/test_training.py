@@ -48,6 +48,7 @@ CNN_ADAM = CNN | {"optimizer": "adamw", "weight_decay": 0.01, "batch_norm": True
 FREE = CNN | {"optimizer": "schedule-free", "weight_decay": 0.01, "batch_norm": True}
 DEEP = CNN | {"convolutions": 2, "shortcut": True, "batch_norm": True, "flip_in_turn": True}
 DEEP |= {"mixup": 0.4, "average": 0.9}
+MUON = {"optimizer": "muon", "weight_decay": 0.01, "batch_norm": True}
 FREE_ANN = {**ANN, "optimizer": "schedule-free", "schedule": "constant"}
 BATCHES = 12  # an epoch: 800 images to train on, 64 a batch
 
@@ -93,8 +94,11 @@ def assert_same(one: training.TrainResult, other: training.TrainResult) -> None:
 
 @pytest.mark.parametrize(
     "params",
-    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP],
-    ids=["ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free", "cnn-deep"],
+    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON],
+    ids=[
+        *("ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free", "cnn-deep"),
+        *("ann-muon", "cnn-muon"),
+    ],
 )
 @pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
 def test_resumed_after_any_batch(

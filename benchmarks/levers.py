@@ -1,0 +1,114 @@
+"""Validation accuracy of ways to train one network, each alone, over several seeds.
+
+    python benchmarks/levers.py --family ann --horizons 1 3 12 --seeds 3
+    python benchmarks/levers.py --family cnn --horizons 4 8 14 --seeds 3 --images 60000
+    python benchmarks/levers.py --family cnn --recipes one-cycle "one-cycle, erase"
+
+A way without a horizon is one run for each seed, looked at after each number of epochs; one with a
+horizon is a run of its own for each. A fifth of the images, stratified, is held out. Printed is the
+mean with the standard deviation between seeds, in percent, and the processor seconds of an epoch of
+one thread. The test images are not read.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from typing import Any
+
+NETWORKS: dict[str, dict[str, Any]] = {
+    "ann": {
+        "family": "ann",
+        "hidden_units_0": 256,
+        "hidden_units_1": 128,
+        "dropout": 0.1,
+        "batch_norm": True,
+        "flip": True,
+        "batch_size": 128,
+        "weight_decay": 0.01,
+    },
+    "cnn": {
+        "family": "cnn",
+        "blocks": 3,
+        "convolutions": 2,
+        "channels_0": 32,
+        "channels_1": 64,
+        "channels_2": 128,
+        "head": "average",
+        "dense_layers": 0,
+        "batch_norm": True,
+        "flip": True,
+        "label_smoothing": 0.05,
+        "batch_size": 128,
+        "weight_decay": 0.01,
+    },
+}
+ONE_CYCLE = {"optimizer": "adamw", "schedule": "one-cycle", "learning_rate": 5e-3}
+FREE = {"optimizer": "schedule-free", "learning_rate": 5e-3}
+RECIPES: dict[str, dict[str, Any]] = {
+    "schedule-free": FREE,
+    "one-cycle": ONE_CYCLE,
+    "average": {"optimizer": "adamw", "learning_rate": 1.5e-3, "average": 0.99},
+    "muon, one-cycle": ONE_CYCLE | {"optimizer": "muon"},
+    "one-cycle, erase": ONE_CYCLE | {"erase": 0.5},
+    "one-cycle, shortcut": ONE_CYCLE | {"shortcut": True},
+    "one-cycle, flip in turn": ONE_CYCLE | {"flip_in_turn": True},
+    "one-cycle, mixup": ONE_CYCLE | {"mixup": 0.2},
+    "schedule-free, erase": FREE | {"erase": 0.5},
+    "schedule-free, shortcut": FREE | {"shortcut": True},
+    "schedule-free, flip in turn": FREE | {"flip_in_turn": True},
+    "schedule-free, mixup": FREE | {"mixup": 0.2},
+}
+FIRST = ("schedule-free", "one-cycle", "average")
+
+
+def main() -> int:
+    """Train and print a row for each recipe."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--family", choices=tuple(NETWORKS), required=True)
+    parser.add_argument("--recipes", nargs="+", choices=tuple(RECIPES), default=FIRST)
+    parser.add_argument("--horizons", nargs="+", type=int, default=[1, 3, 12], metavar="EPOCHS")
+    parser.add_argument("--seeds", type=int, default=3, help="at least 2")
+    parser.add_argument("--images", type=int, default=16_000, help="to train and to validate")
+    args = parser.parse_args()
+
+    import torch
+
+    from fmnist_hpo import data
+    from fmnist_hpo.networks import training
+    from fmnist_hpo.networks.config import parse
+
+    torch.set_num_threads(1)
+    images = data.load_training(data.find(None))
+    split = data.split(images, within=data.part(images, args.images, seed=0))
+    horizons = sorted(args.horizons)
+
+    def accuracies(params: dict[str, Any], seed: int) -> list[float]:
+        history = training.train(*parse(params), images, split, seed=seed).history
+        return [100 * (epoch.val_accuracy or 0.0) for epoch in history]
+
+    def row(recipe: dict[str, Any], seed: int) -> list[float]:
+        params = NETWORKS[args.family] | recipe
+        if "schedule" not in recipe:
+            curve = accuracies(params | {"epochs": horizons[-1]}, seed)
+            return [curve[horizon - 1] for horizon in horizons]
+        return [accuracies(params | {"epochs": horizon}, seed)[-1] for horizon in horizons]
+
+    print(f"{'epochs':28}", *(f"{horizon:>14}" for horizon in horizons), "CPU s an epoch")
+    for name in args.recipes:
+        began = time.process_time()
+        found = [row(RECIPES[name], seed) for seed in range(args.seeds)]
+        own = sum(horizons) if "schedule" in RECIPES[name] else horizons[-1]
+        seconds = (time.process_time() - began) / (args.seeds * own)
+        cells = (
+            f"{statistics.mean(x):6.2f} +- {statistics.stdev(x):.2f}"
+            for x in zip(*found, strict=True)
+        )
+        print(f"{name:28}", *(f"{cell:>14}" for cell in cells), f"{seconds:8.2f}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -23,6 +23,8 @@ __all__ = ["Model", "Scale", "seconds_per_step"]
 
 CLIPPED = 0.1  # share of the observations that count as no worse than the best of them
 UPPER = 0.75  # the quantile of the observations whose distance from the best is the unit
+FINEST = 1e-3  # least unit, as a share of the distance between best and floor
+EQUAL = 1e-12  # values that differ by less, relative to the largest of them, are the same
 FITTED = 200  # observations that the hyperparameters are fitted to, at most
 ROUNDS = 15  # iterations of that fit, at most
 MOST = 600  # observations that predictions are made from, at most
@@ -57,7 +59,9 @@ class Scale:
         sign = 1.0 if direction == "maximize" else -1.0
         good = sign * values
         best, floor, upper = (float(q) for q in np.quantile(good, [1.0, CLIPPED, UPPER]))
-        unit = best - upper or best - floor or 1.0
+        if best - floor <= EQUAL * np.abs(good).max():
+            floor = best  # all the same but for rounding
+        unit = max(best - upper, (best - floor) * FINEST) or 1.0
         y = cls(sign, best, floor, unit).to(values)
         return cls(sign, best, floor, unit, float(y.mean()), float(y.std()) or 1.0)
 
@@ -68,9 +72,10 @@ class Scale:
         return y
 
     def back(self, y: Array) -> Array:
-        """Values of the process in units of the metric."""
-        worse = self.unit * np.expm1(-(y * self.spread + self.middle))
-        values: Array = self.sign * (self.best - worse)
+        """Values of the process in units of the metric, none of them worse than the floor."""
+        most = np.log1p((self.best - self.floor) / self.unit)
+        worse = np.minimum(-(y * self.spread + self.middle), most)
+        values: Array = self.sign * (self.best - self.unit * np.expm1(worse))
         return values
 
     def deviation(self, mean: Array, deviation: Array) -> Array:

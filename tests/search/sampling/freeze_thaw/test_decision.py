@@ -1,9 +1,16 @@
-from collections.abc import Mapping
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+import pytest
+from curve_studies import studies
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from search.sampling.freeze_thaw import Curve, Decision, decide, expected
+from search.sampling.freeze_thaw import Curve, Decision, decide, expected, grid
 from search.spec.space import Parameter, Space
 
 SPACE = Space((Parameter(name="x", distribution=FloatDistribution(0.0, 1.0)),))
@@ -15,19 +22,36 @@ def curve(lineage: int, x: float, steps: int, state: Any = "paused") -> Curve:
     return Curve(lineage=lineage, params={"x": x}, values=values, last_step=LAST, state=state)
 
 
-def next_of(curves: list[Curve], *, seed: int = 0, may_begin: bool = True) -> Decision | None:
-    return decide(SPACE, {}, curves, direction="maximize", seed=seed, may_begin=may_begin,
+def next_of(curves: Sequence[Curve], *, seed: int = 0, may_begin: bool = True,
+            direction: str = "maximize") -> Decision | None:  # fmt: skip
+    return decide(SPACE, {}, curves, direction=direction, seed=seed, may_begin=may_begin,
                   last_step_of=lambda params: LAST)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("last", "steps"),
+    [(1, (1,)), (2, (1, 2)), (3, (1, 2, 3)), (5, (1, 2, 3, 4, 5)), (12, (1, 2, 3, 4, 6, 8, 12)),
+     (25, (1, 2, 3, 4, 6, 8, 12, 16, 25)), (27, (1, 2, 3, 4, 6, 8, 12, 16, 27))],
+)  # fmt: skip
+def test_the_grid_of_pauses(last: int, steps: tuple[int, ...]) -> None:
+    assert grid(last) == steps
 
 
 def test_a_study_begins_with_new_lineages() -> None:
     decision = next_of([])
     assert decision is not None and decision.lineage is None and decision.until == 1
-    assert 0.0 <= decision.params["x"] <= 1.0
+    assert 0.0 <= decision.params["x"] <= 1.0 and decision.random
 
 
 def test_nothing_to_begin_and_nothing_paused_is_no_decision() -> None:
     assert next_of([curve(0, 0.5, LAST, "complete")], may_begin=False) is None
+    assert next_of([replace(curve(0, 0.5, 2), state="running", until=3)], may_begin=False) is None
+    assert next_of([curve(0, 0.5, 2, "ended")], may_begin=False) is None
+
+
+def test_one_curve_alone_goes_on() -> None:
+    decision = next_of([curve(4, 0.5, 2)], may_begin=False)
+    assert decision is not None and (decision.lineage, decision.until) == (4, 3)
 
 
 def test_the_best_of_the_paused_goes_on() -> None:
@@ -36,14 +60,124 @@ def test_the_best_of_the_paused_goes_on() -> None:
     assert sum(lineage in (10, 11) for lineage in chosen) >= 7
 
 
-def test_the_order_of_the_curves_does_not_matter() -> None:
+def test_a_step_that_costs_more_has_to_promise_more() -> None:
+    curves = [curve(i, i / 11, 2) for i in range(12)]
+    dear = [replace(c, seconds_per_step=100.0 if c.lineage == 11 else 1.0) for c in curves]
+    chosen = [d.lineage for s in range(12) if (d := next_of(curves, seed=s, may_begin=False))]
+    instead = [d.lineage for s in range(12) if (d := next_of(dear, seed=s, may_begin=False))]
+    assert instead.count(11) < chosen.count(11)
+
+
+def test_workers_do_not_choose_what_runs() -> None:
+    curves = [curve(i, i / 11, 2) for i in range(12)]
+    first = next_of(curves, may_begin=False)
+    assert first is not None and first.lineage is not None
+    curves[first.lineage] = replace(curves[first.lineage], state="running", until=first.until)
+    second = next_of(curves, may_begin=False)
+    assert second is not None and second.lineage not in (None, first.lineage)
+
+
+def test_a_lineage_that_ended_badly_speaks_against_its_neighbours() -> None:
+    curves = [curve(i, i / 11, 2) for i in range(12)]
+    bad = [replace(c, state="ended") if c.lineage >= 9 else c for c in curves]
+    before, after = (expected(SPACE, {}, c, direction="maximize") for c in (curves, bad))
+    assert after[8][0] < before[8][0]
+
+
+def test_new_ones_come_from_a_list_where_there_is_one() -> None:
+    curves = [curve(i, i / 11, LAST, "complete") for i in range(12)]
+    few = [{"x": 0.25}, {"x": 0.75}]
+    for seed in range(5):
+        decision = decide(SPACE, {}, curves, direction="maximize", seed=seed, may_begin=True,
+                          last_step_of=lambda params: LAST, among=few)  # fmt: skip
+        assert decision is not None and decision.params in few
+    assert (
+        decide(SPACE, {}, curves, direction="maximize", seed=0, may_begin=True,
+               last_step_of=lambda params: LAST, among=[]) is None
+    )  # fmt: skip
+
+
+@given(studies(), st.integers(0, 2**40), st.booleans(), st.sampled_from(["maximize", "minimize"]))
+@settings(max_examples=25, deadline=None)
+def test_every_decision_is_one_that_can_be_carried_out(
+    study: tuple[Space, list[Curve]], seed: int, may_begin: bool, direction: str
+) -> None:
+    space, curves = study
+
+    def ask(known: Sequence[Curve]) -> Decision | None:
+        return decide(space, {}, known, direction=direction, seed=seed, may_begin=may_begin,
+                      last_step_of=lambda params: 7)  # fmt: skip
+
+    decision = ask(curves)
+    open_ones = {c.lineage: c for c in curves
+                 if c.state == "paused" and max(c.values, default=0) < c.last_step}  # fmt: skip
+    if decision is None:
+        assert not may_begin and not open_ones
+        return
+    if decision.lineage is None:
+        assert may_begin and decision.until == grid(7)[0]
+        space.check(decision.params, {}, "decision")
+    else:
+        on = open_ones[decision.lineage]
+        assert decision.params == {} and decision.until > max(on.values, default=0)
+        assert decision.until in grid(on.last_step) and decision.horizon >= decision.until
+    figures = (decision.threshold, decision.mean, decision.deviation)
+    assert all(f is None for f in figures) if decision.random else all(map(math.isfinite, figures))  # type: ignore[arg-type]
+    shuffled = [curves[i] for i in np.random.default_rng(seed).permutation(len(curves))]
+    assert ask(curves) == decision == ask(shuffled)
+    for mean, deviation in expected(space, {}, curves, direction=direction).values():
+        assert math.isfinite(mean) and deviation >= 0.0
+
+
+def test_a_metric_turned_round_gives_the_same_decision() -> None:
     curves = [curve(i, i / 11, 1 + i % 4) for i in range(12)]
-    assert all(next_of(curves, seed=s) == next_of(curves[::-1], seed=s) for s in range(5))
+    losses = [replace(c, values={s: 3.0 - 0.5 * v for s, v in c.values.items()}) for c in curves]
+    for seed in range(6):
+        one, other = next_of(curves, seed=seed), next_of(losses, seed=seed, direction="minimize")
+        assert one is not None and other is not None
+        assert (one.lineage, one.until) == (other.lineage, other.until)
+        if one.mean is not None and other.mean is not None:
+            assert other.mean == pytest.approx(3.0 - 0.5 * one.mean, abs=1e-4)
 
 
 def test_expected_is_close_to_what_comes() -> None:
     curves = [curve(i, i / 11, LAST if i % 2 else 6) for i in range(12)]
-    seen: Mapping[int, tuple[float, float]] = expected(SPACE, {}, curves, direction="maximize")
+    seen = expected(SPACE, {}, curves, direction="maximize")
     for i in (6, 8, 10):
         mean, deviation = seen[i]
         assert abs(mean - (i / 11 - 0.5 / LAST)) < 0.05 and 0.0 < deviation < 0.2
+    assert expected(SPACE, {}, [], direction="maximize") == {}
+
+
+def test_it_is_sooner_than_random_search() -> None:
+    """On curves that rise to a peak over two parameters, for the steps of 30 random trials."""
+    space = Space(tuple(Parameter(name=n, distribution=FloatDistribution(0.0, 1.0)) for n in "xy"))
+
+    def value(params: Any, step: int) -> float:
+        peak = math.exp(-8.0 * ((params["x"] - 0.7) ** 2 + (params["y"] - 0.2) ** 2))
+        return peak * (1.0 - 0.5 / step**0.7)
+
+    def found(seed: int) -> tuple[float, float]:
+        rng = np.random.default_rng(seed)
+        at_random = max(value(dict(zip("xy", rng.random(2), strict=True)), LAST) for _ in range(30))
+        curves: list[Curve] = []
+        steps, best = 0, 0.0
+        while steps < 6 * LAST:  # a fifth of the steps
+            number = seed * 1000 + steps
+            d = decide(space, {}, curves, direction="maximize", seed=number, may_begin=True,
+                       last_step_of=lambda params: LAST)  # fmt: skip
+            assert d is not None
+            if d.lineage is None:
+                curves.append(Curve(lineage=len(curves), params=d.params, values={},
+                                    last_step=LAST, state="paused"))  # fmt: skip
+            i = len(curves) - 1 if d.lineage is None else d.lineage
+            c = curves[i]
+            steps += d.until - max(c.values, default=0)
+            values = {s: value(c.params, s) for s in range(1, d.until + 1)}
+            done = d.until == LAST
+            curves[i] = replace(c, values=values, state="complete" if done else "paused")
+            best = max(best, values[LAST]) if done else best
+        return best, at_random
+
+    pairs = [found(seed) for seed in range(5)]
+    assert sum(best >= at_random for best, at_random in pairs) >= 4

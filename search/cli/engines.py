@@ -10,6 +10,7 @@ from search.errors import SearchError
 from search.study import Study
 from search.supervisor.launchers import Launcher
 from search.supervisor.launchers.local import LocalLauncher, worker_command
+from search.supervisor.launchers.logs import log_folder
 from search.text import install_extra
 from search.worker.contract import STORAGE_VARIABLE
 
@@ -106,7 +107,7 @@ def make_launcher(args: argparse.Namespace, study: Study, gpus: tuple[str, ...])
     """
     command = worker_command(study.name, study.checkpoints.address)
     environment = {STORAGE_VARIABLE: study.storage.address, "OMP_NUM_THREADS": str(args.threads)}
-    logs = Path("runs") / study.name / "logs"
+    logs = log_folder(study.name)
     if args.on == LOCAL:
         return LocalLauncher(command, environment=environment, logs=logs, gpus=gpus)
     # Variables that a problem and its data hang on; an engine's nodes need not inherit them.

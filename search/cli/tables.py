@@ -22,6 +22,8 @@ from search.worker.reproduce import Epoch, Replay, same
 
 __all__ = [
     "EpochPrinter",
+    "console",
+    "ending",
     "print_best",
     "print_best_line",
     "print_differences",
@@ -40,7 +42,7 @@ _WORDS = ("study", "state", "ended", "metric", "parameters")  # columns set to t
 
 def print_status(status: Status) -> None:
     """Print how a study stands and what each worker runs."""
-    _console().print(make_status(status))
+    console().print(make_status(status))
 
 
 def print_studies(statuses: Sequence[Status]) -> None:
@@ -59,13 +61,12 @@ def print_studies(statuses: Sequence[Status]) -> None:
             "" if best is None else str(best.number),
             status.metric,
         )
-    _console().print(table)
+    console().print(table)
 
 
 def watch_status(study: Study) -> None:
     """Redraw the status until the study ends or the user interrupts."""
-    console = _console()
-    with Live(console=console, auto_refresh=False) as live:
+    with Live(console=console(), auto_refresh=False) as live:
         while True:
             status = study.status()
             live.update(Redrawn(make_status(status)), refresh=True)
@@ -90,7 +91,7 @@ def print_trials(study: Study) -> None:
             "" if spent is None else clock(spent),
             show_trial(trial),
         )
-    _console().print(table)
+    console().print(table)
 
 
 def ending(trial: FrozenTrial) -> str:
@@ -186,6 +187,6 @@ def _figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.8g}"
 
 
-def _console() -> Console:
-    # A table that is piped or logged keeps its columns instead of wrapping them at 80.
+def console() -> Console:
+    """Where tables are printed; one that is piped or logged keeps its columns."""
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False)

@@ -94,7 +94,9 @@ def work(
             # A waiting worker keeps the database known as reachable, without which nobody reaps.
             stop.wait(min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds))
             continue
-        if claim.lease.attempt > 1:
+        if claim.lease.attempt == 1:
+            log.info("trial %d begins", claim.trial.number)  # `logs` finds a trial by these lines
+        else:
             log.info("trial %d goes on with attempt %d", claim.trial.number, claim.lease.attempt)
         if _attempt(study, claim, history, stop):
             on_trial()

@@ -14,6 +14,8 @@ COMMANDS: Mapping[str, str] = {
     "status": "show how a study stands and who works on what; without a study, list them all",
     "trials": "list a study's trials",
     "best": "show the best trial",
+    "diff": "show two trials side by side: parameters, curves, environment, cost",
+    "logs": "show what the workers wrote about a trial",
     "reproduce": "train a trial again and compare it with the stored one (exit code 0: identical, "
     "3: different, 2: impossible)",
     "manifest": "print a Kubernetes Job of a study's workers",

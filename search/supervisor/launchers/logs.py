@@ -1,12 +1,17 @@
-"""The last line of a worker's log, for the one who reads that it ended."""
+"""Where workers' logs lie, and the last line of one, for the one who reads that it ended."""
 
 from pathlib import Path
 
 from search.text import printable
 
-__all__ = ["last_line"]
+__all__ = ["last_line", "log_folder"]
 
 TAIL_BYTES = 8_192  # of a log that are read for its last line
+
+
+def log_folder(study: str) -> Path:
+    """Where the logs of a study's workers lie, below the folder in which they were started."""
+    return Path("runs") / study / "logs"
 
 
 def last_line(log: Path) -> str:

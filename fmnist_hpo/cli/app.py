@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from fmnist_hpo.cli import commands
 from fmnist_hpo.cli.application import FashionApplication
 from fmnist_hpo.errors import InputError
-from search.cli import commands as generic
-from search.cli.app import run_command
+from search.cli.app import GENERIC, run_command
 
 __all__ = ["main"]
 
@@ -20,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         FashionApplication(),
         "Hyperparameter search on Fashion-MNIST that finishes exactly what you asked.",
-        {generic.__name__: generic.COMMANDS, commands.__name__: commands.COMMANDS},
+        {**GENERIC, commands.__name__: commands.COMMANDS},
         argv,
         errors=(InputError,),
     )

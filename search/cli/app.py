@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
 
-from search.cli import commands
+from search.cli import commands, upkeep
 from search.cli.application import Application
 from search.cli.arguments import log_level
 from search.errors import SearchError, nearest
@@ -23,7 +23,12 @@ from search.logs import show_records
 from search.signals import once
 from search.system import require_linux
 
-__all__ = ["CommandModule", "main", "run_command"]
+__all__ = ["GENERIC", "CommandModule", "main", "run_command"]
+
+#: The generic commands: package -> name -> the sentence that `--help` shows.
+GENERIC: Mapping[str, Mapping[str, str]] = {
+    module.__name__: module.COMMANDS for module in (commands, upkeep)
+}
 
 
 class CommandModule(Protocol):
@@ -90,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         Application(),
         "Run hyperparameter searches.",
-        {commands.__name__: commands.COMMANDS},
+        GENERIC,
         argv,
     )
 

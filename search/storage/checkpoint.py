@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.errors import StorageError
 from search.storage.engines.address import redact
 from search.storage.files import Files, open_files, place_of
 
@@ -144,6 +145,20 @@ class CheckpointStore:
             log.warning(
                 "the checkpoint of lineage %d could not be deleted (%s)", lineage, self._line(error)
             )
+
+    def delete_all(self) -> int:
+        """Delete every checkpoint of the study, those under other prefixes too; returns how many.
+
+        Raises:
+            StorageError: they could not be deleted.
+        """
+        try:
+            return self._files.remove_below(self._uid)
+        except Exception as error:
+            raise StorageError(
+                f"the checkpoints in {self.address}, folder {self._uid}, could not be deleted "
+                f"({self._line(error)}); delete that folder by hand"
+            ) from error
 
     def scoped(self, name: str) -> "CheckpointStore":
         """The same store under another prefix."""

@@ -1,6 +1,7 @@
 """Whole files under keys, in a directory or in an S3-compatible store."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -31,6 +32,10 @@ class Files(Protocol):
 
     def remove(self, key: str) -> None:
         """Delete a file where there is one."""
+        ...
+
+    def remove_below(self, folder: str) -> int:
+        """Delete every file whose key begins with a folder and a slash; returns how many."""
         ...
 
 
@@ -105,6 +110,13 @@ class _Directory:
         for leftover in target.parent.glob(f".{target.name}.*"):  # of a writer that was killed
             leftover.unlink(missing_ok=True)
 
+    def remove_below(self, folder: str) -> int:
+        target = self._root / folder
+        count = sum(path.is_file() for path in target.rglob("*"))
+        if target.exists():
+            shutil.rmtree(target)
+        return count
+
 
 class _Bucket:
     def __init__(self, bucket: str, prefix: str) -> None:
@@ -134,6 +146,12 @@ class _Bucket:
 
     def remove(self, key: str) -> None:
         self._client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+    def remove_below(self, folder: str) -> int:
+        keys = self.keys(f"{folder}/")
+        for key in keys:
+            self.remove(key)
+        return len(keys)
 
 
 def _s3(bucket: str) -> tuple[Any, type[Exception]]:

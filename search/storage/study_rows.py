@@ -14,6 +14,7 @@ from search.storage.optuna_tables import models
 
 __all__ = [
     "add_study",
+    "delete_study",
     "study_attrs",
     "study_directions",
     "study_id_of",
@@ -52,6 +53,19 @@ def add_study(
             session.add(model(study_id=study.study_id, key=key, value_json=json.dumps(value)))
     session.flush()
     return int(study.study_id)
+
+
+def delete_study(session: orm.Session, study_id: int) -> None:
+    """Delete an Optuna study with everything that belongs to it or to its trials."""
+    tables = models.BaseModel.metadata.sorted_tables
+    trial = models.TrialModel.__table__
+    mine = sa.select(trial.c.trial_id).where(trial.c.study_id == study_id)
+    for table in reversed(tables):
+        if "trial_id" in table.c and table is not trial:
+            session.execute(table.delete().where(table.c.trial_id.in_(mine)))
+    for table in reversed(tables):
+        if "study_id" in table.c:
+            session.execute(table.delete().where(table.c.study_id == study_id))
 
 
 def study_id_of(session: orm.Session, uid: str) -> int | None:

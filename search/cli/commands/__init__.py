@@ -19,6 +19,5 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "train a trial again and compare it with the stored one (exit code 0: identical, "
     "3: different, 2: impossible)",
     "manifest": "print a Kubernetes Job of a study's workers",
-    "copy-study": "copy a study with its ledger to another storage",
     "dashboard": "browse the studies of a storage in optuna-dashboard, read-only by default",
 }

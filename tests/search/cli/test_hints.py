@@ -7,10 +7,10 @@ import sys
 import pytest
 from toy import toy_spec
 
-from search.cli import app, commands
+from search.cli import app
 from search.cli.hints import complete, storage_option, storage_remark
 
-NAMES = tuple(commands.COMMANDS)
+NAMES = tuple(name for known in app.GENERIC.values() for name in known)
 
 
 def test_a_command_with_options_gets_its_storage_too():

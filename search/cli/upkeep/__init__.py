@@ -1,0 +1,11 @@
+"""The generic commands that change studies that are there, a module each, as in `commands`."""
+
+from collections.abc import Mapping
+
+__all__ = ["COMMANDS"]
+
+#: Name -> the sentence that `--help` shows.
+COMMANDS: Mapping[str, str] = {
+    "copy-study": "copy a study with its ledger to another storage",
+    "delete": "delete a study with its trials, checkpoints and artifacts",
+}

@@ -1,8 +1,8 @@
 """The WSGI middleware in front of optuna-dashboard: who may read, who may write, under which rules.
 
-optuna-dashboard 0.21 has no log-in, writes for anyone, and serves artifacts as they are. Whatever
-is not allowed here by name is refused: a path is open only when it is the log-in page, a method is
-a read only when it is GET or HEAD, and an answer is sandboxed unless it is a page of the dashboard.
+optuna-dashboard 0.21 has no log-in, lets everybody write, and serves artifacts unchanged. This
+module refuses whatever it does not allow by name. Only the log-in page is open without a session.
+Only GET and HEAD count as reads. Every answer is sandboxed unless it is a page of the dashboard.
 """
 
 import hashlib
@@ -44,8 +44,8 @@ class Door:
 
     Args:
         app: optuna-dashboard's WSGI application.
-        password: None admits everybody who names the host by a loopback name, so that a foreign
-            page cannot come in by rebinding its own name to 127.0.0.1.
+        password: None admits every request whose Host is a loopback name. A foreign page that
+            rebinds its own name to 127.0.0.1 is refused (DNS rebinding).
         allow_writes: False refuses every method but GET and HEAD.
 
     Raises:
@@ -142,7 +142,7 @@ class Door:
             max_age=int(SESSION_S),
             httponly=True,
             samesite="Strict",
-            # The header is the client's or its proxy's word. Who lies about it only keeps his own
+            # The client or its proxy sets the header. A wrong value only keeps the sender's own
             # browser from sending the cookie over http, so no list of trusted proxies is needed.
             secure=request.headers.get("X-Forwarded-Proto", "").lower() == "https",
         )
@@ -248,7 +248,7 @@ def _cookie_name(request: Request) -> str:
 
 
 def _same_origin(request: Request) -> bool:
-    """Whether the browser says that a page of this very origin made the request."""
+    """Whether a page of the same origin made the request, by the browser's headers."""
     site = request.headers.get("Sec-Fetch-Site")  # sent over https and on loopback
     if site is not None:
         return site == "same-origin"

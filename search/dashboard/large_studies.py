@@ -13,12 +13,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 __all__ = ["CURVES", "MANY_TRIALS", "few_curves", "one_plot_at_a_time", "remember"]
 
-#: Learning curves that the page receives, half of them the best trials', half the latest ones'. It
-#: draws each as a line of its own on its first page, and a thousand take a browser ten seconds.
+#: The number of learning curves that the page receives: half of the best trials, half of the
+#: latest. The page draws a line for each; a browser needs ten seconds for a thousand.
 CURVES = 40
 
-#: From so many trials on, the curves come as one figure. The page's own makes a line for every
-#: trial, also for one without a curve: a second for 2,000 of them.
+#: With this many trials or more, the curves are sent as one figure. The page's own figure makes a
+#: line for every trial, also for a trial without a curve, and takes a second for 2,000 trials.
 MANY_TRIALS = 1000
 
 _LONG_ATTRIBUTE = 200  # characters; such as all curves of a training
@@ -29,12 +29,11 @@ _plotting = threading.Lock()
 
 
 def few_curves(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Bottle plugin: of a large study send the curves of the best and of the latest trials only.
+    """Bottle plugin: send only the curves of the best and of the latest trials of a large study.
 
-    The other trials keep everything but their intermediate values and their long attributes; the
-    storage, and with it every other tool, has those still. From `MANY_TRIALS` on the curves come as
-    one of the plots that optuna-dashboard lets a study bring along, in place of its own; its page
-    then shows pruned trials always.
+    The answer leaves out the intermediate values and the long attributes of the other trials. The
+    storage keeps them. With `MANY_TRIALS` or more, the curves are sent as a user-defined plot of
+    optuna-dashboard, in place of its own plot. The page then always shows pruned trials.
     """
 
     def plugin(callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -54,17 +53,18 @@ def few_curves(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[
 
 @dataclass(frozen=True)
 class _Answered:
-    """The page's data of one study, and everything that they follow from."""
+    """An answer for one study, and the state of the storage from which it was made."""
 
     state: list[Any]
     body: str
 
 
 def remember(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Bottle plugin: the last answer with all trials of a study is sent again while it holds.
+    """Bottle plugin: cache the last answer that holds all trials of a study.
 
-    It holds while all trials have ended, none is new and the study's attributes are the same. To
-    make it takes 0.4 s for 2,000 trials, just when the browser wants the processor as well.
+    The cached answer is valid while all trials have ended, no trial is new and the study's
+    attributes are unchanged. A new answer takes 0.4 s of processor time for 2,000 trials, at the
+    moment at which the browser needs the processor too.
     """
     last = _Answered([], "")
 
@@ -80,14 +80,14 @@ def remember(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..
                 return callback(*args, **kwargs)
             try:
                 state = _state(storage, study)
-            except KeyError:  # no such study, which is for the callback to say
+            except KeyError:  # no such study: the callback reports it
                 return callback(*args, **kwargs)
             known = last  # read once: another thread may replace it between two reads
             if state == known.state:
                 response.content_type = "application/json"
                 return known.body
             body = callback(*args, **kwargs)
-            # optuna-dashboard itself answers from trials that may be ten seconds old
+            # optuna-dashboard answers from a cache of trials that may be ten seconds old
             current = [(trial.number, trial.state.name.capitalize()) for trial in state[-1]]
             if (
                 all(trial.state.is_finished() for trial in state[-1])
@@ -103,9 +103,9 @@ def remember(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..
 
 
 def one_plot_at_a_time(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Bottle plugin: plots drawn in Python wait for one another.
+    """Bottle plugin: draw one plot in Python at a time.
 
-    Those of a large study take hundreds of megabytes while they are made, and threads gain nothing.
+    A plot of a large study takes hundreds of megabytes while it is drawn. Threads gain nothing.
     """
 
     @wraps(callback)
@@ -119,7 +119,7 @@ def one_plot_at_a_time(callback: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _state(storage: BaseStorage, study: int) -> list[Any]:
-    """All that the answer follows from; its trials are the last entry."""
+    """Everything that determines the answer; the trials are the last entry."""
     return [
         study,
         storage.get_study_name_from_id(study),
@@ -174,7 +174,7 @@ def _figure(best: list[FrozenTrial], latest: list[FrozenTrial], trials: int) -> 
 
 
 def _line(name: str, trials: list[FrozenTrial], colour: str) -> dict[str, Any]:
-    """The trials' curves as one line with gaps; infinite and undefined values are gaps as well."""
+    """The trials' curves as one line; gaps separate trials and replace infinite and NaN values."""
     steps: list[int | None] = []
     values: list[float | None] = []
     texts: list[str] = []

@@ -24,11 +24,11 @@ def draw_curves(
     *,
     step: str,
 ) -> Figure:
-    """Curves of the best trials and of some pruned ones: each pair train_X, val_X that they report.
+    """The curves of the best trials and of some pruned ones, a panel for each pair train_X, val_X.
 
     Args:
-        best: the best first; of it the training curves are drawn too.
-        step: what a step is, to stand below the figure.
+        best: the best first. The training curves of the first are drawn too.
+        step: the label of the x axis.
     """
     pairs = curve_pairs([*best, *pruned], metric.name)
     drawn = figure(4.8 * max(1, len(pairs)), 4.2, title)
@@ -87,7 +87,7 @@ def _curve(
 def draw_named(
     trials: Sequence[FrozenTrial], metric: Metric, title: str, *, step: str
 ) -> Figure | None:
-    """The named trials side by side: training and validation of each; None without such curves."""
+    """The training and validation curves of the named trials; None if there are none."""
     pairs = [p for p in curve_pairs(trials, metric.name) if metric.name in (p.name, p.validation)]
     if not pairs or len(trials) > len(SERIES):
         return None

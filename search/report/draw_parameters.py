@@ -1,4 +1,4 @@
-"""The figures of what the parameters do: importances, slices, parallel coordinates."""
+"""Figures of the parameters: importances, slices, parallel coordinates."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def draw_importances(shares: Mapping[str, float], unknown: Sequence[str], title:
     """One bar per parameter, the largest on top.
 
     Args:
-        unknown: parameters that too few trials have; they stand below, without a bar.
+        unknown: parameters that too few trials have. They are listed below, without a bar.
     """
     drawn = figure(7.2, 0.9 + 0.32 * (len(shares) + len(unknown)), title)
     axes = drawn.subplots()
@@ -114,7 +114,7 @@ def _place(value: Any, choices: Sequence[Any] | None) -> float:
 def draw_parallel(
     trials: Sequence[FrozenTrial], params: Sequence[str], metric: Metric, title: str
 ) -> Figure:
-    """Each complete trial as a line over all parameters; the best tenth is brought out.
+    """Each complete trial as a line over all parameters; the best tenth is highlighted.
 
     A trial's line is dotted across a parameter that it does not have.
     """
@@ -183,7 +183,7 @@ def draw_parallel(
 
 
 def _scale(trials: Sequence[FrozenTrial], name: str) -> tuple[Any, list[tuple[float, str]]]:
-    """From a parameter's value to a height of 0 to 1, and the labels of that axis."""
+    """A function from a parameter's value to a height of 0 to 1, and the labels of its axis."""
     distribution: Any = next(t for t in trials if name in t.params).distributions[name]
     choices = _choices(distribution)
     if choices is not None:

@@ -91,13 +91,13 @@ PAUSE_SHOWN = timedelta(seconds=20)  # the width of a longer pause in which nobo
 
 @themed
 def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
-    """One row per worker, one bar per attempt; losses and resumes are marked."""
+    """One row per worker, one bar per attempt; lost and resumed attempts are marked."""
     workers = sorted({s.worker for s in spans}, key=lambda w: min(_starts(spans, w)))
     pauses = _pauses(spans)
     start = min(span.start for span in spans)
 
     def place(moment: datetime) -> float:
-        """Minutes from the first start, less what pauses before the moment were cut by."""
+        """Minutes from the first start, without the parts of pauses that are cut out."""
         cut = sum(
             (end - begun - PAUSE_SHOWN for begun, end in pauses if end <= moment), timedelta()
         )
@@ -152,7 +152,7 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
 
 
 def _pauses(spans: Sequence[Span]) -> list[tuple[datetime, datetime]]:
-    """The times in which nobody worked for longer than all work took; they would squeeze it."""
+    """The pauses that are longer than all work: drawn to scale they would squeeze the bars."""
     found, end, busy = [], min(span.start for span in spans), timedelta()
     for span in sorted(spans, key=lambda one: one.start):
         if span.start > end:
@@ -170,10 +170,10 @@ def _starts(spans: Sequence[Span], worker: str) -> list[datetime]:
 def draw_audit(
     audited: Sequence[AuditedTrial], threshold: float, metric: Metric, title: str
 ) -> Figure:
-    """Each audited trial from the value at which it would have been pruned to its final one.
+    """A line for each audited trial, from its value at the pruning step to its final value.
 
     Args:
-        threshold: the best value of a trial that was not audited.
+        threshold: the best value among the trials that were not audited.
     """
     done = [one for one in audited if one.final is not None]
     drawn = figure(7.2, 1.6 + 0.28 * len(done), title)

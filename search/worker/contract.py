@@ -33,7 +33,9 @@ NAME_VARIABLE = "FMNIST_HPO_WORKER"
 #: The path of the file in which a worker writes why it leaves.
 NOTE_VARIABLE = "FMNIST_HPO_NOTE"
 
-STOP_SECONDS = 10.0  # a worker that was asked to stop is gone after this long
+#: A worker that was asked to stop is gone after this long. `run` leaves within 10 s: these, two
+#: more until SIGKILL, and a moment to release what the worker could not.
+STOP_SECONDS = 7.0
 
 
 class Left(enum.IntEnum):

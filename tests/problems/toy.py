@@ -4,6 +4,7 @@ A toy curve is a chain of hashes: each step depends on the whole past, so a tria
 at the wrong step, or with another seed, shows another curve.
 """
 
+import ctypes
 import hashlib
 import json
 import math
@@ -125,6 +126,22 @@ class Deaf(Toy):
 
     def run(self, run: TrialContext) -> float:
         time.sleep(60)
+        return 0.0
+
+
+class Ignoring(Deaf):
+    """Also ignores SIGTERM, as libraries do that set handlers of their own."""
+
+    def run(self, run: TrialContext) -> float:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        return super().run(run)
+
+
+class Frozen(Deaf):
+    """Also holds Python's lock in a long call of C, so that no thread of the worker runs."""
+
+    def run(self, run: TrialContext) -> float:
+        ctypes.PyDLL(None).sleep(60)
         return 0.0
 
 

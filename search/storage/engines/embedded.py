@@ -37,8 +37,8 @@ def start(directory: Path = DIRECTORY) -> str:
         ) from error
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        # It keeps a list of the processes that use it, which a killed one stays in for ever: we
-        # decide ourselves when nobody is left.
+        # The package's own list of users keeps processes that were killed, so `_stop_if_last`
+        # decides when nobody is left.
         server = get_server(directory, cleanup_mode=None)
     except Exception as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
@@ -53,7 +53,7 @@ def start(directory: Path = DIRECTORY) -> str:
 def _stop_if_last(server: object, url: str) -> None:
     """Stop the server unless another process is connected to it.
 
-    Our own connections may still be open; they carry our process id in their name.
+    Connections of this process may still be open. Their name holds its process id.
     """
     engine = sa.create_engine(
         sa.make_url(url).set(drivername="postgresql+psycopg"), poolclass=sa.NullPool

@@ -26,6 +26,7 @@ from search.worker.contract import (
 __all__ = ["LocalLauncher", "default_workers", "worker_command"]
 
 GRACE_SECONDS = STOP_SECONDS + 2.0  # after SIGTERM, then SIGKILL
+KILL_SECONDS = 0.5  # for a killed process to be gone
 
 
 def default_workers(threads: int, gpus: int) -> int:
@@ -123,7 +124,7 @@ class LocalLauncher:
             except subprocess.TimeoutExpired:
                 child.process.kill()
                 with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
-                    child.process.wait(GRACE_SECONDS)
+                    child.process.wait(KILL_SECONDS)
         exits = [_exit(child) for child in self._children]
         self._children.clear()
         return [gone for gone in exits if not gone.over and gone.code != Left.ASKED]

@@ -73,6 +73,17 @@ class Toy:
         run.report(step, value_of(state), double=2 * value_of(state))
 
 
+class Gated(Toy):
+    """Waits after its first step until the file `gate` of its settings is there."""
+
+    def report(self, run: TrialContext, step: int, state: str) -> None:
+        super().report(run, step, state)
+        while not os.path.exists(self.settings["gate"]):  # noqa: PTH110 - without pathlib
+            if run.should_stop:
+                raise TrialStopped
+            time.sleep(0.01)
+
+
 class Failing(Toy):
     """Ends as the parameter `how` says."""
 

@@ -127,6 +127,12 @@ def test_a_worker_that_is_suspended_or_deaf_is_ended(
             os.kill(pid, 0)
 
 
+def test_a_run_leaves_within_ten_seconds_whatever_its_problems_do() -> None:
+    """The waits alone, as the time of a busy machine is anybody's."""
+    assert local.STOP_SECONDS < local.GRACE_SECONDS
+    assert local.GRACE_SECONDS + local.KILL_SECONDS < 10
+
+
 def test_workers_start_without_logs_when_these_cannot_be_written(launchers: Launchers) -> None:
     (launchers.directory / "logs").write_text("no folder")
     launcher = launchers("sys.exit(3)")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["SignalHandler", "describe_exit", "once", "stopping", "terminated"]
+__all__ = ["SignalHandler", "describe_exit", "interruptible", "once", "stopping", "terminated"]
 
 AGAIN_SECONDS = 1.0
 
@@ -42,6 +42,28 @@ def stopping(asked: threading.Event) -> SignalHandler:
         asked.set()
 
     return once(act)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Inside, a Ctrl-C raises `KeyboardInterrupt` once, also if it arrives twice (see `once`).
+
+    Nothing changes outside the main thread, or where a caller has set a handler of its own.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGINT)
+    if not main or before is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, once(interrupt))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

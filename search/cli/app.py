@@ -4,11 +4,9 @@ Nothing heavy is imported here, so that `--help` answers at once.
 """
 
 import argparse
-import contextlib
 import importlib
 import io
 import os
-import signal
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -20,7 +18,7 @@ from search.cli.application import Application
 from search.cli.arguments import log_level
 from search.errors import SearchError, nearest
 from search.logs import show_records
-from search.signals import once
+from search.signals import interruptible
 from search.system import require_linux
 
 __all__ = ["GENERIC", "CommandModule", "main", "run_command"]
@@ -130,14 +128,12 @@ def run_command(
     args = top.parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe may not take every character
         sys.stdout.reconfigure(errors="backslashreplace")
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        with contextlib.suppress(ValueError):  # not the main thread
-            signal.signal(signal.SIGINT, once(_interrupt))
     show_records(partial(print, file=sys.stderr, flush=True), level=log_level(args))
     user_errors: tuple[type[Exception], ...] = (SearchError, *errors)
     try:
-        app.prepare(args)
-        return int(args.main(args, app))
+        with interruptible():
+            app.prepare(args)
+            return int(args.main(args, app))
     except user_errors as error:
         for note in getattr(error, "__notes__", ()):
             print(note, file=sys.stderr)
@@ -190,7 +186,3 @@ def _current_folder_last() -> None:
     """Undo that `python -m` puts the current folder first: a file in it replaces no module."""
     if not sys.flags.safe_path and sys.path[:1] == [str(Path.cwd())]:
         sys.path.append(sys.path.pop(0))
-
-
-def _interrupt(number: int) -> None:  # noqa: ARG001
-    raise KeyboardInterrupt

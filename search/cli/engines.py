@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from search.supervisor.launchers.logs import log_folder
 from search.text import install_extra
 from search.worker.contract import STORAGE_VARIABLE
 
-__all__ = ["LOCAL", "add_engine", "check_engine", "make_launcher"]
+__all__ = ["LOCAL", "add_engine", "check_engine", "engine_line", "make_launcher"]
 
 LOCAL, SLURM, RAY = "local", "slurm", "ray"
 
@@ -138,6 +139,23 @@ def make_launcher(args: argparse.Namespace, study: Study, gpus: tuple[str, ...])
         cpus=args.threads,
         gpus=args.gpus_per_worker or 0,
     )
+
+
+def engine_line(study: Study) -> str | None:
+    """What Slurm says of a study's workers; None where there are none, or no Slurm."""
+    if shutil.which("squeue") is None:
+        return None
+    from search.supervisor.launchers.slurm import queue
+
+    try:
+        found = queue(study.uid)
+    except SearchError as error:
+        return f"on Slurm    unknown: {error}"
+    if found is None:
+        return None
+    jobs = f"{'job' if len(found.jobs) == 1 else 'jobs'} {', '.join(found.jobs)}"
+    logs = f"; logs in {found.logs}" if found.logs else ""
+    return f"on Slurm    {found.running} running, {found.queued} queued ({jobs}){logs}"
 
 
 def _flag(option: str) -> str:

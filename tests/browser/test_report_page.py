@@ -17,6 +17,8 @@ from fmnist_hpo.results.winner import bundle_path, export_trial, measure
 from search.study import Study
 from search.worker.worker import work
 
+pytestmark = pytest.mark.slow
+
 HEAD = """
 problem = "fmnist_hpo.problem:FashionProblem"
 metric = "val_accuracy"

@@ -15,6 +15,8 @@ import search
 from search.study import Study
 from tests.browser.conftest import Tab
 
+pytestmark = pytest.mark.slow
+
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
 name = "slice"

@@ -54,8 +54,11 @@ class Run:
     def start(self, *argv: str) -> "subprocess.Popen[str]":
         checkpoints = ("--checkpoints", str(self.folder / "checkpoints"))
         engine = argv.index("--") if "--" in argv else len(argv)
-        command = ["run", "toy.toml", *checkpoints, *argv[:engine], *argv[engine:]]
-        return self._started.start("search", *command)
+        return self.command("run", "toy.toml", *checkpoints, *argv[:engine], *argv[engine:])
+
+    def command(self, *argv: str) -> "subprocess.Popen[str]":
+        """Another command on the same study."""
+        return self._started.start("search", *argv)
 
     def close(self) -> None:
         self._started.close()

@@ -1,6 +1,7 @@
 """A study on a real Slurm: killed workers, requeues, preemption, time limits, a lost node."""
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -79,6 +80,9 @@ def test_a_study_goes_on_over_time_limits_without_any_supervisor(slurm, runner, 
     process = run.start("--on", "slurm", "--workers", "2", "--detach", "--", "--time=1")
     output, _ = process.communicate(timeout=100)
     assert process.returncode == 0, output
+    until(lambda: holders(study), "a worker holds a trial")
+    status, _ = run.command("status", "toy").communicate(timeout=100)
+    assert re.search(r"on Slurm +[12] running, [01] queued \(job \d+\); logs in /.*/logs", status)
     until(lambda: ended(study) == 8, "the study ends over time limits", seconds=300)
     check_exact(study)
     assert study.ledger.counts().lost_attempts == 0

@@ -33,6 +33,8 @@ from fmnist_hpo.networks.config import parse
 from fmnist_hpo.networks.models import build
 from search.sklearn import StudySearchCV
 
+pytestmark = pytest.mark.slow
+
 N, HELD_OUT = 800, 400
 QUICK: dict[str, Any] = {"epochs": 3, "batch_size": 32, "random_state": 0, "precision": "fp32"}
 ANN = ANNClassifier(hidden_units=(32,), learning_rate=3e-3, **QUICK)

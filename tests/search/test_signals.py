@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from search.signals import describe_exit
+from search.signals import describe_exit, interruptible
 
 _WAITS = """
 import signal, sys, threading
@@ -70,3 +70,13 @@ def test_another_ctrl_c_ends_the_process_at_once() -> None:
 )
 def test_how_a_process_ended_is_described(code: int, text: str) -> None:
     assert describe_exit(code) == text
+
+
+def test_a_command_leaves_the_callers_ctrl_c_as_it_was() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) is not before
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)  # passed on by a launcher: the same one
+    assert signal.getsignal(signal.SIGINT) is before

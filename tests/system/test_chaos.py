@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from chaos import chaos
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.timeout(600)
 def test_sqlite_under_fire(tmp_path: Path, sqlite_url: str) -> None:

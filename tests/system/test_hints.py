@@ -18,6 +18,8 @@ from search.errors import StorageError
 from search.storage.engines import embedded
 from search.storage.files import open_files
 
+pytestmark = pytest.mark.slow
+
 STORAGE = ["--storage", "sqlite:///my studies.db"]
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"

@@ -2,7 +2,10 @@
 
 import json
 
+import pytest
 from slices import write_slice
+
+pytestmark = pytest.mark.slow
 
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"

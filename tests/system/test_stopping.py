@@ -14,6 +14,8 @@ from watched_command import children, leases, query, reports, states, wait_for
 
 import search
 
+pytestmark = pytest.mark.slow
+
 
 def gated(command, *, trials):
     """A study whose trials wait after their first step until the returned file is there."""

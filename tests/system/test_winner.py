@@ -19,6 +19,8 @@ from fmnist_hpo import data
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.problem import FashionProblem
 
+pytestmark = pytest.mark.slow
+
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
 name = "slice"

@@ -4,6 +4,7 @@ import argparse
 
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.engines import engine_line
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json, status_record
 from search.cli.tables import print_status, print_studies, watch_status
@@ -50,4 +51,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         print_json(status_record(study.status()))
     else:
         print_status(study.status())
+        line = engine_line(study)
+        if line is not None:
+            print(line)
     return 0

@@ -171,6 +171,19 @@ def _bounded(gen: Generator[Any, Any, Any], limits: Limits) -> Generator[Any, An
 
 def _on_connect(limits: Limits, connection: Any, record: Any) -> None:
     del record
+    try:
+        _prepare(limits, connection)
+    except BaseException:
+        connection.close()  # SQLAlchemy does not, where a connection fails before its first use
+        raise
+
+
+def _prepare(limits: Limits, connection: Any) -> None:
+    """Check the database's encoding and set the session's limits.
+
+    Raises:
+        StorageError: the database stores texts without an encoding.
+    """
     encoding = connection.info.parameter_status("server_encoding")
     if encoding == "SQL_ASCII":  # texts then are bytes of no known meaning
         name = connection.info.dbname

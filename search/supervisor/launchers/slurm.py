@@ -23,7 +23,7 @@ from search.supervisor.launchers import Exit
 from search.supervisor.launchers.logs import last_line
 from search.worker.contract import STOP_SECONDS, Left, read_note
 
-__all__ = ["SlurmLauncher", "job_name", "queue"]
+__all__ = ["Queue", "SlurmLauncher", "job_name", "queue"]
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ class SlurmLauncher:
         """See `Launcher.stop`."""
         if not self._started:
             return []
-        _slurm("scancel", "--name", self.job, "-u", str(os.getuid()))
+        _slurm("scancel", *_mine(self.job))
         exits: list[Exit] = []
         deadline = time.monotonic() + STOP_WAIT_SECONDS
         while time.monotonic() < deadline:
@@ -269,15 +269,38 @@ class SlurmLauncher:
         )
 
 
-def queue(uid: str) -> tuple[int, int]:
-    """How many workers of a study run and wait on Slurm.
+@dataclass(frozen=True, kw_only=True)
+class Queue:
+    """The workers of one study on Slurm.
+
+    Attributes:
+        jobs: the ids of the job arrays that have tasks left.
+        logs: the folder of the workers' logs; None where Slurm does not say.
+    """
+
+    running: int
+    queued: int
+    jobs: Sequence[str]
+    logs: Path | None
+
+
+def queue(uid: str) -> Queue | None:
+    """The workers of a study that run or wait on Slurm; None without any.
 
     Raises:
         SearchError: Slurm's commands are not here, or its controller does not answer.
     """
-    states = [task.state for task in _look(job_name(uid)).values() if task.state not in _GONE]
-    queued = states.count(_QUEUED)
-    return len(states) - queued, queued
+    tasks = {n: task for n, task in _look(job_name(uid)).items() if task.state not in _GONE}
+    if not tasks:
+        return None
+    queued = [task.state for task in tasks.values()].count(_QUEUED)
+    outputs = _slurm("squeue", "-h", *_mine(job_name(uid)), "-O", "STDOUT:4096").split()
+    return Queue(
+        running=len(tasks) - queued,
+        queued=queued,
+        jobs=sorted({task_id.partition("_")[0] for task_id in tasks}),
+        logs=Path(outputs[0]).parent if outputs else None,
+    )
 
 
 def _worker_name(task_id: str, task: _Task) -> str:
@@ -298,9 +321,7 @@ def _exit_code(task: _Task) -> int | None:
 def _look(job: str) -> dict[str, _Task]:
     """The tasks of a job by "array_task", also those that ended within Slurm's MinJobAge."""
     fields = ",".join(f"{field}:|" for field in _FIELDS)
-    out = _slurm(
-        "squeue", "--array", "-h", "-t", "all", "--name", job, "-u", str(os.getuid()), "-O", fields
-    )
+    out = _slurm("squeue", "--array", "-h", "-t", "all", *_mine(job), "-O", fields)
     tasks = {}
     for line in out.splitlines():
         array, task, state, status, restarts, reason = (x.strip() for x in line.split("|")[:6])
@@ -308,6 +329,10 @@ def _look(job: str) -> dict[str, _Task]:
             state=state, status=status, restarts=int(restarts or 0), reason=reason
         )
     return tasks
+
+
+def _mine(job: str) -> tuple[str, ...]:
+    return ("--name", job, "-u", str(os.getuid()))
 
 
 def _slurm(*argv: str, stdin: str | None = None) -> str:

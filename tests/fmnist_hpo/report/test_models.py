@@ -17,6 +17,8 @@ from fmnist_hpo.report.write import _accuracy_lines
 from fmnist_hpo.results.comparison import Row
 from fmnist_hpo.results.winner import Measured
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def measured(trained, fashion_dir, tmp_path_factory) -> Bundle:

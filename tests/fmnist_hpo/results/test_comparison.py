@@ -30,6 +30,8 @@ from search.storage import open_storage
 from search.study import Study, create_study
 from search.worker.worker import work
 
+pytestmark = pytest.mark.slow
+
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
 name = "{name}"

@@ -39,13 +39,12 @@ def test_the_commit_of_a_checkout_that_merely_lies_around_is_not_ours(
 
 
 def test_a_bundle_of_another_study_is_refused_without_the_password_of_the_storage(
-    postgres_url: str,
+    postgres_url: str, exported: Bundle
 ) -> None:
     url = sa.make_url(postgres_url).set(password="hushhush")
     study = search.create(toy_spec(), storage=url.render_as_string(hide_password=False))
-    bundle = Bundle(path=Path("elsewhere"), files={"provenance.json": b"{}"})
     with pytest.raises(InputError, match="is not of the study 'toy' in") as caught:
-        winner.measure(study, bundle, again=False)
+        winner.measure(study, exported, again=False)
     study.storage.close()
     assert "hushhush" not in str(caught.value)
 
@@ -56,7 +55,7 @@ def test_verify_fetches_nothing(
     monkeypatch.setattr(data, "look", lambda: None)
     monkeypatch.setattr(data, "find", lambda: pytest.fail("it would have downloaded"))
     assert cli.main(["data", "verify"]) == 2
-    assert "fetch it with `data fetch`" in capsys.readouterr().err
+    assert "`fmnist-hpo data fetch` fetches it" in capsys.readouterr().err
 
 
 def test_a_refused_bundle_is_told_without_the_storages_password(exported: Bundle) -> None:

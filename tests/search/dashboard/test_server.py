@@ -14,6 +14,8 @@ import pytest
 from search.dashboard import serve
 from search.errors import SearchError
 
+pytestmark = pytest.mark.slow
+
 _SERVE = """
 import sys
 import optuna

@@ -23,6 +23,8 @@ from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
 from search.storage import Storage, open_storage
 
+pytestmark = pytest.mark.slow
+
 LINEAGES = 3
 MAX_RETRIES = 2
 WORKERS = st.sampled_from(["a", "b", "c"])

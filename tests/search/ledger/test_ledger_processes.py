@@ -23,6 +23,8 @@ from search.storage import Storage, open_storage
 if TYPE_CHECKING:
     from conftest import Postgres
 
+pytestmark = pytest.mark.slow
+
 WORKER = Path(__file__).parents[2] / "support" / "ledger_worker.py"
 ROOT = Path(__file__).parents[3]
 
@@ -201,8 +203,8 @@ def _one_trial(
         taken.append(claim)
         with Heartbeat(ledger, claim.lease):
             storage.optuna.set_trial_intermediate_value(claim.trial._trial_id, 1, 0.5)
+            everybody.wait(100)  # is connected at the same time
         assert ledger.heartbeat(claim.lease)
-        everybody.wait(100)  # is connected at the same time
         ledger.end(claim, TrialState.COMPLETE, 1.0)
         storage.close()
     except BaseException as error:

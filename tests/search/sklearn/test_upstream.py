@@ -14,6 +14,8 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from search.sklearn import StudySearchCV
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MODULES = [
     "sklearn.model_selection.tests.test_search",

@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
+from ray.util.state.exception import RayStateApiException
 
 from search.errors import SearchError
 from search.signals import describe_exit
@@ -124,15 +125,15 @@ class RayLauncher:
         self._argv = list(argv)
         self._environment = dict(environment)
         self._version = metadata.version("fmnist-hpo")
-        self._actor = ray.remote(_Slot).options(
-            num_cpus=cpus,
-            num_gpus=gpus,
+        self._options: dict[str, Any] = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
             # Ray restarts nothing: one policy, the supervisor's, counts deaths and replaces.
-            max_restarts=0,
-            max_task_retries=0,
-            max_concurrency=2,
-            scheduling_strategy="SPREAD",
-        )
+            "max_restarts": 0,
+            "max_task_retries": 0,
+            "max_concurrency": 2,
+            "scheduling_strategy": "SPREAD",
+        }
         self._slots: dict[Any, tuple[str, Any]] = {}  # reference of `run` -> (name, actor)
 
     @property
@@ -148,7 +149,8 @@ class RayLauncher:
         """See `Launcher.start`; no worker of an earlier command is there."""
         for _ in range(count):
             name = f"ray-{uuid.uuid4().hex[:8]}"
-            actor = self._actor.remote(name, self._environment, self._version)
+            slot = ray.remote(_Slot).options(name=name, **self._options)
+            actor = slot.remote(name, self._environment, self._version)
             self._slots[actor.run.remote(self._argv)] = (name, actor)
 
     def poll(self) -> Sequence[Exit]:
@@ -168,12 +170,12 @@ class RayLauncher:
         from ray.util.state import list_actors  # needs a running cluster
 
         try:
-            states = {a.actor_id: a.state for a in list_actors(limit=10_000)}
-        except Exception:  # Ray's state service starts late, or is off
+            states = {actor.name: actor.state for actor in list_actors(limit=10_000)}
+        except (RayStateApiException, OSError):  # Ray's state service starts late, or is off
             return len(self._slots), 0
         pending = sum(
-            states.get(actor._actor_id.hex()) in ("PENDING_CREATION", "DEPENDENCIES_UNREADY")
-            for _, actor in self._slots.values()
+            states.get(name) in ("PENDING_CREATION", "DEPENDENCIES_UNREADY")
+            for name, _ in self._slots.values()
         )
         return len(self._slots) - pending, pending
 

@@ -282,8 +282,10 @@ def main() -> None:
             parser.error(f"{path} does not exist")
     seeds = range(args.first_seed, args.first_seed + args.seeds)
     work = list(itertools.product(makes, seeds, args.workers))
+    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
     outcomes: list[Outcome] = []
     baselines: dict[tuple[str, int], Baseline] = {}
+    methods: list[dict[str, Any]] = []
     with ProcessPoolExecutor(args.jobs) as pool:
         done = pool.map(
             run,
@@ -300,13 +302,12 @@ def main() -> None:
                 f"{number}/{len(work)} {o.source}, seed {o.seed}, {o.workers} workers: {ratios}",
                 flush=True,
             )
-    methods = summary(outcomes, baselines, args.until)
-    machine = f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores"
+            methods = summary(outcomes, baselines, args.until)
+            if args.json is not None:  # after each task, so that an interrupted run leaves a table
+                args.json.write_text(json.dumps({"machine": machine, "methods": methods}, indent=1))
+            if args.figure is not None:
+                draw(methods, args.figure)
     print(f"\n{machine}, Python {platform.python_version()}\n\n{table(methods)}")
-    if args.json is not None:
-        args.json.write_text(json.dumps({"machine": machine, "methods": methods}, indent=1))
-    if args.figure is not None:
-        draw(methods, args.figure)
 
 
 if __name__ == "__main__":

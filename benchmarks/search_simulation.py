@@ -197,6 +197,7 @@ def tpe(pruner: Callable[[int], optuna.pruners.BasePruner]) -> Method:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study = optuna.create_study(
+                study_name=f"search {seed}",  # hyperband draws its brackets from it
                 direction="maximize",
                 sampler=optuna.samplers.TPESampler(seed=seed),
                 pruner=pruner(source.epochs),

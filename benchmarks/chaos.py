@@ -2,6 +2,7 @@
 
     uv run python benchmarks/chaos.py --minutes 5 --storage postgresql://user@host/database
     uv run python benchmarks/chaos.py --minutes 2        # on an SQLite file of its own
+    uv run python benchmarks/chaos.py --minutes 2 --pauses   # of a study whose trials are paused
     uv run python benchmarks/chaos.py --fault stop --fault swallow --storage postgresql://...
 
 Without `--fault`, workers are killed at random, and the supervisor too. While it runs, restart the
@@ -15,7 +16,9 @@ database or pull its network as you like. Each `--fault` is a study of its own:
 
 The study then comes to its end, and is checked: exactly its lineages ended, nothing runs or waits,
 every lost trial has exactly one successor and no other trial has one, every attempt is on record,
-no trial ended by an error, and every curve is the one of an uninterrupted run.
+no trial ended by an error, and every curve is the one of an uninterrupted run. With `--pauses` the
+sampler is freeze-thaw with a budget of steps, and every other worker is asked to stop (SIGTERM)
+instead of killed: exactly the lineages that began have ended, complete or paused at last.
 """
 
 import argparse
@@ -65,6 +68,7 @@ def chaos(
     every_seconds: float = 1.0,
     events: Sequence[tuple[float, Callable[[], None]]] = (),
     seed: int = 0,
+    pauses: bool = False,
 ) -> Report:
     """Run one study under fire.
 
@@ -73,8 +77,9 @@ def chaos(
         kills: of random workers by SIGKILL, `every_seconds` apart; afterwards the study runs to
             its end in peace. The supervisor is killed, and started again, half-way.
         events: (share of the kills, what to do then), such as restarting the database.
+        pauses: whether trials are paused; every other worker is then ended by SIGTERM.
     """
-    _write_study(directory, lineages)
+    _write_study(directory, lineages, pauses=pauses)
     generator = random.Random(seed)
     supervisor = _start(directory, storage, workers)
     due = sorted(events, key=lambda event: event[0])
@@ -84,7 +89,8 @@ def chaos(
             time.sleep(every_seconds)
             victims = _victims(supervisor.pid, storage)
             if victims:
-                killed += _kill(generator.choice(victims))
+                number = signal.SIGTERM if pauses and killed % 2 else signal.SIGKILL
+                killed += _kill(generator.choice(victims), number)
             while due and killed >= due[0][0] * kills:
                 due.pop(0)[1]()
             if killed >= kills / 2 and not supervisors:
@@ -96,7 +102,7 @@ def chaos(
     finally:
         supervisor.kill()
         supervisor.wait()
-    attempts, lost, broken = _judge(storage, lineages)
+    attempts, lost, broken = _judge(storage, lineages, pauses=pauses)
     return Report(
         killed_workers=killed,
         killed_supervisors=supervisors,
@@ -203,15 +209,21 @@ def _wait_until(holds: Callable[[], object], what: str) -> None:
         time.sleep(0.2)
 
 
-def _write_study(directory: Path, lineages: int) -> None:
+def _write_study(directory: Path, lineages: int, *, pauses: bool = False) -> None:
     from toy import toy_spec
 
+    budget, sampler, problem = "", "", "toy:Toy"
+    if pauses:
+        budget = f"steps = {lineages * STEPS // 2}"
+        sampler, problem = '[sampler]\nname = "freeze-thaw"\n', "toy:Pausing"
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "chaos.toml").write_text(
         toy_spec(
+            problem,
             name="chaos",
             trials=lineages,
-            extra=f"[fixed]\nsteps = {STEPS}\npause = 0.3\n"
+            budget=budget,
+            extra=f"{sampler}[fixed]\nsteps = {STEPS}\npause = 0.3\n"
             "[workers]\nheartbeat_seconds = 0.5\nmax_retries = 100000\n",
         )
     )
@@ -273,15 +285,15 @@ def _children(pid: int) -> list[int]:
     return [int(child) for child in listed.split()]
 
 
-def _kill(pid: int) -> int:
+def _kill(pid: int, number: signal.Signals) -> int:
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return 0
     return 1
 
 
-def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
+def _judge(storage: str, lineages: int, *, pauses: bool = False) -> tuple[int, int, list[str]]:
     """Attempts made, attempts lost, and every promise that was not kept."""
     from optuna.trial import TrialState
     from toy import whole_curve
@@ -291,13 +303,19 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
     study = search.open("chaos", storage=storage)
     trials = study.trials
     broken: list[str] = []
-    ended = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    counts = study.ledger.counts()
+    if pauses:
+        steps, most = study.ledger.steps(), study.spec.steps or 0
+        if steps < most and counts.done < lineages:
+            broken.append(f"it ended after {steps} of {most} steps")
+        lineages = counts.begun
+    states = (TrialState.COMPLETE, TrialState.PRUNED) if pauses else (TrialState.COMPLETE,)
+    ended = [trial for trial in trials if trial.state in states]
     per_lineage = Counter(trial.user_attrs["lineage"] for trial in ended)
     if per_lineage != Counter(range(lineages)):
         broken.append(f"lineages ended {dict(per_lineage)}, each of {lineages} must end once")
-    counts = study.ledger.counts()
-    if counts.done != lineages:
-        broken.append(f"the ledger says {counts.done} of {lineages} are done")
+    if (counts.done, counts.running, counts.paused) != (lineages, 0, 0):
+        broken.append(f"the ledger says {counts}, {lineages} must be done")
     for trial in trials:
         if not trial.state.is_finished():
             broken.append(f"trial {trial.number} is {trial.state.name}")
@@ -311,12 +329,18 @@ def _judge(storage: str, lineages: int) -> tuple[int, int, list[str]]:
     attempts = study.ledger.attempts()
     for trial in trials:
         hows = [attempt.how for attempt in attempts if attempt.trial == trial.number]
-        expected = [*["stopped"] * (len(hows) - 1), "lost" if trial.number in lost else "complete"]
-        if hows != expected:
+        last = {"lost": "lost", "out-of-budget": "paused"}.get(
+            str(trial.user_attrs.get("reason")), "complete"
+        )
+        between = {"stopped", "paused"} if pauses else {"stopped"}
+        if not hows or hows[-1] != last or not set(hows[:-1]) <= between:
             broken.append(f"the attempts at trial {trial.number} ended {hows}")
     for trial in ended:
         seed = study.spec.trial_seed(trial.user_attrs["lineage"])
-        if list(trial.intermediate_values.values()) != whole_curve(seed, trial.params["x"], STEPS):
+        curve = list(trial.intermediate_values.values())
+        whole = whole_curve(seed, trial.params["x"], STEPS)
+        complete = trial.state is TrialState.COMPLETE
+        if curve != (whole if complete else whole[: len(curve)]) or trial.value != curve[-1]:
             broken.append(f"the curve of trial {trial.number} is not an uninterrupted one")
     study.storage.close()
     return len(attempts), sum(a.how in ("lost", "stopped") for a in attempts), broken
@@ -330,6 +354,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="under fire")
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--storage", help="default: an SQLite file of its own")
+    parser.add_argument("--pauses", action="store_true", help="trials are paused and go on")
     parser.add_argument("--fault", action="append", choices=FAULTS, default=[])
     args = parser.parse_args()
     if args.fault:
@@ -341,6 +366,7 @@ def main() -> int:
             lineages=max(8, round(args.minutes * 60 / 2)),
             workers=args.workers,
             kills=round(args.minutes * 60),
+            pauses=args.pauses,
         )
     return _show(report)
 

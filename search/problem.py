@@ -10,6 +10,7 @@ __all__ = [
     "Outline",
     "Probing",
     "Problem",
+    "Resumable",
     "TrialContext",
     "TrialPruned",
     "TrialStopped",
@@ -174,6 +175,57 @@ class Problem(Protocol):
             Diverged: the numbers are no longer finite.
             MemoryError: the device or the machine has no memory left.
             TrialPruned, TrialStopped: passed through from `trial`.
+        """
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """What a problem may offer besides, so that its trials can be paused (`freeze-thaw`).
+
+    A trial is paused at a report, by `TrialStopped`, and goes on later, maybe elsewhere, from the
+    checkpoint that was saved before that report: as one that was asked to stop. With this method a
+    problem declares that
+
+    - every value it reports is honest on its own: nothing, such as a learning rate that falls
+      towards the end, depends on how many steps are still to come;
+    - a trial that goes on from its checkpoint reports exactly what it would have reported without
+      the pause;
+    - steps are 1, 2, ..., `last_step`, in a unit in which trials can be compared.
+
+    Example:
+        The problem of `Problem`'s example saves every point before it reports it, and its step
+        size stays the same. One method makes it resumable::
+
+            class ResumableDescent(Descent):
+                def last_step(self, params):
+                    return params["steps"]
+
+        With this study file its trials are paused, and the promising ones go on, until they have
+        reported 60 steps together::
+
+            problem = "descent:ResumableDescent"
+            name = "paused-descent"
+            metric = "distance"
+            direction = "minimize"
+            [budget]
+            trials = 8
+            steps = 24
+            [fixed]
+            steps = 10
+            [space]
+            step_size = { float = [0.001, 0.5], log = true }
+    """
+
+    def last_step(self, params: Mapping[str, Any]) -> int:
+        """The step whose report completes a trial of these parameters; >= 1. Cheap.
+
+        Args:
+            params: every parameter, as in `TrialContext.params`.
+
+        Raises:
+            ProblemError: a trial of these parameters cannot be cut, as a rule of its training
+                needs to know the end.
         """
         ...
 

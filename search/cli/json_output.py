@@ -3,12 +3,15 @@
 A value that is no finite number is null. Times are in seconds.
 
 `status --json STUDY` prints one object, without a study a list of them:
-    study, state ("finished", "2 running", ...), metric, direction, budget, ended, complete,
-    pruned, failed, reasons (reason -> number of trials), elapsed_seconds,
+    study, state ("finished", "2 running", ...), metric, direction, sampler (name, reason),
+    budget, begun, ended, complete, pruned, failed, reasons (reason -> number of trials),
+    steps and most_steps (reported and at most; null without such a budget), elapsed_seconds,
     remaining_seconds (null if unknown), halted (the error, or null),
     best (null, or: trial, name, value, params),
     running (a list of: worker, trial, lineage, attempt, step, value, since_seconds,
-    heartbeat_seconds, params).
+    heartbeat_seconds, params),
+    paused (a list, the most promising first, of: trial, name, lineage, step, value, expected and
+    deviation (of the value at its last step; null if unknown), params).
 `trials --json` prints a list of objects with the columns of `trials --csv`; `params` is an object.
 `best --json` prints one object: study, trial, name, METRIC (the value under the metric's name),
     params.
@@ -24,7 +27,7 @@ from optuna.trial import FrozenTrial
 from search import attributes
 from search.study import Study
 from search.study.rows import records, worked_seconds
-from search.study.status import Busy, Status
+from search.study.status import Busy, Paused, Status
 
 __all__ = ["best_record", "print_json", "status_record", "trial_records"]
 
@@ -41,24 +44,30 @@ def status_record(status: Status) -> dict[str, Any]:
         "state": status.state,
         "metric": status.metric,
         "direction": status.direction,
+        "sampler": {"name": status.sampler, "reason": status.sampler_reason},
         "budget": status.budget,
+        "begun": status.begun,
         "ended": status.ended,
         "complete": status.complete,
         "pruned": status.pruned,
         "failed": status.failed,
         "reasons": dict(status.reasons),
+        "steps": status.steps,
+        "most_steps": status.most_steps,
         "elapsed_seconds": status.elapsed_seconds,
         "remaining_seconds": status.remaining_seconds if status.running else None,
         "halted": status.halted,
         "best": None if status.best is None else _trial(status.best),
         "running": [_busy(busy) for busy in status.running],
+        "paused": [_paused(one) for one in status.paused],
     }
 
 
 def trial_records(study: Study) -> list[dict[str, Any]]:
     """Every trial of a study; see the head of this module."""
     trials = study.trials
-    rows = records(trials, {}, worked_seconds(study.ledger.attempts()))
+    worked = worked_seconds(study.ledger.attempts())
+    rows = records(trials, {}, worked, paused=study.paused)
     found = []
     for trial, row in zip(trials, rows, strict=True):
         columns = {name: value for name, value in row.items() if not name.startswith("param_")}
@@ -102,6 +111,19 @@ def _busy(busy: Busy) -> dict[str, Any]:
         "since_seconds": busy.since_seconds,
         "heartbeat_seconds": busy.heartbeat_seconds,
         "params": busy.params,
+    }
+
+
+def _paused(one: Paused) -> dict[str, Any]:
+    return {
+        "trial": one.number,
+        "name": one.name,
+        "lineage": one.lineage,
+        "step": one.step,
+        "value": one.value,
+        "expected": one.expected,
+        "deviation": one.deviation,
+        "params": one.params,
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from search.plan.plan import Forecast, Plan, Range
 from search.plan.simulate import LEARNING
 from search.spec.space import Parameter
+from search.spec.strategies import FREEZE_THAW
 from search.text import clock, counted, show_params
 
 __all__ = ["print_plan"]
@@ -22,8 +23,8 @@ def print_plan(plan: Plan) -> None:
 
 def _head(plan: Plan) -> Iterator[tuple[str, str]]:
     spec = plan.spec
-    budget = counted(spec.trials, "trial") + (f" or {spec.hours:g} hours" if spec.hours else "")
-    yield "study", f"{spec.name} ({spec.hash[:12]}), {budget}"
+    yield "study", f"{spec.name} ({spec.hash[:12]}), {spec.budget}"
+    yield "sampler", f"{spec.sampler.name}: {plan.sampler_reason}"
     points = "continuous" if plan.count.points is None else f"{plan.count.points:,} points"
     branches = plan.count.branches
     names = counted(len(plan.values), "parameter")
@@ -76,6 +77,9 @@ def _times(plan: Plan) -> Iterator[tuple[str, str]]:
     ended = ""
     if forecast.trials < plan.spec.trials:
         ended = f", {forecast.trials} of {plan.spec.trials} trials by then"
+    if plan.spec.sampler.name == FREEZE_THAW:
+        yield "search", f"{_range(study, '{middle} ({low} to {high})')}, when its budget is used up"
+        return
     yield "search", f"{_range(study, '{middle} ({low} to {high})')}{ended}"
     if plan.spec.sampler.name in LEARNING:
         yield (
@@ -93,6 +97,8 @@ def _range(times: Range, form: str) -> str:
 
 def _pruning(plan: Plan, forecast: Forecast) -> str:
     name = plan.spec.pruner.name
+    if plan.spec.sampler.name == FREEZE_THAW:
+        return "freeze-thaw: trials pause, and those go on of which most is expected"
     if name == "none":
         return "none"
     if not forecast.foreseen:

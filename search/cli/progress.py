@@ -14,6 +14,8 @@ from search.text import clock, figure, labelled, show_params, show_trial, verdic
 
 __all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
 
+PAUSED_SHOWN = 5  # of the paused trials, those of which most is expected
+
 
 def make_progress() -> "PlainProgress | _LiveProgress":
     """A live display when the output is a terminal, plain lines otherwise."""
@@ -117,6 +119,10 @@ def make_status(status: Status) -> Group:
         f"complete {status.complete} · pruned {status.pruned} · failed {status.failed}"
         f" · running {len(status.at_work)}"
     )
+    if status.pauses:
+        counts.append(f" · paused {len(status.paused)}")
+    if status.most_steps is not None:
+        counts.append(f" · steps {status.steps:,} of {status.most_steps:,}")
     if len(status.at_work) < len(status.running):
         counts.append(f" · silent {len(status.running) - len(status.at_work)}", style="yellow")
     for reason, count in sorted(status.reasons.items()):
@@ -129,9 +135,33 @@ def make_status(status: Status) -> Group:
         best.append(figure(status.best.value or 0.0), style="bold green")
         best.append(f"  trial {status.best.number}  {show_trial(status.best)}")
         parts.append(best)
+    parts.append(Text(f"sampler {status.sampler}: {status.sampler_reason}", style="dim"))
     if status.running:
         parts.append(_running(status))
+    if status.paused:
+        parts.append(_paused(status))
     return Group(*parts)
+
+
+def _paused(status: Status) -> Table:
+    """The most promising of the paused trials."""
+    table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
+    for heading in ("paused", "trial", "step", status.metric, "expected at its end"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("parameters", no_wrap=True, overflow="ellipsis", ratio=1)
+    for rank, one in enumerate(status.paused[:PAUSED_SHOWN], start=1):
+        expected = "-"
+        if one.expected is not None and one.deviation is not None:
+            expected = f"{figure(one.expected)} ± {one.deviation:.2g}"
+        table.add_row(
+            f"{rank}.",
+            str(one.number),
+            str(one.step),
+            "-" if one.value is None else figure(one.value),
+            expected,
+            labelled(one.name, show_params(one.params)),
+        )
+    return table
 
 
 def _outlook(status: Status) -> str:

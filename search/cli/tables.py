@@ -70,7 +70,7 @@ def watch_status(study: Study) -> None:
         while True:
             status = study.status()
             live.update(Redrawn(make_status(status)), refresh=True)
-            if status.done or status.halted or (status.out_of_time and not status.running):
+            if status.over or status.halted:
                 return
             time.sleep(WATCH_SECONDS)
 
@@ -81,11 +81,12 @@ def print_trials(study: Study) -> None:
     for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
         table.add_column(heading, justify="left" if heading in _WORDS else "right")
     worked = worked_seconds(study.ledger.attempts())
+    paused = study.paused
     for trial in study.trials:
         spent = seconds(trial, worked)
         table.add_row(
             str(trial.number),
-            ending(trial),
+            ending(trial, paused=trial.number in paused),
             _value(trial.value),
             str(max(trial.intermediate_values, default=0)),
             "" if spent is None else clock(spent),
@@ -94,10 +95,10 @@ def print_trials(study: Study) -> None:
     console().print(table)
 
 
-def ending(trial: FrozenTrial) -> str:
-    """How a trial ended: its state, or the reason where there is one."""
+def ending(trial: FrozenTrial, *, paused: bool = False) -> str:
+    """How a trial ended: its state, or the reason where there is one; or that it is paused."""
     reason = trial.user_attrs.get(attributes.REASON)
-    word = str(reason) if reason else trial.state.name.lower()
+    word = str(reason) if reason else "paused" if paused else trial.state.name.lower()
     if reason == Reason.ERROR.value and attributes.ERROR in trial.user_attrs:
         word = str(trial.user_attrs[attributes.ERROR])[:ERROR_CHARACTERS]
     if attributes.RETRY_OF in trial.user_attrs:
@@ -117,7 +118,7 @@ def write_csv(study: Study, out: TextIO) -> None:
     worked = worked_seconds(study.ledger.attempts())
     writer = csv.DictWriter(out, columns(trials, fixed))
     writer.writeheader()
-    writer.writerows(records(trials, fixed, worked))
+    writer.writerows(records(trials, fixed, worked, paused=study.paused))
 
 
 def print_best(study: Study) -> None:

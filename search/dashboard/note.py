@@ -2,7 +2,7 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -26,6 +26,7 @@ def annotate(
     metric: str,
     remarks: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    paused: Collection[int] = (),
 ) -> None:
     """Name the study's metric and bring its note up to date; meant to follow each trial's end.
 
@@ -36,6 +37,7 @@ def annotate(
         metric: the metric's name, as in the study file.
         remarks: further paragraphs, in Markdown.
         fixed: parameters that every trial has; shown below those of the best trial.
+        paused: numbers of trials that Optuna shows as running and nobody works on.
     """
     from optuna_dashboard import save_note
 
@@ -43,16 +45,22 @@ def annotate(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([metric])
-    note, stored = _summary(study, metric, remarks, fixed or {}), stored_note(study)
+    note, stored = _summary(study, metric, remarks, fixed or {}, paused), stored_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
 
 def _summary(
-    study: optuna.Study, metric: str, remarks: Sequence[str], fixed: Mapping[str, Any]
+    study: optuna.Study,
+    metric: str,
+    remarks: Sequence[str],
+    fixed: Mapping[str, Any],
+    paused: Collection[int],
 ) -> str:
     words = Counter(
-        str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
+        "paused"
+        if trial.number in paused
+        else str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
         for trial in study.get_trials(deepcopy=False)
     )
     ordered = dict.fromkeys([*(state.name.lower() for state in TrialState), *sorted(words)])

@@ -20,6 +20,7 @@ _GIVEN = (
     attributes.LINEAGE,
     attributes.PARAMS,
     attributes.DECISIONS,
+    attributes.LAST_STEP,
 )
 #: What says how one attempt ended.
 _ENDING = (

@@ -353,9 +353,9 @@ class Ledger:
         """The steps that all lineages have reported; one that is repeated counts once."""
         return self.storage.read(lambda session: look.steps(session, self.scope))
 
-    def rows(self) -> list[Row]:
-        """Every lineage, by index."""
-        return self.storage.read(lambda session: look.rows(session, self.scope))
+    def rows(self, *, begun: bool = False) -> list[Row]:
+        """Every lineage, or those that have begun, by index."""
+        return self.storage.read(lambda session: look.rows(session, self.scope, begun=begun))
 
     def running(self) -> list[Row]:
         """The leased lineages, by index; costs as much as there are, not as the budget."""

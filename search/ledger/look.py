@@ -64,12 +64,18 @@ def decisions(session: orm.Session, scope: Scope) -> int:
     return int(found or 0)
 
 
-def rows(session: orm.Session, scope: Scope, *, running: bool = False) -> list[Row]:
-    """Every lineage, or only those that run, by index."""
+def rows(
+    session: orm.Session, scope: Scope, *, running: bool = False, begun: bool = False
+) -> list[Row]:
+    """Every lineage, or only those that run or that have begun, by index."""
     leased = _L.worker.is_not(None)
     since = sa.case((leased, scope.now - _L.since)).label("since_seconds")
     age = sa.case((leased, scope.now - _L.heartbeat)).label("age_seconds")
-    which = [scope.mine, leased] if running else [scope.mine]
+    which = [scope.mine]
+    if running:
+        which.append(leased)
+    if begun:
+        which.append(_L.trial.is_not(None))
     return [
         Row(
             lineage=row.lineage,

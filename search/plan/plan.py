@@ -1,5 +1,6 @@
 """Estimates the time and memory of a study before it runs: `make_plan`."""
 
+import math
 import os
 import random
 import statistics
@@ -19,6 +20,8 @@ from search.problem import Cost, Probing, Problem
 from search.sampling.make import make_sampler
 from search.spec import StudySpec
 from search.spec.size import Count, count, count_values
+from search.spec.strategies import FREEZE_THAW
+from search.study.choose_sampler import choose_sampler
 
 __all__ = ["Forecast", "Plan", "Range", "first_points", "make_plan"]
 
@@ -54,7 +57,8 @@ class Forecast:
 class Plan:
     """A study as it would run here."""
 
-    spec: StudySpec
+    spec: StudySpec  # with the sampler that the study would have
+    sampler_reason: str  # why that one
     workers: int
     count: Count
     values: Mapping[str, int | None]  # parameter -> number of its values; None: infinitely many
@@ -70,6 +74,8 @@ class Plan:
             "spec_hash": self.spec.hash,
             "trials": self.spec.trials,
             "hours": self.spec.hours,
+            "steps": self.spec.steps,
+            "sampler": {"name": self.spec.sampler.name, "reason": self.sampler_reason},
             "space": {
                 "points": self.count.points,
                 "branches": self.count.branches,
@@ -115,6 +121,8 @@ def make_plan(
         SearchError: the problem cannot be run here.
     """
     workers = min(workers, spec.trials)
+    chosen = choose_sampler(spec, problem)
+    spec = spec.with_sampler(chosen.name)
     forecast = None
     remarks: dict[str, Mapping[str, Any]] = {}
     if isinstance(problem, Probing):
@@ -130,6 +138,7 @@ def make_plan(
         forecast = _forecast(spec, first, probes, workers)
     return Plan(
         spec=spec,
+        sampler_reason=chosen.reason,
         workers=workers,
         count=count(spec.space, spec.fixed),
         values={p.name: count_values(p.distribution) for p in spec.space.parameters},
@@ -215,6 +224,22 @@ def _forecast(
     drawn = [cost for cost in own if cost is not None]
     if not drawn:
         return None
+    trial_seconds = Range(
+        low=min(cost.seconds for cost in costs),
+        middle=statistics.median(cost.seconds for cost in drawn),
+        high=max(cost.seconds for cost in costs),
+    )
+    share = statistics.median(cost.share for cost in costs)
+    if spec.sampler.name == FREEZE_THAW:
+        return Forecast(
+            probes=probes,
+            trial_seconds=trial_seconds,
+            study_seconds=_until_used_up(spec, costs, workers),
+            trials=spec.trials,
+            saved=0.0,
+            foreseen=False,
+            share=share,
+        )
     chance = random.Random(spec.seed)
     fewest, most = SIMULATIONS
     repetitions = max(fewest, min(most, SIMULATED_TRIALS // spec.trials))
@@ -225,17 +250,24 @@ def _forecast(
     unpruned = sum(one.steps_unpruned for one in played)
     return Forecast(
         probes=probes,
-        trial_seconds=Range(
-            low=min(cost.seconds for cost in costs),
-            middle=statistics.median(cost.seconds for cost in drawn),
-            high=max(cost.seconds for cost in costs),
-        ),
+        trial_seconds=trial_seconds,
         study_seconds=_quantiles([one.seconds for one in played]),
         trials=round(statistics.median(one.ended for one in played)),
         saved=1 - sum(one.steps for one in played) / unpruned if unpruned else 0.0,
         foreseen=spec.pruner.name not in FOLLOWS_VALUES,
-        share=statistics.median(cost.share for cost in costs),
+        share=share,
     )
+
+
+def _until_used_up(spec: StudySpec, costs: Sequence[Cost], workers: int) -> Range:
+    """When the hours or steps are used up; a step of each trial is taken to cost the same."""
+    steps = sorted(cost.step_seconds for cost in costs)
+    times = [steps[0], statistics.median(steps), steps[-1]]
+    most = math.inf if spec.hours is None else spec.hours * 3600
+    if spec.steps is None:
+        return Range(low=most, middle=most, high=most)
+    low, middle, high = (min(most, spec.steps * seconds / workers) for seconds in times)
+    return Range(low=low, middle=middle, high=high)
 
 
 def _quantiles(values: Sequence[float]) -> Range:

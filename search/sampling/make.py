@@ -41,6 +41,8 @@ def make_sampler(
         "qmc": lambda **o: optuna.samplers.QMCSampler(
             seed=seed, scramble=True, warn_independent_sampling=False, **o
         ),
+        # Its decisions are made by `freeze_thaw`; this draws for the control.
+        "freeze-thaw": lambda **o: optuna.samplers.RandomSampler(seed=seed, **o),
         "grid": lambda **o: optuna.samplers.RandomSampler(seed=seed, **o),
     }
     sampler: BaseSampler = _make("sampler", makers[name], name, options)

@@ -18,7 +18,7 @@ from search.sklearn.results import CANDIDATE, format_incomplete
 from search.sklearn.scheduling import Fits, Scheduler
 from search.sklearn.storage_url import StorageUrl
 from search.sklearn.upstream import Evaluate, Format, ScheduledSearchCV, with_scheduler
-from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
+from search.spec.strategies import PROPOSING, PRUNERS, Options, check_options
 from search.spec.values import study_name_of
 
 __all__ = ["StudySearchCV"]
@@ -167,7 +167,7 @@ class StudySearchCV(ScheduledSearchCV):
 
     def evaluation(self, evaluate_candidates: Evaluate) -> Evaluate:
         """scikit-learn's function, for the candidates that our sampler proposes."""
-        sampler, _ = _named("sampler", SAMPLERS, self.sampler)
+        sampler, _ = _named("sampler", PROPOSING, self.sampler)
         pruner, _ = _named("pruner", PRUNERS, self.pruner)
         if (self.storage is None) != (self.study_name is None):
             raise SpecError(
@@ -226,7 +226,7 @@ class StudySearchCV(ScheduledSearchCV):
     def _points(
         self, distributions: Distributions, n_candidates: int, random_state: Any
     ) -> Draws | Proposals:
-        name, options = _named("sampler", SAMPLERS, self.sampler)
+        name, options = _named("sampler", PROPOSING, self.sampler)
         if name == "random" or distributions.size <= self.n_iter:
             return Draws(lambda: distributions.draw(int(self.n_iter), random_state))
         if name == "grid":

@@ -100,14 +100,19 @@ def _top() -> Iterator[Key]:
 def _tables() -> Iterator[Key]:
     yield Key(table="budget", name="trials", type="integer", low=1,
               text="The number of trials that finish: each counts once, however often it is "
-              "resumed.", high=MOST_LINEAGES,
+              "resumed. With freeze-thaw: that begin at most.", high=MOST_LINEAGES,
               condition="required unless the grid or the named trials set it")
     yield Key(table="budget", name="hours", type="number", above=0,
-              text="Hours with a worker at work after which no further trial begins.")
+              text="Hours with a worker at work after which no further trial begins, and no paused "
+              "one goes on.")
+    yield Key(table="budget", name="steps", type="integer", low=1,
+              text="The same, by the steps that all trials together have reported; it does not "
+              "depend on the machine.")
     yield Key(table="control", name="trials", type="integer", low=1, required=True,
               text="How many trials of the budget are drawn at random and never pruned.")
     yield Key(table="audit", name="fraction", type="number", above=0, high=1, required=True,
-              text="The share of pruned trials that run on to their last step.")
+              text="The share of pruned trials that run on to their last step; with freeze-thaw, "
+              "of those that are paused when the budget is used up.")
     yield Key(table="workers", name="heartbeat_seconds", type="number", default=5.0, above=0,
               text="Seconds between two heartbeats of a running trial.")
     yield Key(table="workers", name="max_retries", type="integer", default=3, low=0,
@@ -141,9 +146,11 @@ def _options() -> Iterator[Key]:
         takers = tuple(only.split())
         return Key(table=table, name=name, type=kind, text=text, only=takers, **more)
 
-    samplers = ("random", "tpe", "gp", "cma-es", "qmc", "grid")
-    yield Key(table="sampler", name="name", type="string", default="tpe", choices=samplers,
-              text="The method that proposes configurations.")
+    samplers = ("auto", "freeze-thaw", "random", "tpe", "gp", "cma-es", "qmc", "grid")
+    yield Key(table="sampler", name="name", type="string", default="auto", choices=samplers,
+              condition="tpe where an option stands without a name",
+              text="The method that proposes configurations; auto is freeze-thaw where the problem "
+              "and the study file allow it, else tpe.")
     start = "The number of random trials before the sampler learns from them."
     yield option("sampler", "tpe gp", "n_startup_trials", "integer", start, default=10, low=0)
     yield option("sampler", "cma-es", "n_startup_trials", "integer", start, default=1, low=0)

@@ -9,12 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SpecError
+from search.spec.freeze_thaw import find_hindrance
 from search.spec.keys import TOP, keys_of
 from search.spec.overrides import Override, overridden
 from search.spec.size import count
 from search.spec.space import Space
 from search.spec.space_table import parse_space
-from search.spec.strategies import PRUNERS, SAMPLERS, Options, check_options
+from search.spec.strategies import (
+    AUTO,
+    FREEZE_THAW,
+    PRUNERS,
+    SAMPLERS,
+    Options,
+    check_options,
+)
 from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
 from search.spec.values import MOST_DEPTH, check_depth, check_table, shown, study_name_of, value_of
 from search.text import describe_error
@@ -81,7 +89,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     named = _named(given["trials"] or [], space, fixed, where)
     budget = _values(given["budget"] or {}, "budget", where)
     trials = _budget(budget["trials"], space, fixed, sampler, named, where)
-    return StudySpec(
+    spec = StudySpec(
         name=given["name"],
         problem=given["problem"],
         metric=given["metric"],
@@ -90,10 +98,11 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         folds=_folds(given, where),
         trials=trials,
         hours=budget["hours"],
+        steps=budget["steps"],
         sampler=sampler,
         pruner=pruner,
         control=_control(given["control"], sampler, trials - len(named), where),
-        audit=_audit(given["audit"], pruner, where),
+        audit=_audit(given["audit"], sampler, pruner, where),
         workers=_workers(given["workers"], where),
         data=given["data"] or {},
         fixed=fixed,
@@ -101,6 +110,9 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         named=named,
         text=text,
     )
+    if sampler.name == FREEZE_THAW and (hindrance := find_hindrance(spec)) is not None:
+        raise SpecError(f"{where}: {hindrance.message}")
+    return spec
 
 
 def read_workers(text: str) -> Workers:
@@ -214,12 +226,14 @@ def _control(
     return trials
 
 
-def _audit(table: Mapping[str, Any] | None, pruner: Strategy, where: str) -> float:
+def _audit(
+    table: Mapping[str, Any] | None, sampler: Strategy, pruner: Strategy, where: str
+) -> float:
     """The share of the pruned trials that run on."""
     if table is None:
         return 0.0
     fraction = float(_values(table, "audit", where)["fraction"])
-    if pruner.name == "none":
+    if pruner.name == "none" and sampler.name not in (FREEZE_THAW, AUTO):
         raise SpecError(f"{where}: audit lets pruned trials run on, got no pruner; add a [pruner]")
     return fraction
 
@@ -248,8 +262,9 @@ def _named(
 
 def _strategy(table: Mapping[str, Any], kind: str, known: Options, where: str) -> Strategy:
     key = keys_of(kind)["name"]
-    name = table.get("name", key.default)
     options = {option: value for option, value in table.items() if option != "name"}
+    unnamed = "tpe" if kind == "sampler" and options else key.default
+    name = table.get("name", unnamed)
     try:
         if not isinstance(name, str):
             raise SpecError(f"the {kind}'s name must be {key.rule}, got {shown(name)}")

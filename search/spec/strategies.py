@@ -7,7 +7,10 @@ from search.errors import SpecError, nearest
 from search.spec.keys import Key, keys_of
 from search.spec.values import value_of
 
-__all__ = ["PRUNERS", "SAMPLERS", "Options", "check_options"]
+__all__ = ["AUTO", "FREEZE_THAW", "PROPOSING", "PRUNERS", "SAMPLERS", "Options", "check_options"]
+
+AUTO = "auto"  # freeze-thaw or tpe, chosen when the study is created
+FREEZE_THAW = "freeze-thaw"
 
 #: Name of a sampler or pruner -> the options it takes.
 Options = Mapping[str, Mapping[str, Key]]
@@ -22,6 +25,8 @@ def _options(kind: str) -> Options:
 
 #: `grid` has no sampler of Optuna's: each lineage is given its own point.
 SAMPLERS: Options = _options("sampler")
+#: Those that only propose parameters, and do not decide which trials go on.
+PROPOSING: Options = {name: SAMPLERS[name] for name in SAMPLERS if name not in (AUTO, FREEZE_THAW)}
 PRUNERS: Options = _options("pruner")
 
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.spec.space import Space
 from search.spec.values import leaves
+from search.text import counted
 
 __all__ = ["NamedTrial", "Strategy", "StudySpec", "Workers", "trial_seed"]
 
@@ -53,10 +54,11 @@ class StudySpec:
     folds: int | None  # of a cross-validation; None: one part is held out
     trials: int  # lineages
     hours: float | None
+    steps: int | None  # that all trials together report
     sampler: Strategy
     pruner: Strategy
     control: int  # of the lineages: drawn at random, never pruned, unknown to sampler and pruner
-    audit: float  # share of the pruned trials that run on to their end
+    audit: float  # share of the pruned trials, or of those paused at last, that run to their end
     workers: Workers
     data: Mapping[str, Any]
     fixed: Mapping[str, Any]
@@ -101,6 +103,27 @@ class StudySpec:
     def trial_seed(self, lineage: int) -> int:
         """The seed of a lineage, the same for each of its attempts; no two lineages share one."""
         return trial_seed(self.seed, lineage)
+
+    @property
+    def budget(self) -> str:
+        """The budget in words: "200 trials, 0.3 hours or 1,500 steps, whichever comes first"."""
+        parts = [counted(self.trials, "trial")]
+        if self.hours is not None:
+            parts.append(f"{self.hours:g} hours")
+        if self.steps is not None:
+            parts.append(counted(self.steps, "step"))
+        if len(parts) == 1:
+            return parts[0]
+        return f"{', '.join(parts[:-1])} or {parts[-1]}, whichever comes first"
+
+    def decision_seed(self, number: int) -> int:
+        """The seed of a decision of freeze-thaw, by how many were carried out before it."""
+        digest = hashlib.sha256(f"{self.seed}:decision:{number}".encode()).digest()
+        return int.from_bytes(digest[:8]) >> 1
+
+    def with_sampler(self, name: str) -> "StudySpec":
+        """The same study with the sampler that was chosen for it; the text stays."""
+        return self if name == self.sampler.name else replace(self, sampler=Strategy(name=name))
 
     def distributions(self, params: Mapping[str, Any]) -> dict[str, BaseDistribution]:
         """Optuna's distribution for each of these parameters.

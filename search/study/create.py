@@ -11,8 +11,10 @@ from search.ledger import Ledger
 from search.problem import Problem
 from search.sampling.make import make_pruner, make_sampler
 from search.spec import StudySpec
+from search.spec.strategies import AUTO
 from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
+from search.study.choose_sampler import choose_sampler
 from search.study.load_problem import load_problem, own_code
 from search.study.study import Study, open_study
 
@@ -42,6 +44,7 @@ def create_study(
         StorageError: `checkpoints` is no address of a kind that is known.
     """
     problem = validate(spec)
+    chosen = choose_sampler(spec, problem)
     with own_code(spec.problem, "asked for its fingerprint"):
         fingerprint = dict(problem.fingerprint())
     percent = _percent(problem, spec.problem)
@@ -58,6 +61,7 @@ def create_study(
                 attributes.FINGERPRINT: fingerprint,
                 attributes.CHECKPOINTS: place,
                 attributes.PERCENT: percent,
+                attributes.SAMPLER: vars(chosen),
             },
             system_attrs={attributes.METRIC_NAMES: [spec.metric]},
         )
@@ -72,11 +76,12 @@ def validate(spec: StudySpec) -> Problem:
     """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
 
     Raises:
-        SpecError: the sampler or the pruner refuses an option's value, or the problem returns
-            another metric.
+        SpecError: the sampler or the pruner refuses an option's value or does not fit the study, or
+            the problem returns another metric.
         ProblemError: the problem refuses its settings or a parameter.
     """
-    make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
+    if spec.sampler.name != AUTO:
+        make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
     make_pruner(spec.pruner.name, spec.pruner.options)
     problem = load_problem(spec)
     returned = getattr(problem, "returns", None)
@@ -88,6 +93,7 @@ def validate(spec: StudySpec) -> Problem:
             f'direction = "{direction}"'
         )
     _check_params(problem, spec)
+    choose_sampler(spec, problem)
     return problem
 
 

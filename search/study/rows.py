@@ -1,7 +1,7 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -23,24 +23,31 @@ def columns(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[str
 
 
 def records(
-    trials: Sequence[FrozenTrial], fixed: Mapping[str, Any], worked: Mapping[int, float]
+    trials: Sequence[FrozenTrial],
+    fixed: Mapping[str, Any],
+    worked: Mapping[int, float],
+    *,
+    paused: Collection[int] = (),
 ) -> list[dict[str, Any]]:
     """One row per trial; a parameter that the trial does not have is left out.
 
     Args:
         fixed: parameters that every trial has.
         worked: see `worked_seconds`.
+        paused: numbers of the trials whose state is "paused"; to Optuna they are running.
     """
-    return [_record(trial, worked) | _params(trial, fixed) for trial in trials]
+    return [_record(trial, worked, paused) | _params(trial, fixed) for trial in trials]
 
 
-def _record(trial: FrozenTrial, worked: Mapping[int, float]) -> dict[str, Any]:
+def _record(
+    trial: FrozenTrial, worked: Mapping[int, float], paused: Collection[int]
+) -> dict[str, Any]:
     attrs = trial.user_attrs
     return {
         "number": trial.number,
         "lineage": attrs.get(attributes.LINEAGE),
         "arm": attrs.get(attributes.ARM),
-        "state": trial.state.name.lower(),
+        "state": "paused" if trial.number in paused else trial.state.name.lower(),
         "reason": attrs.get(attributes.REASON),
         "name": attrs.get(attributes.NAME),
         "value": trial.value,

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attributes
 from search.attributes import Reason
 
-__all__ = ["Busy", "Status", "Tally", "best_of"]
+__all__ = ["Busy", "Paused", "Status", "Tally", "best_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,20 @@ class Busy:
     heartbeat_seconds: float  # since the last proof of life
     silent: bool  # whether heartbeats are missing, so that its worker may be dead
     lost_attempts: int  # of its lineage, whose worker died
+    params: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Paused:
+    """A trial that waits for a decision."""
+
+    lineage: int
+    number: int  # of the trial
+    name: str | None  # of a named trial
+    step: int  # at which it paused
+    value: float | None  # reported there
+    expected: float | None  # at its last step; None where nothing is known yet
+    deviation: float | None  # standard deviation of what is expected
     params: Mapping[str, Any]
 
 
@@ -84,9 +98,14 @@ class Status:
     """How a study stands. Counts are of lineages, except `reasons`, which counts trials.
 
     Attributes:
+        sampler, sampler_reason: which sampler the study has, and why.
+        begun: lineages that have a trial.
+        steps: that all lineages have reported; counted where the budget limits them.
+        paused: the paused trials, the most promising first.
         finished: every trial that has ended, those that a later one continues included.
         complete: lineages that ran to their end.
-        pruned: lineages that the pruner ended, or whose configuration cannot be trained.
+        pruned: lineages that the pruner ended, that were paused when the budget was used up, or
+            whose configuration cannot be trained.
         reasons: number of trials that ended for each reason.
         best: the COMPLETE trial with the best value; of equal ones, the earliest.
     """
@@ -99,6 +118,13 @@ class Status:
     elapsed_seconds: float  # during which at least one worker ran
     hours: float | None
     halted: str | None
+    sampler: str
+    sampler_reason: str
+    pauses: bool  # whether the sampler pauses trials
+    begun: int
+    steps: int | None = None
+    most_steps: int | None = None
+    paused: Sequence[Paused] = ()
     running: Sequence[Busy] = ()
     finished: Sequence[FrozenTrial] = field(default=(), repr=False)
     complete: int = 0
@@ -132,6 +158,17 @@ class Status:
         return self.hours is not None and self.elapsed_seconds >= self.hours * 3600
 
     @property
+    def out_of_steps(self) -> bool:
+        """Whether the steps of the budget are used up."""
+        return self.most_steps is not None and (self.steps or 0) >= self.most_steps
+
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to do: what has begun has ended, and nothing begins any more."""
+        used_up = self.out_of_time or self.out_of_steps
+        return self.done or (used_up and self.ended == self.begun)
+
+    @property
     def state(self) -> str:
         """The state in a word or two, as tables show it."""
         if self.halted is not None:
@@ -140,17 +177,24 @@ class Status:
             return "finished"
         if self.at_work:
             return f"{len(self.at_work)} running"
-        return "out of time" if self.out_of_time else "nobody at work"
+        if self.out_of_time or self.out_of_steps:
+            return "out of time" if self.out_of_time else "out of steps"
+        return "nobody at work"
 
     @property
     def remaining_seconds(self) -> float | None:
         """Time until the budget is used up, at the rate so far; None while no worker runs."""
-        if not self.ended or self.done or not self.at_work:
+        if self.done or not self.at_work:
             return None
-        by_trials = self.elapsed_seconds / self.ended * (self.budget - self.ended)
-        if self.hours is None:
-            return by_trials
-        return min(by_trials, max(0.0, self.hours * 3600 - self.elapsed_seconds))
+        elapsed = self.elapsed_seconds
+        estimates = []
+        if self.ended and not self.pauses:
+            estimates.append(elapsed / self.ended * (self.budget - self.ended))
+        if self.steps and self.most_steps:
+            estimates.append(elapsed / self.steps * max(0, self.most_steps - self.steps))
+        if self.hours is not None and (estimates or self.pauses):
+            estimates.append(max(0.0, self.hours * 3600 - elapsed))
+        return min(estimates, default=None)
 
 
 def best_of(trials: Sequence[FrozenTrial], direction: str) -> FrozenTrial | None:

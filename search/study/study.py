@@ -1,5 +1,6 @@
 """An open study: its frozen spec, its ledger, its trials."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -17,16 +18,19 @@ from search.errors import (
     StudyNotFound,
 )
 from search.ledger import Ledger, Row
-from search.problem import Problem
+from search.problem import Problem, Resumable
 from search.sampling.make import make_pruner
 from search.spec import StudySpec, parse_spec
+from search.spec.strategies import FREEZE_THAW
 from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
+from search.study.choose_sampler import Chosen
 from search.study.load_problem import load_problem
+from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
-from search.study.status import Busy, Status, Tally, best_of
+from search.study.status import Busy, Paused, Status, Tally, best_of
 
 if TYPE_CHECKING:
     import pandas
@@ -50,13 +54,17 @@ class Study:
                 f"study {name!r} in {storage.url} was made by StudySearchCV and has no study file; "
                 "go on with it by calling fit, browse it with `dashboard`, or name another study"
             )
-        self.spec: StudySpec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
+        spec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
+        #: Which sampler the study has, and why.
+        self.sampler = Chosen.of(spec, attrs.get(attributes.SAMPLER))
+        self.spec: StudySpec = spec.with_sampler(self.sampler.name)
         self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
         #: Names of the metrics in [0, 1] that are shown as a percentage.
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
         self.ledger.on_lost = self._delete_checkpoint
         self._tally = Tally(self.spec.direction)
+        self._outlook = Outlook(self.spec)
         self.optuna = self._optuna_study(storage.optuna)
         self.searched = self.optuna  # what the study's sampler and pruner are given
         if self.spec.control or self.spec.audit:
@@ -96,6 +104,20 @@ class Study:
                 "give it the data it was created on, or give the study a new name"
             )
         return problem
+
+    def last_step(self, params: Mapping[str, Any]) -> int:
+        """The step that completes a trial of these parameters, `[fixed]` included.
+
+        Raises:
+            ProblemError: the problem cannot say it.
+        """
+        problem = self.problem
+        if not isinstance(problem, Resumable):
+            raise ProblemError(
+                f"study {self.name!r} pauses its trials, got the problem {self.spec.problem!r} "
+                "without the method last_step; use the version it was created with"
+            )
+        return problem.last_step(params)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -151,7 +173,8 @@ class Study:
         import pandas
 
         trials, fixed = self.trials, self.spec.fixed
-        rows = records(trials, fixed, worked_seconds(self.ledger.attempts()))
+        worked = worked_seconds(self.ledger.attempts())
+        rows = records(trials, fixed, worked, paused=self.paused)
         return pandas.DataFrame(rows, columns=columns(trials, fixed))
 
     @property
@@ -160,6 +183,13 @@ class Study:
         from search.study.plots import Plots
 
         return Plots(self.optuna, self.spec.metric)
+
+    def used_up(self) -> bool:
+        """Whether the hours or the steps of the budget are used up: nothing begins any more."""
+        hours, steps = self.spec.hours, self.spec.steps
+        if hours is not None and self.ledger.elapsed() >= hours * 3600:
+            return True
+        return steps is not None and self.ledger.steps() >= steps
 
     def status(self) -> Status:
         """What the study looks like now; further calls cost what has changed since."""
@@ -173,20 +203,56 @@ class Study:
             direction=self.spec.direction,
             budget=counts.total,
             ended=counts.done,
+            begun=counts.begun,
             elapsed_seconds=self.ledger.elapsed(),
             hours=self.spec.hours,
+            steps=None if self.spec.steps is None else self.ledger.steps(),
+            most_steps=self.spec.steps,
             halted=self.ledger.halted(),
+            sampler=self.sampler.name,
+            sampler_reason=self.sampler.reason,
+            pauses=self.pauses,
             running=[
                 _busy(row, trial, 2 * self.spec.workers.heartbeat_seconds)
                 for row in self.ledger.running()
                 if (trial := _numbered(trials, row.trial)) is not None
             ],
+            paused=self._paused(trials) if counts.paused else (),
             finished=tuple(tally.finished),
             complete=tally.states[TrialState.COMPLETE],
             pruned=tally.states[TrialState.PRUNED],
             reasons=dict(tally.reasons),
             best=tally.best,
         )
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the study's sampler pauses trials and decides which go on."""
+        return self.sampler.name == FREEZE_THAW
+
+    @property
+    def paused(self) -> set[int]:
+        """The numbers of the paused trials, which to Optuna are running."""
+        rows = self.ledger.rows(begun=True) if self.pauses else []
+        return {row.trial for row in rows if row.paused and row.trial is not None}
+
+    def _paused(self, trials: Sequence[FrozenTrial]) -> list[Paused]:
+        """The paused trials, those of which most is expected first."""
+        rows = self.ledger.rows(begun=True)
+        numbered = {trial.number: trial for trial in trials}
+        expected = self._outlook.of(rows, numbered)
+        found = [
+            _waiting(row, numbered[row.trial], *expected.get(row.lineage, (None, None)))
+            for row in rows
+            if row.paused and row.trial is not None and row.trial in numbered
+        ]
+        sign = 1.0 if self.spec.direction == "maximize" else -1.0
+
+        def promise(one: Paused) -> float:
+            value = one.value if one.expected is None else one.expected
+            return -math.inf if value is None or math.isnan(value) else sign * value
+
+        return sorted(found, key=promise, reverse=True)
 
 
 def _numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial | None:
@@ -211,6 +277,22 @@ def _busy(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
         heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
         silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
         lost_attempts=row.lost_attempts,
+        params=trial.params,
+    )
+
+
+def _waiting(
+    row: Row, trial: FrozenTrial, expected: float | None, deviation: float | None
+) -> Paused:
+    steps = trial.intermediate_values
+    return Paused(
+        lineage=row.lineage,
+        number=trial.number,
+        name=trial.user_attrs.get(attributes.NAME),
+        step=max(steps, default=0),
+        value=steps[max(steps)] if steps else None,
+        expected=expected,
+        deviation=deviation,
         params=trial.params,
     )
 

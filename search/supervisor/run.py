@@ -139,7 +139,7 @@ class _Tending:
         if status.halted is not None:
             raise _halted(study, status)
         self._note_progress(status)
-        over = status.done or status.out_of_time
+        over = status.over
         for gone in self._launcher.poll():
             # A worker that left after the look may have ended the study, or halted it.
             over = over or self._is_over()
@@ -186,7 +186,7 @@ class _Tending:
         status = self._study.status()
         if status.halted is not None:
             raise _halted(self._study, status)
-        return status.done or status.out_of_time
+        return status.over
 
     def _part_with(self, gone: Exit, *, over: bool) -> None:
         """Release what a worker held that has ended, and start another while there is work."""
@@ -211,7 +211,7 @@ class _Tending:
         if not running:
             return True
         now = time.monotonic()
-        if status.running or self._over_since is None:  # a trial may go on past the hours
+        if status.running or self._over_since is None:  # a trial may go on past the budget
             self._over_since = now
             return False
         if now - self._over_since < LEAVE_SECONDS:
@@ -231,7 +231,13 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
-        write(study.optuna, metric=study.spec.metric, remarks=remarks, fixed=study.spec.fixed)
+        write(
+            study.optuna,
+            metric=study.spec.metric,
+            remarks=remarks,
+            fixed=study.spec.fixed,
+            paused=study.paused,
+        )
     except Exception as error:
         log.warning("the dashboard's note was not written: %s", describe_error(error))
 

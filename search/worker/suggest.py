@@ -13,6 +13,7 @@ from optuna.distributions import (
 from search import attributes
 from search.ledger import Claim
 from search.sampling.make import make_sampler
+from search.spec.strategies import FREEZE_THAW
 from search.study import Study
 from search.worker.history import History
 
@@ -30,7 +31,7 @@ def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial,
     """
     spec, lineage = study.spec, claim.lease.lineage
     searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
-    if spec.is_control(lineage):
+    if spec.is_control(lineage) or name == FREEZE_THAW:  # which gives all of them in advance
         searched, name, options = study.optuna, "random", {}
     # A scrambled sequence is one sequence only while all workers scramble it alike.
     seed = spec.seed if name == "qmc" else spec.trial_seed(lineage)

@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 
 from search import attributes
+from search.ledger import Choice, Fenced
 from search.problem import TrialPruned, TrialStopped
 from search.storage.checkpoint import CheckpointStore
 
@@ -36,10 +37,14 @@ class TrialRun:
         batch: makes one transaction of the writes inside it.
         prunable: whether the pruner is asked.
         audited: whether the trial is marked and runs on when the pruner would end it.
+        pause_at: the step at which the trial is due to pause; None: it runs to its end.
+        go_on: called then; what lets the trial go on at once, or None: it pauses.
 
     Attributes:
+        paused: whether the trial pauses, so that the problem was told to stop.
         storage_error: what the storage raised while the problem ran. The trial is then released:
             such an error is not the problem's, also where the problem catches it.
+        decision_error: what was raised when it was asked whether the trial goes on; as above.
     """
 
     def __init__(
@@ -58,12 +63,16 @@ class TrialRun:
         batch: Callable[[], AbstractContextManager[None]],
         prunable: bool,
         audited: bool,
+        pause_at: int | None = None,
+        go_on: Callable[[], Choice | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.params = params
         self.seed = seed
         self.last_value = last_value
         self.storage_error: Exception | None = None
+        self.decision_error: Exception | None = None
+        self.paused = False
         self._trial = trial
         self._lineage = lineage
         self._attempt = attempt
@@ -74,6 +83,8 @@ class TrialRun:
         self._batch = batch
         self._prunable = prunable
         self._audited = audited
+        self._pause_at = pause_at
+        self._go_on = go_on
         self._deadline = math.inf if timeout_seconds is None else clock() + timeout_seconds
         curves = trial.user_attrs.get(attributes.CURVES, {})
         self._curves: dict[str, list[float | None]] = {k: list(v) for k, v in curves.items()}
@@ -87,10 +98,12 @@ class TrialRun:
     def should_stop(self) -> bool:
         """See `search.problem.TrialContext.should_stop`."""
         return (
-            self._stop.is_set()
+            self.paused
+            or self._stop.is_set()
             or self._lost.is_set()
             or self.timed_out
             or self.storage_error is not None
+            or self.decision_error is not None
         )
 
     def load_checkpoint(self) -> bytes | None:
@@ -125,6 +138,9 @@ class TrialRun:
             self._append(step, figures)
             with self._storing():
                 self._record(step, value)
+        # A step that was recorded before may be due as well: its worker died before it paused.
+        if self._pause_at is not None and step >= self._pause_at and not self.should_stop:
+            self._decide()
         if self.should_stop:
             raise TrialStopped
 
@@ -139,6 +155,18 @@ class TrialRun:
             self._prunable = False
             mark = {"trial": self._trial.number, "step": step, "value": value}
             self._trial.set_user_attr(attributes.AUDIT, mark)
+
+    def _decide(self) -> None:
+        """Ask whether the trial goes on past its pause."""
+        try:
+            choice = self._go_on()
+        except Fenced:
+            self._lost.set()
+        except Exception as error:
+            self.decision_error = error
+        else:
+            self.paused = choice is None
+            self._pause_at = None if choice is None else choice.pause_at
 
     @contextmanager
     def _storing(self) -> Iterator[None]:

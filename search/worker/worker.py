@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from enum import Enum
 
 import optuna
 from optuna.trial import TrialState
@@ -15,11 +16,11 @@ from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError, StudyHalted
 from search.ledger import Claim, Fenced
-from search.ledger.attempt import Fresh
 from search.ledger.heartbeat import Heartbeat
 from search.problem import Diverged, TrialPruned, TrialStopped
 from search.study import Study
 from search.text import describe_error
+from search.worker.claims import Claims
 from search.worker.failure import describe_failure
 from search.worker.history import History
 from search.worker.stop import hard_stop
@@ -33,6 +34,13 @@ log = logging.getLogger(__name__)
 SAME_ERRORS = 3  # in a row, then the study is halted: a typo must not burn a budget
 CHECKPOINTS_KEPT = 5  # of the best complete trials; `export` wants the best one's
 IDLE_SECONDS = 1.0  # between two looks for a lineage that has become free
+
+
+class _Leaves(Enum):
+    """How a trial leaves its worker that has not ended."""
+
+    RELEASED = "released"  # whoever is free goes on
+    PAUSED = "paused"  # a decision lets it go on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +58,7 @@ def work(
     stop: threading.Event,
     on_trial: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Run trials of a study until all lineages have ended, its hours are over, or `stop` is set.
+    """Run trials of a study until all lineages have ended, its budget is used up, or `stop` is set.
 
     Args:
         name: of this worker; no other process has it.
@@ -64,32 +72,23 @@ def work(
         ProblemError: the problem cannot be built here, or on other data than the study's.
         StorageError: the storage failed for good; a trial that ran was released if possible.
     """
-    problem = study.problem
     history = History(study.spec.direction, CHECKPOINTS_KEPT)
-    origin = {attributes.ENVIRONMENT: dict(problem.environment()), attributes.WORKER: name}
-
-    def fresh(lineage: int) -> Fresh:
-        assigned = study.spec.assigned(lineage)
-        label = {attributes.NAME: assigned.name} if assigned else {}
-        if study.spec.is_control(lineage):
-            label[attributes.ARM] = attributes.CONTROL
-        return Fresh(
-            params=assigned.params if assigned else {},
-            user_attrs={**label, attributes.DATA: dict(study.fingerprint)},
-        )
-
+    claims = Claims(study, name)
     while not stop.is_set():
         cause = study.ledger.halted()
         if cause is not None:
             raise StudyHalted(study.name, cause)
-        hours = study.spec.hours
-        if hours is not None and study.ledger.elapsed() >= hours * 3600:
-            log.info("the study's %g hours are used up", hours)
-            return True
-        claim = study.ledger.claim(name, fresh, origin=origin)
+        claim = claims.next(stop)
         if claim is None:
+            used_up = study.used_up()
             counts = study.ledger.counts()
             if counts.done == counts.total:
+                return True
+            if used_up and counts.paused:
+                claims.end_paused()
+                continue
+            if used_up and counts.done == counts.begun:
+                log.info("the study's budget of hours or steps is used up")
                 return True
             # A waiting worker keeps the database known as reachable, without which nobody reaps.
             stop.wait(min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds))
@@ -98,12 +97,14 @@ def work(
             log.info("trial %d begins", claim.trial.number)  # `logs` finds a trial by these lines
         else:
             log.info("trial %d goes on with attempt %d", claim.trial.number, claim.lease.attempt)
-        if _attempt(study, claim, history, stop):
+        if _attempt(study, claim, claims, history, stop):
             on_trial()
     return False
 
 
-def _attempt(study: Study, claim: Claim, history: History, stop: threading.Event) -> bool:
+def _attempt(
+    study: Study, claim: Claim, claims: Claims, history: History, stop: threading.Event
+) -> bool:
     """Run one trial and record its end; whether this attempt ended its lineage."""
     number = claim.trial.number
     with (
@@ -111,7 +112,7 @@ def _attempt(study: Study, claim: Claim, history: History, stop: threading.Event
         hard_stop(study, claim, stop),
     ):
         try:
-            ending = _run(study, claim, history, stop, heartbeat)
+            ending = _run(study, claim, claims, history, stop, heartbeat)
         except BaseException:
             with suppress(Fenced):
                 study.ledger.release(claim)
@@ -119,9 +120,13 @@ def _attempt(study: Study, claim: Claim, history: History, stop: threading.Event
     try:
         if heartbeat.lost.is_set():
             raise Fenced
-        if ending is None:
+        if ending is _Leaves.RELEASED:
             study.ledger.release(claim)
             log.info("trial %d was released", number)
+            return False
+        if ending is _Leaves.PAUSED:
+            study.ledger.pause(claim)
+            log.info("trial %d pauses", number)
             return False
         study.ledger.end(
             claim, ending.state, ending.value, reason=ending.reason, attrs=ending.attrs
@@ -140,9 +145,14 @@ def _attempt(study: Study, claim: Claim, history: History, stop: threading.Event
 
 
 def _run(
-    study: Study, claim: Claim, history: History, stop: threading.Event, heartbeat: Heartbeat
-) -> _Ending | None:
-    """Carry the problem through; None when the trial is to be released.
+    study: Study,
+    claim: Claim,
+    claims: Claims,
+    history: History,
+    stop: threading.Event,
+    heartbeat: Heartbeat,
+) -> _Ending | _Leaves:
+    """Carry the problem through; how the trial ended, or that it goes on later.
 
     Raises:
         StorageError: the storage failed while the trial ran.
@@ -169,20 +179,26 @@ def _run(
             prunable=not study.spec.is_control(lineage)
             and attributes.AUDIT not in trial.user_attrs,
             audited=study.spec.is_audited(lineage),
+            pause_at=claim.pause_at,
+            go_on=lambda: claims.go_on(claim),
         )
         value = float(study.problem.run(run))
         if not math.isfinite(value):
             raise Diverged(f"the final value is {value}")
-        ending: _Ending | None = _Ending(state=TrialState.COMPLETE, value=value)
+        ending: _Ending | _Leaves = _Ending(state=TrialState.COMPLETE, value=value)
+        if run.paused:  # of a problem that did not let `TrialStopped` pass
+            ending = _Leaves.PAUSED
     except optuna.exceptions.UpdateFinishedTrialError:
         heartbeat.lost.set()
-        return None
+        return _Leaves.RELEASED
     except BaseException as error:
         if run is None and _is_of_storage(error):
             raise StorageError(f"the storage failed: {describe_error(error)}") from error
         if isinstance(error, KeyboardInterrupt) and _interrupts_python():
             raise
         ending = _ending(error, study, run, released=stop.is_set() or heartbeat.lost.is_set())
+    if run is not None and run.decision_error is not None:
+        raise run.decision_error
     if run is not None and run.storage_error is not None:
         raise StorageError(
             f"the storage failed while trial {claim.trial.number} ran: "
@@ -193,8 +209,8 @@ def _run(
 
 def _ending(
     error: BaseException, study: Study, run: TrialRun | None, *, released: bool
-) -> _Ending | None:
-    """How an exception ends a trial; None: the trial is released.
+) -> _Ending | _Leaves:
+    """How an exception ends a trial, or that it goes on later.
 
     Args:
         released: whether the worker was asked to stop, or has lost the lease.
@@ -203,8 +219,10 @@ def _ending(
     if isinstance(error, TrialPruned):
         return _Ending(state=TrialState.PRUNED, value=value)
     if isinstance(error, TrialStopped):
+        if run is not None and run.paused:
+            return _Leaves.PAUSED
         if released or run is None:
-            return None
+            return _Leaves.RELEASED
         return _Ending(state=TrialState.PRUNED, value=value, reason=Reason.TIMEOUT)
     if isinstance(error, Diverged | MemoryError):
         name, _, message = describe_error(error).partition(": ")

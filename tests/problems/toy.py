@@ -84,6 +84,16 @@ class Gated(Toy):
             time.sleep(0.01)
 
 
+class Pausing(Toy):
+    """Its trials can be paused; those of more than 1,000 steps cannot."""
+
+    def last_step(self, params: Mapping[str, Any]) -> int:
+        steps = int(params.get("steps", 4))
+        if steps > 1000:
+            raise ProblemError(f"need steps <= 1000, got {steps}; lower it")
+        return steps
+
+
 class Failing(Toy):
     """Ends as the parameter `how` says."""
 
@@ -227,11 +237,12 @@ def toy_spec(
     *,
     name: str = "toy",
     trials: int = 6,
+    budget: str = "",
     space: str = "x = { float = [0.0, 1.0] }",
     extra: str = "",
 ) -> str:
     """The text of a study file."""
     return (
         f'problem = "{problem}"\nname = "{name}"\nmetric = "value"\ndirection = "maximize"\n'
-        f"[budget]\ntrials = {trials}\n[space]\n{space}\n{extra}\n"
+        f"[budget]\ntrials = {trials}\n{budget}\n[space]\n{space}\n{extra}\n"
     )

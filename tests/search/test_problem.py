@@ -3,23 +3,36 @@
 import inspect
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import search
-from search.problem import Problem
+from search.problem import Problem, Resumable
 
 
-def test_the_example_of_a_problem_is_a_study_that_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = inspect.cleandoc(Problem.__doc__ or "").partition("\nExample:")[2]
-    code = textwrap.dedent(text[text.index("import json") - 8 : text.index("In `descent.py`")])
-    study_file = textwrap.dedent(text[text.index("problem = ") - 8 :])
+def example(of: type) -> str:
+    return inspect.cleandoc(of.__doc__ or "").partition("\nExample:")[2]
+
+
+def code_of_descent() -> str:
+    text = example(Problem)
+    return textwrap.dedent(text[text.index("import json") - 8 : text.index("In `descent.py`")])
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    Path("descent.py").write_text(code)
+    yield
+    sys.modules.pop("descent", None)
+
+
+def test_the_example_of_a_problem_is_a_study_that_ends() -> None:
+    text = example(Problem)
+    study_file = textwrap.dedent(text[text.index("problem = ") - 8 :])
+    Path("descent.py").write_text(code_of_descent())
     Path("descent.toml").write_text(study_file)
     study = search.create("descent.toml", storage="sqlite:///studies.db")
     search.work(study)
@@ -28,3 +41,22 @@ def test_the_example_of_a_problem_is_a_study_that_ends(
     assert (status.done, status.failed) == (True, 0)
     assert status.complete >= 1
     assert float(study.best.value or 1.0) < 1.0
+
+
+def test_the_example_of_a_resumable_problem_is_paused_and_goes_on() -> None:
+    text = example(Resumable)
+    more = textwrap.dedent(
+        text[text.index("class Resum") - 8 : text.index("With this study file its")]
+    )
+    study_file = textwrap.dedent(text[text.index("problem = ") - 8 :])
+    Path("descent.py").write_text(f"{code_of_descent()}\n\n{more}")
+    Path("descent.toml").write_text(study_file)
+    study = search.create("descent.toml", storage="sqlite:///studies.db")
+    assert study.sampler.name == "freeze-thaw"
+    search.work(study)
+    status = study.status()
+    paused = [attempt for attempt in study.ledger.attempts() if attempt.how == "paused"]
+    study.storage.close()
+    assert (status.over, status.failed, list(status.paused)) == (True, 0, [])
+    assert 24 <= (status.steps or 0) < 24 + 10
+    assert paused

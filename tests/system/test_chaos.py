@@ -25,3 +25,12 @@ def test_postgres_under_fire_and_restarted_twice(tmp_path: Path, postgres, postg
     assert report.killed_supervisors == 1
     assert report.killed_workers == 12
     assert report.lost > 0
+
+
+@pytest.mark.timeout(600)
+def test_paused_trials_under_fire(tmp_path: Path, storage_url: str) -> None:
+    report = chaos(tmp_path, storage_url, lineages=24, workers=3, kills=8, pauses=True)
+    assert report.faults == ()
+    assert report.killed_supervisors == 1
+    assert report.killed_workers == 8
+    assert report.lost > 0

@@ -66,7 +66,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
         print(launcher.script(workers), end="")
         return 0
     _print_head(study, app, launcher, workers, args.threads, gpus)
-    if status.done:
+    if status.over:
         print(f"study {study.name!r} is finished: {status.ended} of {status.budget} trials ended")
     else:
         if status.ended:
@@ -125,9 +125,6 @@ def _print_head(
     gpus: tuple[str, ...],
 ) -> None:
     spec = study.spec
-    budget = counted(spec.trials, "trial")
-    if spec.hours is not None:
-        budget += f" or {spec.hours:g} hours, whichever comes first"
     lines = [
         ("study", f"{spec.name} ({spec.hash[:12]})"),
         *app.describe(study),
@@ -137,7 +134,7 @@ def _print_head(
             + (f", GPU {', '.join(gpus)}" if gpus else ""),
         ),
         ("storage", study.storage.url),
-        ("budget", f"{budget}; sampler {spec.sampler.name}, pruner {spec.pruner.name}"),
+        ("budget", f"{spec.budget}; sampler {spec.sampler.name}, pruner {spec.pruner.name}"),
     ]
     for label, text in lines:
         print(f"{label:<10} {text}", flush=True)

@@ -16,7 +16,8 @@ from search.worker.worker import work
 
 STATUS = {
     "study", "state", "metric", "direction", "budget", "ended", "complete", "pruned", "failed",
-    "reasons", "elapsed_seconds", "remaining_seconds", "halted", "best", "running",
+    "reasons", "elapsed_seconds", "remaining_seconds", "halted", "best", "running", "paused",
+    "sampler", "begun", "steps", "most_steps",
 }  # fmt: skip
 BUSY = {
     "worker", "trial", "lineage", "attempt", "step", "value", "since_seconds", "heartbeat_seconds",

@@ -1,0 +1,94 @@
+"""A study's lineages as the model of learning curves sees them, for decisions and for people."""
+
+import time
+from collections.abc import Mapping, Sequence
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attributes
+from search.attributes import Reason
+from search.ledger import Row
+from search.sampling.freeze_thaw import Curve, expected
+from search.sampling.freeze_thaw.records import State
+from search.spec import StudySpec
+
+__all__ = ["Outlook", "curves"]
+
+SHARE = 0.05  # of the time goes into `Outlook` at most, as whoever watches asks every second
+
+
+class Outlook:
+    """What is expected of the lineages of one study, as its status shows it again and again."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self._spec = spec
+        self._known: dict[int, tuple[float, float]] = {}
+        self._seen: int | None = None  # reports
+        self._again = 0.0  # when it is worth while to look again
+
+    def of(
+        self, rows: Sequence[Row], trials: Mapping[int, FrozenTrial]
+    ) -> Mapping[int, tuple[float, float]]:
+        """Mean and standard deviation of each lineage's value at its last step.
+
+        They may be those of a moment ago.
+        """
+        known = curves(self._spec, rows, trials)
+        reports = sum(len(curve.values) for curve in known)
+        began = time.monotonic()
+        if reports == self._seen or began < self._again:
+            return self._known
+        spec = self._spec
+        self._known = expected(spec.space, spec.fixed, known, direction=spec.direction)
+        self._seen = reports
+        self._again = time.monotonic() + (time.monotonic() - began) / SHARE
+        return self._known
+
+
+def curves(
+    spec: StudySpec,
+    rows: Sequence[Row],
+    trials: Mapping[int, FrozenTrial],
+    *,
+    asks: int | None = None,
+) -> list[Curve]:
+    """The lineages that have begun, without those of the control.
+
+    Args:
+        trials: by number.
+        asks: the lineage whose worker asks whether it goes on: it counts as paused.
+    """
+    return [
+        _curve(row, trial, asks=row.lineage == asks)
+        for row in rows
+        if not spec.is_control(row.lineage)
+        and row.trial is not None
+        and (trial := trials.get(row.trial)) is not None
+    ]
+
+
+def _curve(row: Row, trial: FrozenTrial, *, asks: bool) -> Curve:
+    last_step = int(trial.user_attrs[attributes.LAST_STEP])
+    state = "paused" if asks else _state(row, trial)
+    return Curve(
+        lineage=row.lineage,
+        # A trial that was just claimed has no parameters yet, but those that it will be given.
+        params={**trial.system_attrs.get(attributes.FIXED_PARAMS, {}), **trial.params},
+        values=dict(trial.intermediate_values),
+        last_step=last_step,
+        state=state,
+        until=(row.pause_at or last_step) if state == "running" else None,
+    )
+
+
+def _state(row: Row, trial: FrozenTrial) -> State:
+    """An interrupted lineage counts as running: it goes on before any decision.
+
+    One that was paused when the budget was used up is no worse for it, and never goes on.
+    """
+    if row.paused:
+        return "paused"
+    if not row.done:
+        return "running"
+    out_of_budget = trial.user_attrs.get(attributes.REASON) == Reason.OUT_OF_BUDGET.value
+    return "complete" if out_of_budget or trial.state is TrialState.COMPLETE else "ended"

@@ -1,0 +1,117 @@
+"""How a worker comes to its trials: claims, and in a study of freeze-thaw decisions."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from search import attributes
+from search.ledger import Choice, Claim
+from search.ledger.attempt import Fresh
+from search.ledger.decisions import Decisions
+from search.sampling.freeze_thaw import grid
+from search.study import Study
+from search.worker.decide import Decider, Made
+
+__all__ = ["Claims"]
+
+
+class Claims:
+    """The claims of one worker.
+
+    Args:
+        name: of the worker; no other process has it.
+    """
+
+    def __init__(self, study: Study, name: str) -> None:
+        self._study = study
+        self._name = name
+        self._origin = {
+            attributes.ENVIRONMENT: dict(study.problem.environment()),
+            attributes.WORKER: name,
+        }
+        self._decider = Decider(study) if study.pauses else None
+
+    def next(self, stop: threading.Event) -> Claim | None:
+        """The next trial of this worker; None when there is none now.
+
+        What was interrupted comes first. Then begins, in the order of lineages, what needs no
+        decision: without freeze-thaw all of them, with it named trials and the control. Once the
+        hours or steps of the budget are used up, only what was interrupted goes on.
+
+        Args:
+            stop: ends the attempts to have a decision carried out.
+        """
+        ledger = self._study.ledger
+        while True:
+            used_up = self._study.used_up()
+            fresh: Callable[[int], Fresh | None] = (lambda _: None) if used_up else self._fresh
+            claim = ledger.claim(self._name, fresh, origin=self._origin)
+            if claim is not None or used_up or self._decider is None:
+                return claim
+            made = self._decider.decide()
+            claim = None if made is None else self._carry_out(made)
+            if claim is not None or made is None:
+                return claim
+            if stop.is_set() or ledger.halted() is not None:
+                return None
+
+    def _carry_out(self, made: Made) -> Claim | None:
+        """The trial that a decision begins or lets go on; None when the decision is void."""
+        if made.row is None:
+            fresh = partial(self._fresh, made=made)
+            return self._study.ledger.claim(self._name, fresh, origin=self._origin)
+        decisions = Decisions(self._study.ledger)
+        return decisions.claim(self._name, made.row, made.choice, origin=self._origin)
+
+    def _fresh(self, lineage: int, made: Made | None = None) -> Fresh | None:
+        """What a lineage begins with; None where it takes a decision that there is not."""
+        spec = self._study.spec
+        attrs: dict[str, Any] = {attributes.DATA: dict(self._study.fingerprint)}
+        assigned = spec.assigned(lineage)
+        if assigned is not None:
+            attrs[attributes.NAME] = assigned.name
+        if spec.is_control(lineage):
+            return Fresh(user_attrs={attributes.ARM: attributes.CONTROL, **attrs})
+        if self._decider is None:
+            return Fresh(params=assigned.params if assigned else {}, user_attrs=attrs)
+        if assigned is not None:
+            last_step = self._study.last_step({**spec.fixed, **assigned.params})
+            first = grid(last_step)[0]
+            return Fresh(
+                params=assigned.params,
+                user_attrs={attributes.LAST_STEP: last_step, **attrs},
+                pause_at=first if first < last_step else None,
+            )
+        if made is None:
+            return None
+        attrs |= {attributes.LAST_STEP: made.last_step, attributes.DECISIONS: [made.record]}
+        return Fresh(
+            params=made.decision.params,
+            user_attrs=attrs,
+            pause_at=made.choice.pause_at,
+            decision=made.number,
+        )
+
+    def go_on(self, claim: Claim) -> Choice | None:
+        """What lets a trial of this worker, due to pause, go on in this process; None: it pauses.
+
+        Raises:
+            Fenced: the lease is no longer ours.
+        """
+        study = self._study
+        assert self._decider is not None
+        while not study.used_up() and study.ledger.halted() is None:
+            made = self._decider.decide(asks=claim.lease.lineage)
+            if made is None or made.row is None or made.row.lineage != claim.lease.lineage:
+                return None
+            if Decisions(study.ledger).go_on(claim, made.choice):
+                return made.choice
+        return None
+
+    def end_paused(self) -> None:
+        """End what is paused, as the budget is used up, but for what the audit lets run on."""
+        if self._decider is not None:
+            audited = self._study.spec.is_audited
+            for lineage in Decisions(self._study.ledger).end_paused(audited):
+                self._study.checkpoints.delete(lineage)

@@ -1,0 +1,83 @@
+"""Which paused trial goes on: a worker's decisions in a study of freeze-thaw."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from search.ledger import Choice, Row
+from search.ledger.decisions import Decisions
+from search.sampling.freeze_thaw import Decision, decide
+from search.study import Study
+from search.study.pausing import curves
+
+__all__ = ["Decider", "Made"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A decision that is not carried out yet.
+
+    Attributes:
+        number: how many were carried out before it.
+        row: the paused lineage that goes on, as it was; None where a new one begins.
+        last_step: of that lineage, or of the new one.
+    """
+
+    number: int
+    decision: Decision
+    row: Row | None
+    last_step: int
+
+    @property
+    def choice(self) -> Choice:
+        """What the ledger needs to carry it out."""
+        until = self.decision.until
+        return Choice(
+            number=self.number,
+            pause_at=until if until < self.last_step else None,
+            record=self.record,
+        )
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What is stored of it with the trial."""
+        shown = asdict(self.decision)
+        del shown["params"], shown["lineage"]
+        return {"number": self.number, **shown}
+
+
+class Decider:
+    """Makes the decisions that this worker needs, from what is stored alone."""
+
+    def __init__(self, study: Study) -> None:
+        self._study = study
+        self._decisions = Decisions(study.ledger)
+
+    def decide(self, asks: int | None = None) -> Made | None:
+        """The next decision; None when nothing can begin or go on.
+
+        Args:
+            asks: the lineage that this worker runs, and that is due to pause: it may go on.
+        """
+        study, spec = self._study, self._study.spec
+        # Before all other reads: what changes by another decision after it makes this one void.
+        number = self._decisions.count()
+        rows = study.ledger.rows(begun=True)
+        trials = {trial.number: trial for trial in study.trials}
+        known = curves(spec, rows, trials, asks=asks)
+        decision = decide(
+            spec.space,
+            spec.fixed,
+            known,
+            direction=spec.direction,
+            seed=spec.decision_seed(number),
+            may_begin=len(rows) < spec.trials,
+            last_step_of=lambda params: study.last_step({**spec.fixed, **params}),
+        )
+        if decision is None:
+            return None
+        if decision.lineage is None:
+            last_step = study.last_step({**spec.fixed, **decision.params})
+            return Made(number=number, decision=decision, row=None, last_step=last_step)
+        (row,) = (row for row in rows if row.lineage == decision.lineage)
+        (curve,) = (curve for curve in known if curve.lineage == decision.lineage)
+        return Made(number=number, decision=decision, row=row, last_step=curve.last_step)

@@ -1,0 +1,257 @@
+"""One worker, or several in this process, of a study whose trials pause and go on."""
+
+import random
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import toy
+from optuna.trial import TrialState
+
+import search
+from search.ledger.attempt import Fresh
+from search.ledger.decisions import Decisions
+from search.sampling.freeze_thaw import Decision, decide, grid
+from search.study import Study
+from search.study.pausing import curves
+from search.worker import decide as deciding
+from search.worker.worker import work
+
+FIXED = "[fixed]\nsteps = 12\n"
+FREEZE_THAW = f'[sampler]\nname = "freeze-thaw"\n{FIXED}'
+
+
+def run(study, *, name="w", stop=None):
+    return work(study, name=name, stop=stop or threading.Event())
+
+
+def by_chance(space, fixed, known, *, seed, may_begin, last_step_of, **options):
+    """Decides without the model, which takes its time: this is about carrying it out."""
+    dice = random.Random(seed)
+    paused = [curve for curve in known if curve.state == "paused"]
+    if not paused and not may_begin:
+        return None
+    if may_begin and (not paused or dice.random() < 0.4):
+        params = space.walk(lambda name, kind: dice.uniform(kind.low, kind.high), fixed)
+        first = grid(last_step_of(params))[0]
+        return Decision(lineage=None, params=params, until=first, horizon=first, random=True)
+    curve = dice.choice(paused)
+    until = min(step for step in grid(curve.last_step) if step > max(curve.values))
+    return Decision(lineage=curve.lineage, until=until, horizon=until, random=True)
+
+
+@pytest.fixture
+def _by_chance(monkeypatch):
+    monkeypatch.setattr(deciding, "decide", by_chance)
+
+
+chance = pytest.mark.usefixtures("_by_chance")
+
+
+@pytest.fixture
+def make(make_study):
+    def make(*, steps=30, trials=10, extra=FREEZE_THAW, **options) -> Study:
+        return make_study(
+            "toy:Pausing", trials=trials, budget=f"steps = {steps}", extra=extra, **options
+        )
+
+    return make
+
+
+def check(study: Study) -> None:
+    """Each lineage that began has ended once, and each curve is an uninterrupted one."""
+    counts = study.ledger.counts()
+    assert (counts.running, counts.paused, counts.done) == (0, 0, counts.begun)
+    trials = study.trials
+    assert all(trial.state.is_finished() for trial in trials)
+    ended = [t for t in trials if t.user_attrs.get("reason") != "lost"]
+    assert Counter(t.user_attrs["lineage"] for t in ended) == Counter(range(counts.begun))
+    for trial in ended:
+        steps = list(trial.intermediate_values.values())
+        seed = study.spec.trial_seed(trial.user_attrs["lineage"])
+        assert steps == toy.whole_curve(seed, trial.params["x"], len(steps))
+        assert trial.user_attrs["curves"]["step"] == list(range(1, len(steps) + 1))
+        whole = len(steps) == study.params(trial)["steps"]
+        assert trial.state is (TrialState.COMPLETE if whole else TrialState.PRUNED)
+        assert trial.user_attrs.get("reason") == (None if whole else "out-of-budget")
+        assert trial.value == steps[-1]
+
+
+@chance
+def test_trials_pause_and_go_on_until_the_budget_is_used_up(make, storage_url, tmp_path):
+    study = make(storage=storage_url)
+    assert run(study)
+    check(study)
+    # A leg of a trial, once begun, is carried to its pause.
+    assert 30 <= study.ledger.steps() < 30 + 12
+    attempts = Counter(attempt.how for attempt in study.ledger.attempts())
+    assert attempts["paused"] > 0
+    lengths = sorted(len(trial.intermediate_values) for trial in study.trials)
+    assert lengths[0] < lengths[-1]
+    assert run(study)  # a study that is over stays as it is
+    assert Counter(attempt.how for attempt in study.ledger.attempts()) == attempts
+    kept = [n for n in range(10) if list(tmp_path.rglob(f"{n:06d}.*.checkpoint"))]
+    complete = [t.user_attrs["lineage"] for t in study.trials if t.state is TrialState.COMPLETE]
+    assert set(kept) <= set(complete)
+
+
+def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch):
+    study = make(steps=24, trials=6)
+    asked = []
+
+    def remember(space, fixed, known, **options):
+        asked.append((known, options))
+        return decide(space, fixed, known, **options)
+
+    monkeypatch.setattr(deciding, "decide", remember)
+    run(study)
+    made = sorted(
+        (one for trial in study.trials for one in trial.user_attrs["decisions"]),
+        key=lambda one: one["number"],
+    )
+    assert [one["number"] for one in made] == list(range(len(made)))
+    assert Decisions(study.ledger).count() == len(made)
+    reached = {trial.user_attrs["lineage"]: trial for trial in study.trials}
+    carried_out = {options["seed"]: (known, options) for known, options in asked}
+    for one in made:
+        known, options = carried_out[study.spec.decision_seed(one["number"])]
+        for curve in known:  # what was known then is the beginning of what is stored now
+            trial = reached[curve.lineage]
+            stored = list(trial.intermediate_values.items())[: len(curve.values)]
+            assert dict(stored) == curve.values
+            assert curve.params == trial.params
+        again = decide(study.spec.space, study.spec.fixed, known, **options)
+        assert again is not None
+        recorded = {key: getattr(again, key) for key in one if key != "number"}
+        assert recorded == {key: value for key, value in one.items() if key != "number"}
+
+
+@chance
+def test_the_same_seed_makes_the_same_study(make, tmp_path):
+    studies = [make(storage=f"sqlite:///{tmp_path}/{n}.db") for n in (1, 2)]
+    for study in studies:
+        run(study)
+    first, second = ([(t.params, t.intermediate_values) for t in s.trials] for s in studies)
+    assert first == second
+
+
+@chance
+def test_several_workers_make_one_decision_at_a_time(make, storage_url):
+    study = make(storage=storage_url)
+    others = [search.open("toy", storage=study.storage.address) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        ends = [pool.submit(run, other, name=f"w{n}") for n, other in enumerate(others)]
+        assert all(end.result() for end in ends)
+    check(study)
+    assert 30 <= study.ledger.steps() < 30 + 3 * 12
+    made = [one for trial in study.trials for one in trial.user_attrs["decisions"]]
+    assert sorted(one["number"] for one in made) == list(range(len(made)))
+    assert len({t.params["x"] for t in study.trials}) == len(study.trials)
+    for other in others:
+        other.storage.close()
+
+
+@chance
+def test_named_trials_go_first_and_compete_and_the_control_runs_through(make):
+    extra = FREEZE_THAW + (
+        '[control]\ntrials = 3\n[[trials]]\nname = "a"\nparams = { x = 0.25 }\n'
+        '[[trials]]\nname = "short"\nparams = { x = 0.5, steps = 1 }\n'
+    )
+    study = make(extra=extra, trials=8, steps=70)
+    run(study)
+    check(study)
+    first, second, *others = study.trials
+    assert [t.user_attrs.get("name") for t in (first, second)] == ["a", "short"]
+    assert first.params == {"x": 0.25}
+    assert (second.state, len(second.intermediate_values)) == (TrialState.COMPLETE, 1)
+    control = [t for t in others if t.user_attrs.get("arm") == "control"]
+    assert control
+    assert all(t.state is TrialState.COMPLETE and "decisions" not in t.user_attrs for t in control)
+    assert len({t.params["x"] for t in control}) == len(control)
+    rows = {row.lineage: row for row in study.ledger.rows()}
+    known = curves(study.spec, list(rows.values()), {t.number: t for t in study.trials})
+    hidden = {t.user_attrs["lineage"] for t in control}
+    assert {curve.lineage for curve in known} == {*range(len(study.trials))} - hidden
+
+
+@chance
+def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
+    study = make(extra=f"{FREEZE_THAW}[audit]\nfraction = 0.5\n", steps=40)
+    run(study)
+    check(study)
+    audited = [t for t in study.trials if "audit" in t.user_attrs]
+    assert audited
+    for trial in audited:
+        mark = trial.user_attrs["audit"]
+        assert trial.state is TrialState.COMPLETE
+        assert 1 <= mark["step"] < 12
+        assert mark["value"] == trial.intermediate_values[mark["step"]]
+    pruned = [t for t in study.trials if t.state is TrialState.PRUNED]
+    assert not any(study.spec.is_audited(t.user_attrs["lineage"]) for t in pruned)
+
+
+@chance
+@pytest.mark.parametrize("how", ["stopped", "lost"])
+def test_who_follows_goes_on_to_the_same_step(make, monkeypatch, how):
+    study = make(extra=FREEZE_THAW.replace("12", "12\npause = 0.05"))
+    stop = threading.Event()
+    original = toy.Toy.report
+
+    def interrupt(self, run, step, state):
+        if step == 3 and not stop.is_set():
+            stop.set()
+            if how == "lost":
+                study.ledger.release_worker("w")
+        original(self, run, step, state)
+
+    monkeypatch.setattr(toy.Toy, "report", interrupt)
+    run(study, stop=stop)
+    (row,) = [row for row in study.ledger.rows() if row.trial is not None
+              and not row.paused and not row.done]  # fmt: skip
+    assert row.pause_at is None or row.pause_at >= 3
+    made = Decisions(study.ledger).count()
+    claim = study.ledger.claim("next")
+    assert claim is not None
+    assert (claim.lease.lineage, claim.pause_at) == (row.lineage, row.pause_at)
+    assert Decisions(study.ledger).count() == made
+    study.ledger.release(claim)
+    run(study)
+    check(study)
+    lost = [t for t in study.trials if t.user_attrs.get("reason") == "lost"]
+    assert len(lost) == (how == "lost")
+
+
+def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make, monkeypatch):
+    """The report of the last step of a leg was stored, the pause was not."""
+    study = make()
+    monkeypatch.setattr(study.ledger, "pause", lambda claim: study.ledger.release_worker("w"))
+    claimed = []
+    monkeypatch.setattr(deciding.Decider, "decide", lambda self, asks=None: claimed.append(asks))
+    claim = study.ledger.claim("w", lambda n: Fresh(
+        user_attrs={"last_step": 12}, pause_at=2))  # fmt: skip
+    study.ledger.release(claim)
+    stop = threading.Event()
+    threading.Timer(1.5, stop.set).start()
+    run(study, stop=stop)
+    assert {len(trial.intermediate_values) for trial in study.trials} == {2}
+
+
+@chance
+def test_an_error_of_a_decision_is_not_the_trials(make, monkeypatch):
+    study = make()
+
+    def fail(self, asks=None):
+        raise ZeroDivisionError
+
+    claim = study.ledger.claim("w", lambda _: Fresh(user_attrs={"last_step": 12}, pause_at=2))
+    study.ledger.release(claim)
+    with monkeypatch.context() as broken:
+        broken.setattr(deciding.Decider, "decide", fail)
+        with pytest.raises(ZeroDivisionError):
+            run(study)
+    (trial,) = study.trials
+    assert (trial.state, len(trial.intermediate_values)) == (TrialState.RUNNING, 2)
+    assert [attempt.how for attempt in study.ledger.attempts()] == ["stopped", "stopped"]
+    run(study)
+    check(study)

@@ -32,7 +32,7 @@ params = { x = 0.25 }
 @pytest.fixture
 def halfway(make_study, monkeypatch) -> Study:
     """A study that was stopped when some of its trials were paused."""
-    study = make_study("toy:Pausing", trials=9, budget="steps = 50", extra=EXTRA)
+    study = make_study("toy:Pausing", trials=40, budget="steps = 30", extra=EXTRA)
     stop, pause = threading.Event(), study.ledger.pause
 
     def stop_after_three(claim):
@@ -56,7 +56,7 @@ def test_status(halfway, sqlite_url, capsys):
     with console.capture() as capture:
         console.print(make_status(status))
     lines = capture.get().splitlines()
-    assert f"paused 3 · steps {status.steps} of 50" in lines[1]
+    assert f"paused 3 · steps {status.steps} of 30" in lines[1]
     assert "sampler freeze-thaw: the study file names it" in lines[2]
     (head,) = (n for n, line in enumerate(lines) if "expected at its end" in line)
     for line, one in zip(lines[head + 1 :], status.paused, strict=True):
@@ -66,7 +66,7 @@ def test_status(halfway, sqlite_url, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert [one["trial"] for one in shown["paused"]] == [one.number for one in status.paused]
     assert shown["paused"][0]["expected"] == pytest.approx(expected[0])
-    assert (shown["steps"], shown["most_steps"], shown["begun"]) == (status.steps, 50, 3)
+    assert (shown["steps"], shown["most_steps"], shown["begun"]) == (status.steps, 30, 3)
     assert shown["sampler"] == {"name": "freeze-thaw", "reason": "the study file names it"}
 
 
@@ -101,5 +101,5 @@ def test_the_end_says_what_was_paused(halfway, sqlite_url, capsys, monkeypatch):
     out = capsys.readouterr().out
     status = halfway.status()
     assert (status.over, status.state, list(status.paused)) == (True, "out of steps", [])
-    assert f"{status.ended} of 9 trials ended" in out
+    assert f"{status.ended} of 40 trials ended" in out
     assert f"{status.reasons['out-of-budget']} out-of-budget" in out

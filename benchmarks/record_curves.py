@@ -81,7 +81,7 @@ class CurveProblem(FashionProblem):
 def study_file(family: str, configurations: int, epochs: int) -> str:
     """The text of the study: its configurations are named trials, the repeated ones one by one."""
     study = tomllib.loads((STUDIES / f"{family}.toml").read_text())
-    fixed = {**study["fixed"], "epochs": epochs}
+    fixed = {**study["fixed"], "epochs": epochs, "report_every": 1.0}
     space = study["space"] | NARROWER[family]
     tables = {"data": {"tune_on": IMAGES}, "fixed": fixed, "space": space}
     head = (

@@ -91,6 +91,8 @@ class StudyReport:
             searched, proposed = counted(len(spec.named), "named configuration"), ""
         pruner = spec.pruner.name
         pruned = "not pruned" if pruner == "none" else f"pruned by {pruner}"
+        if self.study.pauses:
+            pruned = "which paused trials and let the promising ones go on"
         spared = (
             f"; pruning spared {clock(used.saved_seconds)} ({100 * used.saved_share:.0f} % of what "
             "all trials run to their end would have taken"
@@ -126,7 +128,7 @@ class StudyReport:
         lines, spec = [], self.study.spec
         if spec.space.parameters and spec.sampler.name not in ("random", "grid"):
             lines.append(self.control_line())
-        if spec.pruner.name != "none":
+        if spec.pruner.name != "none" or self.study.pauses:
             lines.append(self.audit_line())
         return lines
 
@@ -151,19 +153,20 @@ class StudyReport:
         )
 
     def audit_line(self) -> str:
-        """How often the pruner was wrong, and by how much."""
+        """How often the pruner was wrong, and by how much; or what was never let go on."""
+        judge = "Freeze-thaw" if self.study.pauses else "Pruner"
         if not self.study.spec.audit:
-            return "Pruner: not audited, so it is unknown whether it ended good trials."
+            return f"{judge}: not audited, so it is unknown whether it ended good trials."
         ran = [one for one in facts.audited(self.trials, self.waiting) if one.final is not None]
         rival = self._best_unaudited()
         if not ran or rival is None:
-            return "Pruner: no audited trial has run to its end yet."
+            return f"{judge}: no audited trial has run to its end yet."
         sign = 1 if self.metric.direction == "maximize" else -1
         gains = [sign * (float(one.final or 0.0) - float(rival.value or 0.0)) for one in ran]
         wrong = sum(gain > 0 for gain in gains)
         low, high = binomtest(wrong, len(ran)).proportion_ci(method="wilson")
         text = (
-            f"Pruner: of {counted(len(ran), 'pruned trial')} that ran on for the audit, {wrong} "
+            f"{judge}: of {counted(len(ran), 'pruned trial')} that ran on for the audit, {wrong} "
             f"ended better than the best other trial (95 % interval {100 * low:.0f} to "
             f"{100 * high:.0f} %)"
         )

@@ -141,9 +141,12 @@ class Study:
         """
         best = best_of(self.trials, self.spec.direction)
         if best is None:
+            remedy = "let it run on"
+            if self.used_up():
+                remedy = "its budget is used up: give a study of another name more hours or steps"
             raise NoResult(
                 f"study {self.name!r} has no complete trial to choose from; "
-                f"let it run on; `trials {self.name}` shows how its trials ended"
+                f"{remedy}; `trials {self.name}` shows how its trials ended"
             )
         return best
 

@@ -26,7 +26,11 @@ steps = 12
 [[trials]]
 name = "first"
 params = { x = 0.25 }
+[[trials]]
+name = "short"
+params = { x = 0.5, steps = 1 }
 """
+STATES = {"paused", "complete"}
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def halfway(make_study, monkeypatch) -> Study:
 
 def test_status(halfway, sqlite_url, capsys):
     status = halfway.status()
-    assert (status.sampler, len(status.paused), status.begun) == ("freeze-thaw", 3, 3)
+    assert (status.sampler, len(status.paused), status.begun) == ("freeze-thaw", 3, 4)
     assert status.steps == halfway.ledger.steps()
     expected = [one.expected for one in status.paused]
     assert expected == sorted(expected, reverse=True)
@@ -57,7 +61,7 @@ def test_status(halfway, sqlite_url, capsys):
         console.print(make_status(status))
     lines = capture.get().splitlines()
     assert f"paused 3 · steps {status.steps} of 30" in lines[1]
-    assert "sampler freeze-thaw: the study file names it" in lines[2]
+    assert "sampler freeze-thaw: the study file names it" in lines[3]
     (head,) = (n for n, line in enumerate(lines) if "expected at its end" in line)
     for line, one in zip(lines[head + 1 :], status.paused, strict=True):
         assert f"{figure(one.expected)} ± {one.deviation:.2g}" in line
@@ -66,24 +70,24 @@ def test_status(halfway, sqlite_url, capsys):
     shown = json.loads(capsys.readouterr().out)
     assert [one["trial"] for one in shown["paused"]] == [one.number for one in status.paused]
     assert shown["paused"][0]["expected"] == pytest.approx(expected[0])
-    assert (shown["steps"], shown["most_steps"], shown["begun"]) == (status.steps, 30, 3)
+    assert (shown["steps"], shown["most_steps"], shown["begun"]) == (status.steps, 30, 4)
     assert shown["sampler"] == {"name": "freeze-thaw", "reason": "the study file names it"}
 
 
 def test_trials(halfway, sqlite_url, capsys):
     assert app.main(["trials", "toy", "--json", "--storage", sqlite_url]) == 0
-    assert {row["state"] for row in json.loads(capsys.readouterr().out)} == {"paused"}
+    assert {row["state"] for row in json.loads(capsys.readouterr().out)} == STATES
     assert app.main(["trials", "toy", "--csv", "--storage", sqlite_url]) == 0
     rows = csv.DictReader(io.StringIO(capsys.readouterr().out))
-    assert {row["state"] for row in rows} == {"paused"}
-    assert set(halfway.trials_frame()["state"]) == {"paused"}
+    assert {row["state"] for row in rows} == STATES
+    assert set(halfway.trials_frame()["state"]) == STATES
     assert app.main(["trials", "toy", "--storage", sqlite_url]) == 0
-    assert all(line.split()[1] == "paused" for line in capsys.readouterr().out.splitlines()[1:])
+    assert {line.split()[1] for line in capsys.readouterr().out.splitlines()[1:]} == STATES
 
 
 def test_the_dashboards_note(halfway):
     annotate(halfway)
-    assert "**Trials:** 3 paused" in stored_note(halfway.optuna)
+    assert "**Trials:** 1 complete, 3 paused" in stored_note(halfway.optuna)
 
 
 def test_expectations_are_not_computed_again_and_again(halfway, monkeypatch):

@@ -10,8 +10,10 @@ import toy
 from optuna.trial import TrialState
 
 import search
+from search.errors import NoResult
 from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
+from search.report.sections import StudyReport
 from search.sampling.freeze_thaw import Decision, decide, grid
 from search.study import Study
 from search.study.pausing import curves
@@ -189,6 +191,11 @@ def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
         assert mark["value"] == trial.intermediate_values[mark["step"]]
     pruned = [t for t in study.trials if t.state is TrialState.PRUNED]
     assert not any(study.spec.is_audited(t.user_attrs["lineage"]) for t in pruned)
+    report = StudyReport.of(study, lambda params: params["steps"])
+    searched, *_, judged = report.summary()
+    assert "proposed by freeze-thaw, which paused trials and let the promising" in searched
+    assert judged.startswith("Freeze-thaw: ")
+    assert report.sections()
 
 
 @chance
@@ -255,3 +262,12 @@ def test_an_error_of_a_decision_is_not_the_trials(make, monkeypatch):
     assert [attempt.how for attempt in study.ledger.attempts()] == ["stopped", "stopped"]
     run(study)
     check(study)
+
+
+@chance
+def test_a_budget_too_small_for_any_trial_says_so(make):
+    study = make(steps=3)
+    run(study)
+    check(study)
+    with pytest.raises(NoResult, match="budget is used up: give a study of another name more hou"):
+        _ = study.best

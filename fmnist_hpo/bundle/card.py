@@ -96,6 +96,7 @@ def _title(what: str, config: Config, provenance: StoredProvenance) -> str:
         f"# {provenance.study}: trial {provenance.trial}\n\n"
         f"{what} that sorts grey pictures of {rows}x{columns} pixels into "
         f"{len(config.classes)} classes: {', '.join(config.classes)}. {_training(provenance)}"
+        + "".join(f" Its study was extended: {one}." for one in provenance.amendments)
     )
 
 
@@ -161,6 +162,7 @@ def _test_remark(test: SealedMetrics | None) -> str:
     return (
         f"**The test set was measured {test.evaluations} times in this study.** A choice among "
         "models by these figures makes them optimistically biased."
+        + (f" {test.remark}" if test.remark else "")
     )
 
 

@@ -81,16 +81,19 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
     )
 
 
-def attach(bundle: Bundle, evaluation: Evaluation, count: int) -> Bundle:
+def attach(bundle: Bundle, evaluation: Evaluation, count: int, *, remark: str = "") -> Bundle:
     """Write an evaluation into a bundle, in one step: metrics, predictions, figures and card.
 
     Args:
         count: how many times the study's test set has been measured, this one included.
+        remark: what else the card says about the measurement.
 
     Raises:
         InputError: the disk is full or not writable; the bundle is as it was then.
     """
-    test = SealedMetrics(evaluations=count, metrics=evaluation.metrics, hashes=evaluation.hashes)
+    test = SealedMetrics(
+        evaluations=count, metrics=evaluation.metrics, hashes=evaluation.hashes, remark=remark
+    )
     metrics = replace(bundle.metrics, test=test)
     provenance = bundle.provenance
     title = f"{provenance.study}, trial {provenance.trial}: test set"

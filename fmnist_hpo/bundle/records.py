@@ -52,6 +52,7 @@ class SealedMetrics:
     evaluations: int  # how many measurements the study had had, this one included
     metrics: Metrics
     hashes: Mapping[str, str]  # test file -> SHA-256 of its decompressed content
+    remark: str = ""  # that the study was extended after an earlier measurement
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `of` reads them back."""
@@ -59,6 +60,7 @@ class SealedMetrics:
             "evaluations": self.evaluations,
             **self.metrics.to_json(),
             "hashes": dict(self.hashes),
+            **({"remark": self.remark} if self.remark else {}),
         }
 
     @classmethod
@@ -68,6 +70,7 @@ class SealedMetrics:
             evaluations=fields.whole("evaluations", 1),
             metrics=_metrics(fields),
             hashes=fields.labels("hashes"),
+            remark=fields.text("remark") if fields.has("remark") else "",
         )
 
 
@@ -120,6 +123,7 @@ class Provenance:
     folds: int | None  # of the cross-validation that chose it; None: one part was held out
     tuned_on: int  # images that the trials saw, training and validation together
     trained_on: int  # images that the exported model was trained on
+    amendments: tuple[str, ...] = ()  # of the study's budget since it was created, a line each
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,7 @@ class StoredProvenance(Provenance):
             folds=fields.whole("folds", 2) if fields.has("folds") else None,
             tuned_on=fields.whole("tuned_on"),
             trained_on=fields.whole("trained_on"),
+            amendments=fields.texts("amendments") if fields.has("amendments") else (),
             data_hashes=fields.labels("data_hashes"),
             split_hash=fields.text("split_hash"),
         )

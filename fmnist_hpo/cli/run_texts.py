@@ -87,6 +87,8 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     else:
         how = f"measured {times}; trained on {bundle.provenance.trained_on:,} images"
         print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
+        if measured.remark:
+            print(f"            {measured.remark}")
     of = "" if number == best.number else f" (of trial {number})"
     print(f"bundle      {bundle.path}{of}")
     where = storage_option(storage)

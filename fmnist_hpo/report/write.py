@@ -123,6 +123,7 @@ def _accuracy_lines(model: Model) -> list[str]:
     lines.append(
         f"Test accuracy: {percent(test.accuracy)} (95 % interval {percent(low)} to "
         f"{percent(high)}, {test.n:,} images), measured {times}."
+        + (f" {model.measured.remark}" if model.measured and model.measured.remark else "")
     )
     worst = min((one for one in test.per_class if one.support), key=lambda one: one.f1)
     pairs = confused(test, 2)

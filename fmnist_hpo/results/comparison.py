@@ -154,6 +154,8 @@ def _gaps(study: Study, one: Chosen) -> Iterator[str]:
         yield f"{study.name}: test set not measured; `evaluate {shlex.quote(str(path))}`"
     elif one.bundle is not None and one.predictions is None:
         yield f"{study.name}: {path} does not hold the predictions of its measurement"
+    if one.measured is not None and one.measured.remark:
+        yield f"{study.name}: {one.measured.remark}"
 
 
 def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:

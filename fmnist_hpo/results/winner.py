@@ -1,7 +1,7 @@
 """From a finished study to its bundle and its one test figure."""
 
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +41,7 @@ class Measured:
 
     evaluation: "Evaluation"
     count: int  # of the study's measurements, whatever was measured
+    remark: str = ""  # that the study was extended after its first measurement, before this one
 
 
 def can_export(study: Study) -> bool:
@@ -155,6 +156,7 @@ def export_trial(
             folds=problem.folds,
             tuned_on=len(problem.tuned_on),
             trained_on=len(split.train),
+            amendments=tuple(map(str, study.amendments)),
         ),
     )
     if refit:
@@ -175,7 +177,7 @@ def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
     measured = recorded(study, bundle)
     if measured is None or bundle.metrics.test is not None:
         return bundle
-    return evaluation.attach(bundle, measured.evaluation, measured.count)
+    return evaluation.attach(bundle, measured.evaluation, measured.count, remark=measured.remark)
 
 
 def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:
@@ -210,8 +212,10 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
         "evaluation": measured.to_json(),
     }
     count = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
-    evaluation.attach(bundle, measured, count)
-    return Measured(evaluation=measured, count=count)
+    found = evaluations.measurements(study.storage, study.uid)
+    remark = _remark(study, found[:count])
+    evaluation.attach(bundle, measured, count, remark=remark)
+    return Measured(evaluation=measured, count=count, remark=remark)
 
 
 def unmeasurable(study: Study) -> str | None:
@@ -257,8 +261,22 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
             test = bundle.metrics.test
             same = test is not None and test.metrics == stored.metrics
         if same:
-            return Measured(evaluation=stored, count=len(found))
+            remark = _remark(study, found[: one.n])
+            return Measured(evaluation=stored, count=len(found), remark=remark)
     return None
+
+
+def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str:
+    """What to say of the last of these, where the study was extended since the first."""
+    study.refresh()
+    first, last = found[0].at, found[-1].at
+    since = [str(one) for one in study.amendments if first < one.at < last]
+    if not since:
+        return ""
+    return (
+        f"The study was extended after its test set had been measured, on {first:%Y-%m-%d %H:%M} "
+        f"UTC: {'; '.join(since)}."
+    )
 
 
 def _problem(study: Study) -> ImageProblem:

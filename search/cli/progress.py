@@ -130,6 +130,7 @@ def make_status(status: Status) -> Group:
     parts: list[Any] = [head, counts]
     if status.halted is not None:
         parts.append(Text(f"halted: {status.halted}", style="bold red"))
+    parts += [Text(str(one), style="dim") for one in status.amendments]
     if status.best is not None:
         best = Text(f"best {status.metric} ", style="green")
         best.append(figure(status.best.value or 0.0), style="bold green")

@@ -21,6 +21,7 @@ _GIVEN = (
     attributes.PARAMS,
     attributes.DECISIONS,
     attributes.LAST_STEP,
+    attributes.AMENDMENT,
 )
 #: What says how one attempt ended.
 _ENDING = (

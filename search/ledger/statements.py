@@ -32,6 +32,7 @@ from search.ledger.records import Claim, How, Lease
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_user_attrs, trials
+from search.storage.study_rows import study_attr
 from search.storage.trial_rows import Writes, add_trial, finish_trial
 
 __all__ = [
@@ -121,6 +122,9 @@ def _trial_for(
     previous = trial_of(session, scope, number)
     if previous is None:
         trial = first_attempt(first or Fresh())
+        # Not the caller's: an amendment may have been made since that read the study.
+        if (amended := study_attr(session, scope.study_id, attributes.AMENDMENTS)) is not None:
+            trial.user_attrs[attributes.AMENDMENT] = amended[-1]["number"]
     elif attributes.REASON in previous.user_attrs:
         trial = next_attempt(previous)
     else:

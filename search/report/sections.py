@@ -112,6 +112,7 @@ class StudyReport:
             f"Compute: {clock(used.seconds)} of training in "
             f"{clock(self.study.ledger.elapsed())} of wall-clock time"
             f"{'' if pruner == 'none' else spared}.",
+            *(f"The study was extended: {one}." for one in self.study.amendments),
         ]
         if best is not None:
             lines.insert(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from search.errors import SpecError
+from search.spec.keys import MOST_LINEAGES
 from search.spec.space import Space
 from search.spec.values import leaves
 from search.text import counted
@@ -65,12 +68,53 @@ class StudySpec:
     space: Space
     named: tuple[NamedTrial, ...]
     text: str  # of the file, as it was read
+    added: int = 0  # of the lineages: by amendments
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the content; comments, blank lines and the order of keys do not count."""
         content = json.dumps(tomllib.loads(self.text), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
+
+    @property
+    def original_trials(self) -> int:
+        """The lineages that the study was created with."""
+        return self.trials - self.added
+
+    def amended(self, trials: int, hours: float | None) -> "StudySpec":
+        """The same study with another budget; the text and its hash stay."""
+        return replace(self, trials=trials, hours=hours, added=trials - self.original_trials)
+
+    def extended(self, trials: int, hours: float) -> "StudySpec":
+        """The same study with so many more lineages and hours.
+
+        Raises:
+            SpecError: it cannot have so many lineages, or has no limit of hours.
+        """
+        total = self.trials + trials
+        if trials < 0 or hours < 0 or not math.isfinite(hours) or not (trials or hours):
+            raise SpecError(
+                f"an extension adds trials or hours, got {trials} trials and {hours:g} hours; "
+                "give a number above 0"
+            )
+        most, what = MOST_LINEAGES, "the most that a study may have"
+        if not self.space.parameters:
+            most, what = len(self.named), "all named trials, and its [space] is empty"
+        elif self.sampler.name == "grid":
+            most, what = len(self.named) + len(self._grid), "all points of its grid"
+        if total > most:
+            raise SpecError(
+                f"study {self.name!r} has {self.trials} of {most:,} trials, which are {what}; got "
+                f"{trials} more; add at most {most - self.trials}"
+                if most > self.trials
+                else f"study {self.name!r} has {self.trials} trials, which are {what}; it cannot "
+                "be extended"
+            )
+        if hours and self.hours is None:
+            raise SpecError(
+                f"study {self.name!r} has no limit of hours, got {hours:g} more; leave --hours out"
+            )
+        return self.amended(total, None if self.hours is None else self.hours + hours)
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:
@@ -90,7 +134,8 @@ class StudySpec:
 
     def is_control(self, lineage: int) -> bool:
         """Whether it belongs to the control, whose lineages lie evenly among the unassigned."""
-        index, free = lineage - len(self.named), self.trials - len(self.named)
+        # Those of amendments lie as densely.
+        index, free = lineage - len(self.named), self.original_trials - len(self.named)
         if index < 0 or not self.control:
             return False
         return (index + 1) * self.control // free > index * self.control // free

@@ -12,8 +12,9 @@ from search.storage.trial_rows import utc
 
 __all__ = ["columns", "records", "seconds", "utc", "worked_seconds"]
 
-_BEFORE = ("number", "lineage", "arm", "state", "reason", "name", "value", "steps", "seconds",
-           "worker", "retry_of", "duplicate_of", "audit_step", "error")  # fmt: skip
+_BEFORE = ("number", "lineage", "amendment", "arm", "state", "reason", "name", "value",
+           "steps", "seconds", "worker", "retry_of", "duplicate_of", "audit_step",
+           "error")  # fmt: skip
 
 
 def columns(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[str]:
@@ -46,6 +47,7 @@ def _record(
     return {
         "number": trial.number,
         "lineage": attrs.get(attributes.LINEAGE),
+        "amendment": attrs.get(attributes.AMENDMENT),
         "arm": attrs.get(attributes.ARM),
         "state": "paused" if trial.number in paused else trial.state.name.lower(),
         "reason": attrs.get(attributes.REASON),

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.attributes import Reason
+from search.ledger.amendments import Amendment
 
 __all__ = ["Busy", "Paused", "Status", "Tally", "best_of"]
 
@@ -108,6 +109,7 @@ class Status:
             whose configuration cannot be trained.
         reasons: number of trials that ended for each reason.
         best: the COMPLETE trial with the best value; of equal ones, the earliest.
+        amendments: what was changed of the budget since the study was created.
     """
 
     name: str
@@ -131,6 +133,7 @@ class Status:
     pruned: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     best: FrozenTrial | None = None
+    amendments: Sequence[Amendment] = ()
 
     @property
     def failed(self) -> int:

@@ -18,6 +18,7 @@ from search.errors import (
     StudyNotFound,
 )
 from search.ledger import Ledger, Row
+from search.ledger.amendments import Amendment, amendments, amendments_of, extend
 from search.problem import Problem, Resumable
 from search.sampling.make import make_pruner
 from search.spec import StudySpec, parse_spec
@@ -63,6 +64,9 @@ class Study:
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
         self.ledger.on_lost = self._delete_checkpoint
+        #: What was changed of the budget since the study was created, oldest first.
+        self.amendments: tuple[Amendment, ...] = ()
+        self._amend(amendments_of(attrs.get(attributes.AMENDMENTS, ())))
         self._tally = Tally(self.spec.direction)
         self._outlook = Outlook(self.spec)
         self.optuna = self._optuna_study(storage.optuna)
@@ -81,6 +85,28 @@ class Study:
             sampler=optuna.samplers.RandomSampler(),
             pruner=make_pruner(self.spec.pruner.name, self.spec.pruner.options),
         )
+
+    def _amend(self, found: tuple[Amendment, ...]) -> None:
+        if len(found) != len(self.amendments):
+            self.amendments = found
+            self.spec = self.spec.amended(found[-1].trials, found[-1].hours)
+
+    def refresh(self) -> None:
+        """Take notice of what was amended since the study was opened."""
+        self._amend(amendments(self.ledger))
+
+    def extend(self, *, trials: int = 0, hours: float = 0.0) -> Amendment:
+        """Add trials to the budget, and hours, of a study that runs or is finished.
+
+        The spec stays frozen: the amendment is stored beside it. Exactly so many trials more end.
+        Workers that are at work take the new budget.
+
+        Raises:
+            SpecError: the study cannot have so many trials, or has no limit of hours.
+        """
+        made = extend(self.ledger, self.spec, trials=trials, hours=hours)
+        self.refresh()
+        return made
 
     @cached_property
     def problem(self) -> Problem:
@@ -196,6 +222,7 @@ class Study:
 
     def status(self) -> Status:
         """What the study looks like now; further calls cost what has changed since."""
+        self.refresh()
         counts = self.ledger.counts()
         trials = self.trials
         tally = self._tally
@@ -226,6 +253,7 @@ class Study:
             pruned=tally.states[TrialState.PRUNED],
             reasons=dict(tally.reasons),
             best=tally.best,
+            amendments=self.amendments,
         )
 
     @property

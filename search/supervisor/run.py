@@ -231,6 +231,7 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
+        remarks = [*(f"The study was extended: {one}." for one in study.amendments), *remarks]
         write(
             study.optuna,
             metric=study.spec.metric,

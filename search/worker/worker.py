@@ -78,6 +78,7 @@ def work(
         cause = study.ledger.halted()
         if cause is not None:
             raise StudyHalted(study.name, cause)
+        study.refresh()  # the study may have been extended
         claim = claims.next(stop)
         if claim is None:
             used_up = study.used_up()

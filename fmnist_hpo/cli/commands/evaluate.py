@@ -40,4 +40,6 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     print(f"test set: {with_interval(metrics)}, {metrics.n:,} images")
     if measured.count > 1:
         print(f"this was measurement {measured.count} of the study's test set; the card says so")
+    if measured.remark:
+        print(measured.remark)
     return 0

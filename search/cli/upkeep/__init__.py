@@ -6,6 +6,7 @@ __all__ = ["COMMANDS"]
 
 #: Name -> the sentence that `--help` shows.
 COMMANDS: Mapping[str, str] = {
+    "extend": "add trials or hours to the budget of a study that runs or is finished",
     "copy-study": "copy a study with its ledger to another storage",
     "delete": "delete a study with its trials, checkpoints and artifacts",
 }

@@ -132,8 +132,10 @@ def test_attaching_writes_metrics_figures_and_card(
         with Image.open(bundle.path / f"figures/{name}.png") as picture:
             assert min(picture.size) > 400
 
-    attach(bundle, evaluation, 3)
+    attach(bundle, evaluation, 3, remark="The study was extended.")
     again = Bundle.open(exported.path)
+    assert again.metrics.test.remark == "The study was extended."
+    assert "optimistically biased. The study was extended." in again.read("MODEL_CARD.md").decode()
     assert again.metrics.test.evaluations == 3
     assert "measured 3 times in this study" in again.read("MODEL_CARD.md").decode()
 

@@ -17,7 +17,7 @@ from search.worker.worker import work
 STATUS = {
     "study", "state", "metric", "direction", "budget", "ended", "complete", "pruned", "failed",
     "reasons", "elapsed_seconds", "remaining_seconds", "halted", "best", "running", "paused",
-    "sampler", "begun", "steps", "most_steps",
+    "sampler", "begun", "steps", "most_steps", "amendments",
 }  # fmt: skip
 BUSY = {
     "worker", "trial", "lineage", "attempt", "step", "value", "since_seconds", "heartbeat_seconds",

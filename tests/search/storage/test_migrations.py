@@ -207,6 +207,18 @@ def test_a_study_of_version_2_goes_on_to_its_exact_end(storage: Storage) -> None
         assert list(trial.intermediate_values.values()) == whole_curve(seed, trial.params["x"], 4)
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_study_of_an_older_version_is_extended(storage: Storage) -> None:
+    for name in ("halfway", "finished"):
+        study = search.study.open_study(name, storage)
+        before = study.status().budget
+        study.extend(trials=2)
+        work(study, name=f"new-{name}", stop=threading.Event())
+        assert study.status().ended == before + 2
+        amended = [t.user_attrs["lineage"] for t in study.trials if "amendment" in t.user_attrs]
+        assert {before, before + 1} <= set(amended)
+
+
 def test_processes_that_open_it_at_once_migrate_it_once(old_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         opened = list(pool.map(lambda _: open_storage(old_url), range(6)))

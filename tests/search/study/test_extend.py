@@ -62,9 +62,8 @@ def test_a_worker_at_work_takes_the_new_budget(make_study, storage_url):
     assert [t.user_attrs.get(attributes.AMENDMENT) for t in study.trials] == [None, 1, 1, 1, 1]
 
 
-def test_hours_are_added_for_a_worker_at_work(make_study):
-    study = make_study(trials=3, extra="")
-    study = make_study(trials=3, name="timed").__class__(study.storage, "timed", checkpoints=None)
+def test_a_study_without_a_limit_of_hours_takes_none(make_study):
+    study = make_study(trials=3)
     with pytest.raises(SpecError, match=r"has no limit of hours, got 0\.5 more"):
         study.extend(hours=0.5)
     assert study.amendments == ()

@@ -271,3 +271,14 @@ def test_a_budget_too_small_for_any_trial_says_so(make):
     check(study)
     with pytest.raises(NoResult, match="budget is used up: give a study of another name more hou"):
         _ = study.best
+
+
+def test_an_extended_study_begins_so_many_more(make) -> None:
+    study = make(steps=1_000, trials=3)
+    run(study)
+    study.extend(trials=2)
+    run(study)
+    check(study)
+    assert study.ledger.counts().begun == 5
+    amended = [t.user_attrs["lineage"] for t in study.trials if "amendment" in t.user_attrs]
+    assert sorted(amended) == [3, 4]

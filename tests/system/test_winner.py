@@ -156,38 +156,6 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     assert f"Exported: trial {other}, and not the best" in page
 
 
-def test_an_extension_after_the_measurement_is_said_with_every_later_one(sliced):
-    write(sliced, epochs=1)
-    sliced("run", "slice.toml", "--workers", "1")
-    assert "budget.trials 2 -> 3" in sliced("extend", "slice", "--trials", "+1").stdout
-    done = sliced("run", "slice.toml", "--workers", "1")
-    assert "3 of 3 trials ended" in done.stdout
-    said = "The study was extended after its test set had been measured, on"
-    assert said not in done.stdout  # the figure is that of before
-    (row,) = [r for r in rows(sliced) if r["amendment"]]
-    assert row["amendment"] == "1"
-
-    sliced("export", "slice", "--trial", row["number"])
-    bundle = sliced.directory / "runs" / "slice" / "bundle"
-    assert "Its study was extended: amendment 1 of" in (bundle / "MODEL_CARD.md").read_text()
-    assert "was measured once" in sliced.error("evaluate", str(bundle))
-    assert said in sliced("evaluate", str(bundle), "--again").stdout
-    assert said in (bundle / "MODEL_CARD.md").read_text()
-    assert Bundle.open(bundle).provenance.amendments
-    assert said in sliced("compare", "slice").stdout
-    assert said in sliced("run", "slice.toml").stdout
-    sliced("report", "slice")
-    page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
-    assert said in page
-    assert "The study was extended: amendment 1 of" in page
-    with sqlite3.connect(sliced.directory / "runs" / "studies.db") as database:
-        notes = database.execute(
-            "select value_json from study_system_attributes where key like 'dashboard:note%'"
-        ).fetchall()
-    database.close()
-    assert any("The study was extended: amendment 1 of" in note for (note,) in notes)
-
-
 def test_a_data_set_without_test_files_is_said_before_the_search_and_exported(sliced):
     write(sliced, trials=1, epochs=1)
     there = sliced.directory / "data" / "t10k-labels-idx1-ubyte"

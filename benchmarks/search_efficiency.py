@@ -15,7 +15,8 @@ method arrived:
 
 A run that does not arrive counts with a ratio of 0. Medians and quartiles are over tasks and seeds.
 
-With --until SHARE a run ends at that share of the control's time, if it has arrived by then.
+With --until SHARE a run ends at that share of the control's time, if it has arrived by then; with
+--limit SHARE in any case.
 
 Regret is the distance to the best final quality that any method of the run, or the control, found
 on a task, as a share of the distance of the control's median. Before its first completed trial a
@@ -75,7 +76,7 @@ class Baseline:
 
 
 def run(
-    make: tuple[Any, ...], seed: int, workers: int, names: Sequence[str], until: float
+    make: tuple[Any, ...], seed: int, workers: int, names: Sequence[str], until: float, limit: float
 ) -> tuple[Baseline, list[Outcome]]:
     """Every method on one task with one seed."""
     source = make_source(make)
@@ -86,7 +87,7 @@ def run(
     outcomes = []
     for name in names:
         done: list[Completed] = []
-        for trial in METHODS[name](source, seed, total, workers):
+        for trial in METHODS[name](source, seed, limit * total, workers):
             done.append(trial)
             arrived = not source.noisy and source.quality(trial.chosen) >= target - 1e-9
             if arrived and trial.seconds > until * total:
@@ -179,7 +180,11 @@ def summary(
                     "lower_quartile": np.quantile(regrets, 0.25, axis=0)[shown].tolist(),
                     "upper_quartile": np.quantile(regrets, 0.75, axis=0)[shown].tolist(),
                 },
-                "single": [{k: v for k, v in asdict(o).items() if k != "quality"} for o in runs],
+                "single": [
+                    {k: v for k, v in asdict(o).items() if k != "quality"}
+                    | {"regret_at_a_tenth": float(r[TENTH])}
+                    for o, r in zip(runs, regrets, strict=True)
+                ],
             }
         )
     return found
@@ -226,7 +231,10 @@ def draw(methods: Sequence[dict[str, Any]], path: Path) -> None:
         axis.axvline(0.1, color="grey", linewidth=0.8, linestyle=":")
         axis.set(xscale="log", yscale="log", xlabel="share of the control's time",
                  title=f"{workers} worker" + ("s" if workers > 1 else ""))  # fmt: skip
-        axis.set_xticks([0.01, 0.03, 0.1, 0.3, 1.0], ["1 %", "3 %", "10 %", "30 %", "100 %"])
+        axis.set_xlim(TIMES[0], max(m["regret"]["time"][-1] for m in methods))
+        ticks = [t for t in (0.01, 0.03, 0.1, 0.3, 1.0) if t <= axis.get_xlim()[1] * 1.01]
+        axis.set_xticks(ticks, [f"{100 * t:.0f} %" for t in ticks])
+        axis.set_xticks([], minor=True)
         axis.set_ylim(bottom=0.01)
     axes[0][0].set_ylabel("mean regret (1: the control's median)")
     axes[0][0].legend(fontsize=8)
@@ -263,6 +271,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1])
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--until", type=float, default=1.0, metavar="SHARE")
+    parser.add_argument("--limit", type=float, default=1.0, metavar="SHARE")
     parser.add_argument("--jobs", type=int, default=1, help="processes of this program")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--figure", type=Path, metavar="FILE")
@@ -292,6 +301,7 @@ def main() -> None:
             *zip(*work, strict=True),
             itertools.repeat(args.methods),
             itertools.repeat(args.until),
+            itertools.repeat(args.limit),
         )
         for number, (baseline, found) in enumerate(done, 1):
             outcomes += found
@@ -302,7 +312,7 @@ def main() -> None:
                 f"{number}/{len(work)} {o.source}, seed {o.seed}, {o.workers} workers: {ratios}",
                 flush=True,
             )
-            methods = summary(outcomes, baselines, args.until)
+            methods = summary(outcomes, baselines, min(args.until, args.limit))
             if args.json is not None:  # after each task, so that an interrupted run leaves a table
                 args.json.write_text(json.dumps({"machine": machine, "methods": methods}, indent=1))
             if args.figure is not None:

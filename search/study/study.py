@@ -169,9 +169,10 @@ class Study:
         if best is None:
             remedy = "let it run on"
             if self.used_up():
-                remedy = (
-                    f"its budget is used up: add hours with `extend {self.name} --hours +1`, or give "
-                    "a study of another name more steps"
+                remedy = "its budget is used up: " + (
+                    "give a study of another name more steps"
+                    if self.spec.hours is None
+                    else f"add hours with `extend {self.name} --hours +1`"
                 )
             raise NoResult(
                 f"study {self.name!r} has no complete trial to choose from; "

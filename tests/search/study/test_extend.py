@@ -76,6 +76,8 @@ def test_a_study_that_is_out_of_time_goes_on(sqlite_url, tmp_path):
         connection.exec_driver_sql("update search_study set elapsed = 60")
     work(study, name="w", stop=threading.Event())
     assert (study.trials, study.status().state) == ([], "out of time")
+    with pytest.raises(search.NoResult, match="add hours with `extend toy --hours"):
+        _ = study.best
     made = study.extend(hours=1)
     assert made.text == "budget.hours = 1.000000001\n"
     work(study, name="w", stop=threading.Event())

@@ -269,7 +269,9 @@ def test_a_budget_too_small_for_any_trial_says_so(make):
     study = make(steps=3)
     run(study)
     check(study)
-    with pytest.raises(NoResult, match="budget is used up: add hours with `extend"):
+    with pytest.raises(
+        NoResult, match="budget is used up: give a study of another name more steps"
+    ):
         _ = study.best
 
 

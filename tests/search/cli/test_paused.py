@@ -3,6 +3,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -99,10 +102,14 @@ def test_expectations_are_not_computed_again_and_again(halfway, monkeypatch):
 
 
 @pytest.mark.process
-def test_the_end_says_what_was_paused(halfway, sqlite_url, capsys, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(Path(toy.__file__).parent))
-    assert app.main(["run", "toy", "--workers", "1", "--storage", sqlite_url]) == 0
-    out = capsys.readouterr().out
+def test_the_end_says_what_was_paused(halfway, sqlite_url):
+    done = subprocess.run(
+        [sys.executable, "-m", "search", "run", "toy", "--workers", "1", "--storage", sqlite_url],
+        env={**os.environ, "PYTHONPATH": str(Path(toy.__file__).parent)},
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    out = done.stdout
     status = halfway.status()
     assert (status.over, status.state, list(status.paused)) == (True, "out of steps", [])
     assert f"{status.ended} of 40 trials ended" in out

@@ -88,15 +88,21 @@ class Decisions:
         storage.optuna.learn(self._ledger.study_id, trial)
         return True
 
-    def end_paused(self, audited: Callable[[int], bool] = lambda lineage: False) -> list[int]:
+    def end_paused(
+        self,
+        audited: Callable[[int], bool] = lambda lineage: False,
+        *,
+        finish: int | None = None,
+    ) -> list[int]:
         """End all paused lineages, because the budget is used up; their trials are PRUNED.
 
         Args:
             audited: whether a lineage runs to its end instead; claims then offer it.
+            finish: a lineage that does so without the mark of an audit.
 
         Returns:
             Every lineage of the study that ended so, now or earlier: nobody needs its checkpoint.
         """
         return self._ledger.storage.write(
-            lambda session: pauses.end_paused(session, self._scope, audited)
+            lambda session: pauses.end_paused(session, self._scope, audited, finish)
         )

@@ -126,10 +126,13 @@ def _decided(
     return writes.applied_to(trial)
 
 
-def end_paused(session: orm.Session, scope: Scope, audited: Callable[[int], bool]) -> list[int]:
+def end_paused(
+    session: orm.Session, scope: Scope, audited: Callable[[int], bool], finish: int | None
+) -> list[int]:
     """End every paused row: its trial is PRUNED at its last report, as the budget is used up.
 
-    A row of an audited lineage is freed instead, and its trial marked: it runs to its end.
+    The row of the lineage `finish` is freed instead, and runs to its end. So is that of an audited
+    lineage; its trial is marked.
 
     Returns:
         The lineages that ended so, now or earlier.
@@ -149,9 +152,10 @@ def end_paused(session: orm.Session, scope: Scope, audited: Callable[[int], bool
         steps = known[row.trial].intermediate_values
         last = max(steps, default=0)
         value = steps.get(last)
-        if audited(row.lineage):
-            mark = {attributes.AUDIT: {"trial": row.trial, "step": last, "value": value}}
-            Writes(user_attrs=mark).apply(session, scope.study_id, trial_id, {})
+        if row.lineage == finish or audited(row.lineage):
+            if row.lineage != finish:
+                mark = {attributes.AUDIT: {"trial": row.trial, "step": last, "value": value}}
+                Writes(user_attrs=mark).apply(session, scope.study_id, trial_id, {})
             update(session, row_of(scope, row.lineage), paused=0, pause_at=None)
             continue
         reason = {attributes.REASON: Reason.OUT_OF_BUDGET.value}

@@ -1,9 +1,12 @@
 """How a worker comes to its trials: claims, and in a study of freeze-thaw decisions."""
 
+import math
 import threading
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+
+from optuna.trial import TrialState
 
 from search import attributes
 from search.ledger import Choice, Claim
@@ -110,8 +113,29 @@ class Claims:
         return None
 
     def end_paused(self) -> None:
-        """End what is paused, as the budget is used up, but for what the audit lets run on."""
+        """End what is paused, as the budget is used up, but for what the audit lets run on.
+
+        If no trial is complete, the best paused one runs to its last step: a search has a result.
+        """
         if self._decider is not None:
-            audited = self._study.spec.is_audited
-            for lineage in Decisions(self._study.ledger).end_paused(audited):
+            audited, finish = self._study.spec.is_audited, self._best_paused()
+            for lineage in Decisions(self._study.ledger).end_paused(audited, finish=finish):
                 self._study.checkpoints.delete(lineage)
+
+    def _best_paused(self) -> int | None:
+        """The lineage of the running trial with the best last report; None if one is complete."""
+        trials = self._study.trials
+        if any(trial.state is TrialState.COMPLETE for trial in trials):
+            return None
+        sign = 1.0 if self._study.spec.direction == "maximize" else -1.0
+        reported = [
+            (sign * last, trial)
+            for trial in trials
+            if trial.state is TrialState.RUNNING and trial.intermediate_values
+            for last in [trial.intermediate_values[max(trial.intermediate_values)]]
+            if math.isfinite(last)
+        ]
+        if not reported:
+            return None
+        _, best = max(reported, key=lambda one: (one[0], -one[1].number))
+        return int(best.user_attrs[attributes.LINEAGE])

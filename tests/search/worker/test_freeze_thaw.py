@@ -10,6 +10,7 @@ import toy
 from optuna.trial import TrialState
 
 import search
+from search import Diverged
 from search.errors import NoResult
 from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
@@ -265,14 +266,33 @@ def test_an_error_of_a_decision_is_not_the_trials(make, monkeypatch):
 
 
 @chance
-def test_a_budget_too_small_for_any_trial_says_so(make):
+def test_a_budget_too_small_for_any_trial_ends_with_one_complete(make):
     study = make(steps=3)
     run(study)
     check(study)
+    finished = study.best
+    begun = {t.number: t.intermediate_values[min(t.intermediate_values)] for t in study.trials}
+    assert len(begun) == 3  # each was paused after its first step
+    assert begun[finished.number] == max(begun.values())
+    assert [t.number for t in study.trials if t.state is TrialState.COMPLETE] == [finished.number]
+
+
+@chance
+def test_a_budget_used_up_without_a_result_says_so(make, monkeypatch):
+    study = make(steps=3)
+    monkeypatch.setattr(toy.Toy, "report", diverging)
+    run(study)
     with pytest.raises(
         NoResult, match="budget is used up: give a study of another name more steps"
     ):
         _ = study.best
+
+
+def diverging(self, run, step, state):
+    """Reports one step, and has no value to report after it."""
+    if step > 1:
+        raise Diverged("nan")
+    run.report(step, toy.value_of(state), double=2 * toy.value_of(state))
 
 
 @chance

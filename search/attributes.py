@@ -19,6 +19,7 @@ DUPLICATE_OF = "duplicate_of"  # number of an earlier trial with the same parame
 AUDIT = "audit"  # {"trial": , "step": , "value": } where the pruner would have ended the trial
 LAST_STEP = "last_step"  # the step that completes it, in a study of freeze-thaw
 AMENDMENT = "amendment"  # number of the last amendment when it was proposed; absent: none
+STEP_SECONDS = "step_seconds"  # what each recorded step took, where decisions weigh it, a list
 DECISIONS = "decisions"  # why it began and went on: what was expected each time, a list
 CURVES = "curves"  # name -> one value per recorded step; "step" -> the steps
 WORKER = "worker"  # who ran this attempt

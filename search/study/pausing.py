@@ -78,6 +78,7 @@ def _curve(row: Row, trial: FrozenTrial, *, asks: bool) -> Curve:
         last_step=last_step,
         state=state,
         until=(row.pause_at or last_step) if state == "running" else None,
+        seconds_per_step=_seconds_per_step(trial),
     )
 
 
@@ -92,3 +93,14 @@ def _state(row: Row, trial: FrozenTrial) -> State:
         return "running"
     out_of_budget = trial.user_attrs.get(attributes.REASON) == Reason.OUT_OF_BUDGET.value
     return "complete" if out_of_budget or trial.state is TrialState.COMPLETE else "ended"
+
+
+def _seconds_per_step(trial: FrozenTrial) -> float | None:
+    """The mean over the recorded steps; None where they are not timed.
+
+    Only a budget of hours times them: with a budget of steps alone each step costs the same, and a
+    study does not depend on the machine.
+    """
+    seconds = trial.user_attrs.get(attributes.STEP_SECONDS)
+    steps = trial.intermediate_values
+    return sum(seconds) / max(steps) if seconds and steps else None

@@ -39,6 +39,7 @@ class TrialRun:
         audited: whether the trial is marked and runs on when the pruner would end it.
         pause_at: the step at which the trial is due to pause; None: it runs to its end.
         go_on: called then; what lets the trial go on at once, or None: it pauses.
+        timed: whether the seconds of each step are recorded.
 
     Attributes:
         paused: whether the trial pauses, so that the problem was told to stop.
@@ -65,6 +66,7 @@ class TrialRun:
         audited: bool,
         pause_at: int | None = None,
         go_on: Callable[[], Choice | None] = lambda: None,
+        timed: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.params = params
@@ -85,6 +87,9 @@ class TrialRun:
         self._audited = audited
         self._pause_at = pause_at
         self._go_on = go_on
+        self._timed = timed
+        self._step_seconds: list[float] = list(trial.user_attrs.get(attributes.STEP_SECONDS, []))
+        self._since = clock()
         self._deadline = math.inf if timeout_seconds is None else clock() + timeout_seconds
         curves = trial.user_attrs.get(attributes.CURVES, {})
         self._curves: dict[str, list[float | None]] = {k: list(v) for k, v in curves.items()}
@@ -147,6 +152,11 @@ class TrialRun:
     def _record(self, step: int, value: float) -> None:
         with self._batch():
             self._trial.set_user_attr(attributes.CURVES, self._curves)
+            if self._timed:
+                now = self._clock()
+                self._step_seconds.append(round(now - self._since, 3))
+                self._trial.set_user_attr(attributes.STEP_SECONDS, self._step_seconds)
+                self._since = now
             self._trial.report(value, step)
         self.last_value = value
         if self._prunable and self._trial.should_prune():

@@ -182,6 +182,7 @@ def _run(
             audited=study.spec.is_audited(lineage),
             pause_at=claim.pause_at,
             go_on=lambda: claims.go_on(claim),
+            timed=study.pauses and study.spec.hours is not None,
         )
         value = float(study.problem.run(run))
         if not math.isfinite(value):

@@ -131,6 +131,24 @@ def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch)
 
 
 @chance
+@pytest.mark.parametrize("hours", [True, False])
+def test_a_budget_of_hours_weighs_what_a_step_takes(make_study, hours):
+    budget = "steps = 20" + ("\nhours = 1" if hours else "")
+    study = make_study("toy:Pausing", trials=6, budget=budget, extra=FREEZE_THAW)
+    run(study)
+    check(study)
+    assert any(attempt.how == "paused" for attempt in study.ledger.attempts())
+    for trial in study.trials:
+        seconds = trial.user_attrs.get("step_seconds")
+        assert (None if seconds is None else len(seconds)) == (
+            len(trial.intermediate_values) if hours else None
+        )
+    trials = {trial.number: trial for trial in study.trials}
+    for curve in curves(study.spec, study.ledger.rows(begun=True), trials):
+        assert (curve.seconds_per_step is not None) == hours
+
+
+@chance
 def test_the_same_seed_makes_the_same_study(make, tmp_path):
     studies = [make(storage=f"sqlite:///{tmp_path}/{n}.db") for n in (1, 2)]
     for study in studies:

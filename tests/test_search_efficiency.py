@@ -44,6 +44,7 @@ def test_a_table_of_curves_is_read_with_its_absent_parameters(curves: Path) -> N
     assert 3e-3 < best["rate"] < 3e-2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_method_completes_trials_in_the_order_of_time(curves: Path, workers: int) -> None:
     table = Table(curves)
@@ -56,6 +57,7 @@ def test_every_method_completes_trials_in_the_order_of_time(curves: Path, worker
         assert [c.value for c in done] == again, name
 
 
+@pytest.mark.slow
 def test_the_results_are_written_as_json(curves: Path, tmp_path: Path,
                                          monkeypatch: pytest.MonkeyPatch,
                                          capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip

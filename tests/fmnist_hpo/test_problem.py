@@ -137,6 +137,7 @@ def test_curves_that_cannot_be_cut(folds: int | None, params: dict[str, Any], re
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_bundle_of_schedule_free_has_the_weights_that_were_validated(
     problem: FashionProblem,
 ) -> None:

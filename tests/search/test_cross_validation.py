@@ -137,6 +137,7 @@ class Undefined(Digits):
         )
 
 
+@pytest.mark.slow
 def test_a_score_that_is_not_defined_makes_its_means_so(run_study) -> None:
     results = cv_results(run_study(SPEC.replace(":Digits", ":Undefined") + GRID))
     assert results["mean_test_score"] == [0.5] * 4

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 
@@ -39,6 +40,7 @@ class Digits:
         return model.score(*self.test)
 
 
+@pytest.mark.slow
 def test_scikit_learn_on_the_digits(tmp_path: Path) -> None:
     study = search.create(SPEC, storage=f"sqlite:///{tmp_path}/digits.db")
     search.work(study)

@@ -29,6 +29,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("descent", None)
 
 
+@pytest.mark.slow
 def test_the_example_of_a_problem_is_a_study_that_ends() -> None:
     text = example(Problem)
     study_file = textwrap.dedent(text[text.index("problem = ") - 8 :])
@@ -43,6 +44,7 @@ def test_the_example_of_a_problem_is_a_study_that_ends() -> None:
     assert float(study.best.value or 1.0) < 1.0
 
 
+@pytest.mark.slow
 def test_the_example_of_a_resumable_problem_is_paused_and_goes_on() -> None:
     text = example(Resumable)
     more = textwrap.dedent(

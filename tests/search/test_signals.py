@@ -35,6 +35,7 @@ def waiting() -> "subprocess.Popen[str]":
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "pause"),
     [(signal.SIGINT, 0.05), (signal.SIGTERM, 1.1)],

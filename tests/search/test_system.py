@@ -35,6 +35,7 @@ def test_a_command_names_the_system_it_needs(command: str, argv: list[str]) -> N
     )
 
 
+@pytest.mark.slow
 def test_no_module_needs_a_module_of_unix_to_be_imported() -> None:
     modules = "search.plan.measure, search.worker.worker, search.supervisor.run, search.sklearn"
     own = "fmnist_hpo.bundle, fmnist_hpo.problem, fmnist_hpo.classical_problem"

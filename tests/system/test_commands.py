@@ -16,6 +16,7 @@ from fmnist_hpo import cli
 from search.text import figure
 
 
+@pytest.mark.slow
 def test_run_status_trials_best_reproduce_and_run_again(command):
     file = command.study(trials=5)
     first = command("run", "toy.toml", "--workers", "2")
@@ -42,6 +43,7 @@ def test_run_status_trials_best_reproduce_and_run_again(command):
     assert (command.directory / "runs" / "studies.db").stat().st_size == before
 
 
+@pytest.mark.slow
 def test_reproduce_tells_a_difference(command):
     command.study(trials=1)
     command("run", "toy.toml")
@@ -58,6 +60,7 @@ def test_reproduce_tells_a_difference(command):
     assert "machine: other then, test now" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_typo_in_the_problem_halts_the_run_and_shows_the_traceback_once(command):
     command.study(
         "toy:Failing", trials=20, space='how = { choice = ["error"] }\nx = { float = [0, 1] }'
@@ -69,6 +72,7 @@ def test_a_typo_in_the_problem_halts_the_run_and_shows_the_traceback_once(comman
     assert len(list(csv.reader(io.StringIO(command("trials", "toy", "--csv").stdout)))) == 1 + 3
 
 
+@pytest.mark.slow
 def test_a_worker_joins_from_elsewhere(command):
     command.study(trials=3)
     created = command("create", "toy.toml")
@@ -81,6 +85,7 @@ def test_a_worker_joins_from_elsewhere(command):
     assert states(command) == {"COMPLETE": 3}
 
 
+@pytest.mark.slow
 def test_what_a_problem_prints_or_exits_with_is_no_message_of_the_worker(command):
     (command.directory / "leaving.py").write_text(
         "import os\nfrom toy import Toy\nclass Leaving(Toy):\n"
@@ -95,6 +100,7 @@ def test_what_a_problem_prints_or_exits_with_is_no_message_of_the_worker(command
     assert "has no complete trial" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_database_file_may_have_any_name(command):
     storage = ["--storage", "sqlite:///größe #1; 日.db"]
     command.study(trials=1)
@@ -106,6 +112,7 @@ def test_a_database_file_may_have_any_name(command):
     assert "1/1" in command("status", "toy", "--storage", shown).stdout
 
 
+@pytest.mark.slow
 def test_a_terminal_that_knows_no_such_letters_is_told_what_it_can_show(command):
     command.study(trials=1, space='x = { float = [0, 1] }\nart = { choice = ["größe"] }')
     command.environment["PYTHONIOENCODING"] = "ascii"
@@ -116,6 +123,7 @@ def test_a_terminal_that_knows_no_such_letters_is_told_what_it_can_show(command)
         assert r"gr\xf6\xdfe" in shown.stdout
 
 
+@pytest.mark.slow
 def test_status_without_a_study_lists_all_of_a_storage(command):
     assert "there is no storage" in command.error("status")
     command.study(trials=3)
@@ -135,6 +143,7 @@ def test_status_without_a_study_lists_all_of_a_storage(command):
     assert "--watch follows one study, got none; name it" in command.error("status", "--watch")
 
 
+@pytest.mark.slow
 def test_copy_study_moves_trials_and_ledger(command):
     command.study(trials=4)
     command("run", "toy.toml")
@@ -194,6 +203,7 @@ def in_process(argv):
         return left.code
 
 
+@pytest.mark.slow
 def test_nothing_finished_is_said(command):
     command.study(trials=1)
     command("create", "toy.toml")
@@ -205,6 +215,7 @@ def test_nothing_finished_is_said(command):
     assert "; in the storage: toy" in command.error("run", "something")
 
 
+@pytest.mark.slow
 def test_a_changed_file_is_refused(command):
     path = command.study(trials=2)
     command("create", "toy.toml")

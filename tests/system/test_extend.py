@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 
+import pytest
 from watched_command import children, query, reports, wait_for
 
 import search
@@ -14,6 +15,7 @@ ENDED = (
 )
 
 
+@pytest.mark.slow
 def test_workers_that_run_take_the_new_budget_and_end_it_exactly(command):
     command.study(trials=4, extra="[fixed]\npause = 0.4")
     running = command.start("run", "toy.toml", "--workers", "2")

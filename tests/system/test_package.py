@@ -26,6 +26,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
+@pytest.mark.slow
 def test_the_studies_that_ship_are_found_by_name(installed: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from fmnist_hpo import cli; "

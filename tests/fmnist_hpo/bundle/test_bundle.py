@@ -277,6 +277,7 @@ def test_readers_never_see_half_a_replacement(bundle: Bundle) -> None:
     assert all(files in versions for files in seen)
 
 
+@pytest.mark.slow
 def test_a_killed_writer_leaves_the_old_bundle(bundle: Bundle) -> None:
     """Twenty writers, each killed at another moment of replacing the bundle."""
     program = textwrap.dedent("""

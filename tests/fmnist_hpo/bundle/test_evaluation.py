@@ -40,6 +40,7 @@ def read_gz(path: Path, offset: int) -> NDArray[np.uint8]:
     return np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8, offset=offset)
 
 
+@pytest.mark.slow
 def test_figures_are_scikit_learns_on_the_real_test_set(
     exported: Bundle, evaluation: Evaluation, fashion_dir: Path
 ) -> None:
@@ -112,6 +113,7 @@ def test_measuring_shows_nothing(
     assert Bundle.open(exported.path).files == exported.files
 
 
+@pytest.mark.slow
 def test_attaching_writes_metrics_figures_and_card(
     trained: "Trained", evaluation: Evaluation, tmp_path: Path
 ) -> None:
@@ -140,6 +142,7 @@ def test_attaching_writes_metrics_figures_and_card(
     assert "measured 3 times in this study" in again.read("MODEL_CARD.md").decode()
 
 
+@pytest.mark.slow
 def test_an_evaluation_from_storage_needs_no_pictures(
     trained: "Trained", evaluation: Evaluation, tmp_path: Path
 ) -> None:
@@ -151,6 +154,7 @@ def test_an_evaluation_from_storage_needs_no_pictures(
     assert "(figures/samples.png)" not in bundle.read("MODEL_CARD.md").decode()
 
 
+@pytest.mark.slow
 def test_a_full_disk_while_attaching_leaves_the_bundle(
     trained: "Trained", evaluation: Evaluation, tmp_path: Path
 ) -> None:
@@ -212,6 +216,7 @@ def own(trained: "Trained", tmp_path: Path) -> tuple[Path, Bundle]:
     return folder, own.export(tmp_path / "bundle")
 
 
+@pytest.mark.slow
 def test_a_data_set_of_ones_own(own: tuple[Path, Bundle], fashion_dir: Path) -> None:
     folder, bundle = own
     evaluation = evaluate(bundle, folder)
@@ -224,6 +229,7 @@ def test_a_data_set_of_ones_own(own: tuple[Path, Bundle], fashion_dir: Path) -> 
         evaluate(bundle, fashion_dir)
 
 
+@pytest.mark.slow
 def test_test_files_that_do_not_fit_are_refused(own: tuple[Path, Bundle]) -> None:
     folder, bundle = own
     write_idx(folder / "t10k-labels-idx1-ubyte", np.full(200, 3, np.uint8))
@@ -234,6 +240,7 @@ def test_test_files_that_do_not_fit_are_refused(own: tuple[Path, Bundle]) -> Non
         evaluate(bundle, folder)
 
 
+@pytest.mark.slow
 def test_no_other_module_names_the_test_images() -> None:
     """files.py has their names and hashes, for `verify`, which hashes the files; nobody else."""
     package = Path(fmnist_hpo.__file__).parent

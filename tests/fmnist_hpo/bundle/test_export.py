@@ -45,6 +45,7 @@ def test_the_bundle_is_complete_and_reads_back(exported: Bundle) -> None:
     assert exported.files.keys() == NAMES
 
 
+@pytest.mark.slow
 def test_exporting_again_gives_the_same_bytes(
     exported: Bundle, trained: "Trained", tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_the_card_says_what_is_known_and_what_is_not(exported: Bundle, trained: 
     ]
 
 
+@pytest.mark.slow
 def test_the_card_names_the_epoch_that_patience_kept(trained: "Trained", tmp_path: Path) -> None:
     patient = dataclasses.replace(trained.training, epochs=30, learning_rate=0.02, patience=1)
     result = train(trained.network, patient, trained.data, trained.split, seed=1)
@@ -164,6 +166,7 @@ def test_the_figures_are_readable_pictures(exported: Bundle, name: str) -> None:
         assert picture.height > 400
 
 
+@pytest.mark.slow
 def test_refitted_weights_have_no_validation_figures(trained: "Trained", tmp_path: Path) -> None:
     everything = split_data(trained.data, validation_fraction=0.0)
     result = train(trained.network, trained.training, trained.data, everything, seed=1)
@@ -210,6 +213,7 @@ def test_weights_of_another_network_are_refused(trained: "Trained", tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_export_leaves_nothing(trained: "Trained", tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))

@@ -72,6 +72,7 @@ def test_rows_are_true_and_columns_are_predicted_classes() -> None:
     assert upper_right[1] > lower_left[1] + 50
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 10, 40])
 def test_a_confusion_matrix_of_any_number_of_classes(count: int) -> None:
     picture = pixels(draw_confusion(metrics(np.eye(count, dtype=int) * 7), "t"))
@@ -143,6 +144,7 @@ def test_the_same_figures_are_the_same_bytes() -> None:
     assert draw_curves(curves, "t") == draw_curves(curves, "t")
 
 
+@pytest.mark.slow
 def test_no_state_of_pyplot_is_touched() -> None:
     program = (
         "import sys; from fmnist_hpo.bundle.figures import draw_curves;"

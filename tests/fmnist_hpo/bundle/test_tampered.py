@@ -213,6 +213,7 @@ def test_what_predict_does_not_need_is_not_read(exported: Bundle) -> None:
     )
 
 
+@pytest.mark.slow
 @settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

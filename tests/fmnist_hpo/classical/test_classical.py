@@ -64,6 +64,7 @@ def test_folds_are_scikit_learns(data: TrainingData) -> None:
     assert len({split.hash for split in every_fold(data)}) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scaling", ["none", "sqrt", "standard"])
 @pytest.mark.parametrize("components", [0, 20])
 def test_scores_are_those_of_scikit_learns_cross_validate(
@@ -90,6 +91,7 @@ def test_scores_are_those_of_scikit_learns_cross_validate(
     assert [one.train for one in found] == pytest.approx(list(expected["train_score"]), abs=slack)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SMALL)
 def test_every_model_learns_and_repeats_itself(
     data: TrainingData, cache: FeatureCache, model: str
@@ -103,6 +105,7 @@ def test_every_model_learns_and_repeats_itself(
     assert first.train >= first.validation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", SMALL)
 def test_labels_with_gaps_are_learnt_as_those_without(
     data: TrainingData, cache: FeatureCache, model: str
@@ -133,6 +136,7 @@ def test_a_class_that_is_in_fewer_images_than_folds_is_refused(data: TrainingDat
         folds(rare, 3, within=np.arange(2, 600))
 
 
+@pytest.mark.slow
 def test_candidates_share_the_components_of_a_fold(data: TrainingData, cache: FeatureCache) -> None:
     few, many = (parse({"model": "knn", "pca_components": k}) for k in (10, 40))
     scores(few, data, cache)
@@ -158,6 +162,7 @@ def test_the_fitted_pipeline_is_the_model_of_the_fold(
     assert np.array_equal(values.argmax(axis=1), pipeline.predict(features))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("features", ["hog", "hog_and_pixels"])
 def test_hog_is_computed_once_per_data_set(
     data: TrainingData, cache: FeatureCache, features: str

@@ -71,6 +71,7 @@ def test_a_storage_that_cannot_be_used_is_not_ok(
     assert finding.remedy is not None
 
 
+@pytest.mark.slow
 def test_a_database_that_lets_nobody_write_is_not_ok(
     postgres: Any, postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

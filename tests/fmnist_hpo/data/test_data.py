@@ -39,6 +39,7 @@ def write_idx(path: Path, values: np.ndarray) -> None:  # type: ignore[type-arg]
     path.write_bytes(header + values.astype(np.uint8).tobytes())
 
 
+@pytest.mark.slow
 def test_the_real_data(fashion_dir: Path) -> None:
     data = load_training(fashion_dir)
     with gzip.open(fashion_dir / f"{IMAGES}.gz") as stream:
@@ -95,6 +96,7 @@ def no_gzip(path: Path) -> None:
     path.write_bytes(b"<html>not found</html>")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, flip_a_byte, change_a_pixel, no_gzip, Path.unlink])
 @pytest.mark.parametrize("name", [IMAGES, LABELS])
 def test_damage_is_refused(
@@ -260,6 +262,7 @@ def test_split_depends_on_seed_fraction_and_data(fashion_dir: Path) -> None:
     assert len(split(data, validation_fraction=0.0).validation) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", [{"validation_fraction": 1.0}, {"seed": -1}])
 def test_split_refuses(fashion_dir: Path, bad: dict[str, float]) -> None:
     with pytest.raises(InputError, match="need "):

@@ -52,6 +52,7 @@ TRANSFORMS: dict[str, Callable[[NDArray[np.uint8]], Image.Image]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_accuracy_holds_whatever_the_pictures_form(
     exported: Bundle, plain: tuple[NDArray[np.uint8], NDArray[np.int64]], tmp_path: Path, name: str

@@ -48,6 +48,7 @@ def test_what_the_network_sees(data: TrainingData, dtype: torch.dtype) -> None:
     torch.testing.assert_close(seen.double(), expected, rtol=2 * tolerance, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_bf16_is_close_to_fp32(data: TrainingData) -> None:
     torch.manual_seed(0)
     network = build(CNNConfig(batch_norm=True)).eval()
@@ -62,6 +63,7 @@ def test_bf16_is_close_to_fp32(data: TrainingData) -> None:
     assert 0 < error < 0.05 * scale
 
 
+@pytest.mark.slow
 def test_auto_takes_what_multiplies_faster_here() -> None:
     auto = Preprocessing.of(TrainingConfig(), 0.5, 0.5).dtype
     assert (auto is torch.bfloat16) == bf16_is_fast()

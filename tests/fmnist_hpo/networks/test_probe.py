@@ -37,6 +37,7 @@ def test_a_remark_is_made_where_weights_meet_padding_only(blocks: int, kernel_si
         assert f"where {idle[block]} of the {kernel_size**2} weights" in said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [ANNConfig(hidden_units=(32, 16)), CNNConfig(channels=(4, 8))])
 def test_an_epoch_is_measured(network: NetworkConfig, fashion_dir: Path) -> None:
     whole = load_training(fashion_dir)

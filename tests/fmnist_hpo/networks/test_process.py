@@ -67,6 +67,7 @@ def settings() -> list[object]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Anomaly Detection")
 @pytest.mark.parametrize("name", SETTINGS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -96,6 +97,7 @@ def test_the_callers_settings(fashion_dir: Path, name: str, precision: str) -> N
     assert (logits == again).all()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a setting of glibc")
 def test_steps_reuse_memory() -> None:
     code = """

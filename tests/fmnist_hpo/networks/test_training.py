@@ -92,6 +92,7 @@ def assert_same(one: training.TrainResult, other: training.TrainResult) -> None:
         assert torch.equal(tensor, other.weights[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
     [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON],
@@ -113,6 +114,7 @@ def test_resumed_after_any_batch(
     assert sum(epoch.resumed for epoch in resumed) == (batches - 1) // BATCHES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [ANN, FREE], ids=["ann", "cnn-schedule-free"])
 @pytest.mark.parametrize("batches", [1, 3, 4, BATCHES, BATCHES + 2, 3 * BATCHES])
 def test_steps_of_a_quarter_epoch_resume_after_any_batch(
@@ -279,6 +281,7 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(small: tuple[TrainingData,
         assert torch.equal(tensor, training.weights(result.checkpoint)[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
 def test_patience_resumes_after_any_batch(small: tuple[TrainingData, Split], batches: int) -> None:
     whole = training.train(*parse(PATIENT), *small, seed=5)
@@ -316,6 +319,7 @@ def test_a_checkpoint_of_a_version_with_fewer_parameters_resumes(
         training.train(*parse(ANN | {"patience": 3}), *small, seed=5, resume=older)
 
 
+@pytest.mark.slow
 def test_resumed_in_another_process(
     small: tuple[TrainingData, Split], fashion_dir: Path, tmp_path: Path
 ) -> None:
@@ -420,6 +424,7 @@ def plain_loop(
 
 # Adam's first steps have the size of the rate whatever the gradient's, so that it turns a rounding
 # error in a small gradient into a step; SGD does not, and can be compared closely.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("params", "tolerance"),
     [
@@ -446,6 +451,7 @@ def test_equal_to_a_plain_float32_loop(
         assert row[3] == pytest.approx(val_accuracy, abs=1e-2)
 
 
+@pytest.mark.slow
 def test_bf16_learns_like_fp32(fashion_dir: Path) -> None:
     data, part = part_of(load_training(fashion_dir), 5000)
     params = {"family": "cnn", "channels": 16, "epochs": 2}
@@ -521,6 +527,7 @@ def test_a_batch_larger_than_the_data(small: tuple[TrainingData, Split]) -> None
     assert math.isfinite(result.history[0].train_loss)
 
 
+@pytest.mark.slow
 def test_out_of_memory_is_one_line(fashion_dir: Path) -> None:
     """In a process whose address space ends soon after torch's import."""
     code = f"""
@@ -546,6 +553,7 @@ except MemoryError as error:
     assert "smaller batch_size or a smaller network" in done.stdout
 
 
+@pytest.mark.slow
 def test_memory_of_a_worker(fashion_dir: Path) -> None:
     """Peak above torch's import: at most 350 MB."""
     code = f"""

@@ -32,6 +32,7 @@ def text_of(page: Path) -> str:
     return re.sub(r"<[^>]*>", " ", page.read_text().split("</style>")[1])
 
 
+@pytest.mark.slow
 def test_a_report_of_another_problem_offers_only_what_is_possible(
     loss: Study, tmp_path: Path
 ) -> None:

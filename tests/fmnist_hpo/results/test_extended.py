@@ -32,6 +32,7 @@ learning_rate = { float = [1e-3, 1e-2], log = true }
 SAID = "The study was extended after its test set had been measured, on"
 
 
+@pytest.mark.slow
 def test_it_is_said_wherever_the_later_measurement_is_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,6 +38,7 @@ def test_a_name_that_is_not_near_gets_no_suggestion(name):
     assert nearest(name, ["optimizer", "epochs", "dropout", "hidden_units"]) is None
 
 
+@pytest.mark.slow
 def test_no_help_imports_torch():
     names = [(package, name) for package, known in app.GENERIC.items() for name in known]
     names += [(own.__name__, name) for name in own.COMMANDS]

@@ -46,6 +46,7 @@ def test_the_default_storage_is_not_repeated(monkeypatch):
     assert storage_option("sqlite:///x.db") == " --storage sqlite:///x.db"
 
 
+@pytest.mark.slow
 def test_every_command_in_a_message_runs_as_it_stands(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "toy.toml").write_text(toy_spec(trials=2))

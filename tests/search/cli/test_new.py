@@ -17,6 +17,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_new_problem_passes_its_test_and_its_study_runs(folder: Path):
     assert main(["new", "my-study", "--problem"]) == 0

@@ -101,6 +101,7 @@ def test_expectations_are_not_computed_again_and_again(halfway, monkeypatch):
     assert len(asked) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_the_end_says_what_was_paused(halfway, sqlite_url):
     done = subprocess.run(

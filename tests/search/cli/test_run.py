@@ -40,6 +40,7 @@ params = { x = 0.75 }
 """
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_a_finished_study_names_the_commands_that_show_and_repeat_failed_trials(
     tmp_path, monkeypatch, capsys

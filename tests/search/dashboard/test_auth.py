@@ -79,6 +79,7 @@ def test_renaming_is_refused_as_it_gives_trials_new_ids(storage: BaseStorage) ->
     assert [study.study_name for study in storage.get_all_studies()] == ["secret-study"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -131,6 +132,7 @@ def test_every_answer_carries_the_security_headers(storage: BaseStorage) -> None
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "disposition"),
     [

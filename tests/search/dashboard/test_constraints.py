@@ -50,6 +50,7 @@ def shown(storage: BaseStorage) -> dict[str, Any]:
     return detail
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_the_best_trial_is_optunas_with_constraints(storage: BaseStorage, direction: str) -> None:
     study = optuna.create_study(storage=storage, direction=direction)

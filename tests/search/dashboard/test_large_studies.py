@@ -62,6 +62,7 @@ def fill(storage: BaseStorage, direction: str, number: int) -> optuna.Study:
     return study
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_a_large_study_shows_the_best_and_the_latest_curves(
     storage: BaseStorage, direction: str
@@ -89,6 +90,7 @@ def test_a_small_study_shows_every_curve(storage: BaseStorage) -> None:
     assert all(trial["intermediate_values"] for trial in answer(storage)["trials"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("after", [0, 90])
 def test_a_very_large_study_shows_them_in_one_figure(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch, after: int
@@ -118,6 +120,7 @@ def test_a_very_large_study_shows_them_in_one_figure(
         assert drawn == [(t, x, None if y == float("inf") else y) for t, x, y in expected]
 
 
+@pytest.mark.slow
 def test_an_answer_is_remembered_while_the_study_is_the_same(
     storage: BaseStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -170,6 +173,7 @@ def test_threads_that_ask_for_different_studies_get_their_own(
     assert list(answers) == names * 15
 
 
+@pytest.mark.slow
 def test_whatever_another_process_changes_is_in_the_next_answer(
     storage: BaseStorage, tmp_path: Path
 ) -> None:

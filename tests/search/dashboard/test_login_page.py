@@ -57,6 +57,7 @@ def test_a_browser_gets_the_login_page_where_it_was_going(storage: BaseStorage) 
     assert [study["study_name"] for study in studies["study_summaries"]] == ["secret-study"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "wanted",
     [
@@ -86,6 +87,7 @@ def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(storage: BaseStor
     assert plain[0] != proxied[0]  # each log-in has a token of its own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "password", ["", "Correct horse battery", PASSWORD + " ", "ü" * 40, "\x00"]
 )
@@ -108,6 +110,7 @@ def test_a_short_password_is_refused(storage: BaseStorage, password: str) -> Non
         application(storage, password=password, allow_writes=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "body", [b"password=" + b"x" * 5000, b"a=1&" * 900, b"password=\xff\xfe", b""]
 )

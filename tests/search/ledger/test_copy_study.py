@@ -104,6 +104,7 @@ def rows(storage: Storage, table: sa.Table, *names: str) -> list[tuple[object, .
     )
 
 
+@pytest.mark.slow
 def test_everything_is_there(pair: tuple[Storage, Storage], filled: Ledger) -> None:
     source, target = pair
     count = copy_study("s", source, target)
@@ -146,6 +147,7 @@ def test_everything_is_there(pair: tuple[Storage, Storage], filled: Ledger) -> N
         assert {uid for (uid,) in rows(target, table, "uid")} == {copied.uid}
 
 
+@pytest.mark.slow
 def test_the_copy_goes_on(pair: tuple[Storage, Storage], filled: Ledger) -> None:
     source, target = pair
     copy_study("s", source, target)
@@ -159,6 +161,7 @@ def test_the_copy_goes_on(pair: tuple[Storage, Storage], filled: Ledger) -> None
     assert filled.counts().done == 4  # the source is left as it was
 
 
+@pytest.mark.slow
 def test_refuses(pair: tuple[Storage, Storage], filled: Ledger) -> None:
     source, target = pair
     with pytest.raises(StudyNotFound):
@@ -182,6 +185,7 @@ def test_refuses(pair: tuple[Storage, Storage], filled: Ledger) -> None:
     assert len(target.optuna.get_all_trials(Ledger.open(target, "s").study_id)) == 7
 
 
+@pytest.mark.slow
 def test_the_source_is_only_read(pair: tuple[Storage, Storage]) -> None:
     """Not even a dead worker's trial is lost, nor is time counted."""
     source, target = pair
@@ -197,6 +201,7 @@ def test_the_source_is_only_read(pair: tuple[Storage, Storage]) -> None:
     assert [rows(source, table) for table in tables] == before
 
 
+@pytest.mark.slow
 def test_original_and_copy_go_on_side_by_side(pair: tuple[Storage, Storage]) -> None:
     """In one directory; neither sees the other's checkpoints."""
     source, target = pair
@@ -221,6 +226,7 @@ def test_original_and_copy_go_on_side_by_side(pair: tuple[Storage, Storage]) -> 
             assert list(trial.intermediate_values.values()) == whole
 
 
+@pytest.mark.slow
 def test_a_copy_may_be_made_in_the_same_transaction_twice(
     pair: tuple[Storage, Storage], filled: Ledger
 ) -> None:
@@ -231,6 +237,7 @@ def test_a_copy_may_be_made_in_the_same_transaction_twice(
     assert len(target.optuna.get_all_trials(Ledger.open(target, "s").study_id)) == 6
 
 
+@pytest.mark.slow
 def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
     pair: tuple[Storage, Storage], filled: Ledger
 ) -> None:
@@ -255,6 +262,7 @@ def test_what_a_dead_worker_held_is_freed_by_one_that_is_stopped(
     copy_study("s", source, target)
 
 
+@pytest.mark.slow
 def test_what_frees_the_candidates_of_a_search_is_fit(pair: tuple[Storage, Storage]) -> None:
     source, target = pair
     Ledger.create(source, "svc", directions=MAXIMIZE, lineages=1).claim("dead")
@@ -262,6 +270,7 @@ def test_what_frees_the_candidates_of_a_search_is_fit(pair: tuple[Storage, Stora
         copy_study("svc", source, target)
 
 
+@pytest.mark.slow
 def test_all_or_nothing(
     pair: tuple[Storage, Storage],
     filled: Ledger,

@@ -61,6 +61,7 @@ def trial_of(storage: Storage, ledger: Ledger, claim: Claim) -> optuna.Trial:
     return optuna.Trial(study, claim.trial._trial_id)
 
 
+@pytest.mark.slow
 def test_create_and_open(storage: Storage, ledger: Ledger) -> None:
     again = Ledger.open(storage, "s")
     assert (again.uid, again.study_id) == (ledger.uid, ledger.study_id)
@@ -85,6 +86,7 @@ def test_open_refuses(storage: Storage, ledger: Ledger) -> None:
         Ledger.open(storage, "foreign")
 
 
+@pytest.mark.slow
 def test_exactly_n_lineages(storage: Storage, ledger: Ledger) -> None:
     ends = [(COMPLETE, 1.0, None), (PRUNED, 0.5, Reason.DIVERGED), (FAIL, None, Reason.ERROR)]
     for lineage, (state, value, reason) in enumerate(ends):
@@ -115,6 +117,7 @@ def test_exactly_n_lineages(storage: Storage, ledger: Ledger) -> None:
     assert [t.system_attrs[attributes.LEASE] for t in trials] == [[0, 1], [1, 1], [2, 1]]
 
 
+@pytest.mark.slow
 def test_fresh_parameters_are_what_suggest_returns(storage: Storage, ledger: Ledger) -> None:
     given = [Fresh(params={"x": 0.25, "kind": "a"}, user_attrs={"name": "first"}), Fresh()]
     first = must(ledger.claim("v", given.__getitem__))
@@ -126,6 +129,7 @@ def test_fresh_parameters_are_what_suggest_returns(storage: Storage, ledger: Led
     assert trial_of(storage, ledger, second).suggest_float("x", 0, 1) != 0.25
 
 
+@pytest.mark.slow
 def test_a_lost_trial_has_one_successor_that_goes_on(
     storage: Storage, ledger: Ledger, clock: HandClock
 ) -> None:
@@ -148,6 +152,7 @@ def test_a_lost_trial_has_one_successor_that_goes_on(
     assert ledger.counts().lost_attempts == 1
 
 
+@pytest.mark.slow
 def test_a_released_trial_goes_on_first_and_as_itself(
     storage: Storage, ledger: Ledger, clock: HandClock
 ) -> None:
@@ -169,6 +174,7 @@ def test_a_released_trial_goes_on_first_and_as_itself(
     assert states(storage, ledger) == [(COMPLETE, 0, None, None), (COMPLETE, 1, None, None)]
 
 
+@pytest.mark.slow
 def test_every_attempt_is_on_record(ledger: Ledger, clock: HandClock) -> None:
     def at(attempt: Attempt) -> tuple[float, float | None]:
         ended = attempt.ended and attempt.ended.timestamp() - began
@@ -222,6 +228,7 @@ def test_a_released_trial_that_another_program_ended_counts(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True])
 def test_a_worker_that_released_a_trial_writes_nothing_once_it_goes_on(
     storage: Storage, storage_url: str, ledger: Ledger, clock: HandClock, again: bool
@@ -268,6 +275,7 @@ def test_what_is_looked_at_changes_nothing(storage: Storage, ledger: Ledger) -> 
     assert everything() == before
 
 
+@pytest.mark.slow
 def test_a_heartbeat_leaves_the_shared_row_alone_unless_it_is_due(
     storage: Storage, ledger: Ledger, clock: HandClock
 ) -> None:
@@ -306,6 +314,7 @@ def test_after_max_retries_the_lineage_ends_as_lost(storage: Storage, ledger: Le
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("successor", [False, True])
 def test_a_worker_that_returns_changes_nothing(
     storage: Storage, ledger: Ledger, successor: bool
@@ -377,6 +386,7 @@ def test_the_dead_are_reaped_once_the_database_has_been_back_for_the_grace(
     assert reaped == [0, 0, 0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", [-3600.0, -20.0, -1.0, 3600.0])
 def test_the_dead_are_reaped_and_the_living_are_not_when_the_clock_is_set(
     ledger: Ledger, clock: HandClock, jump: float
@@ -488,6 +498,7 @@ def test_database_clock_moves_forward(storage: Storage) -> None:
     assert ledger.heartbeat(claim.lease)
 
 
+@pytest.mark.slow
 def test_renaming_in_the_dashboard_keeps_the_ledger(storage: Storage, ledger: Ledger) -> None:
     """optuna-dashboard copies the trials into a new study and deletes the old one."""
     must(ledger.claim("w"))
@@ -543,6 +554,7 @@ def test_resume_costs_the_same_however_many_lineages_are_done(
     assert ledger.counts().done == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("committed", [True, False])
 @pytest.mark.parametrize("how", ["end", "release"])
 def test_a_connection_lost_in_the_commit_is_no_fence(

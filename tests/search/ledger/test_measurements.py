@@ -44,6 +44,7 @@ def test_a_further_one_is_refused_unless_asked_for(storage: Storage) -> None:
     assert numbers(storage) == [1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True])
 def test_several_measure_at_once(storage: Storage, storage_url: str, again: bool) -> None:
     def measure(_: int) -> int | None:

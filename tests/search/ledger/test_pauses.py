@@ -79,6 +79,7 @@ def choice(decisions: Decisions, pause_at: int | None, **record: object) -> Choi
     return Choice(number=decisions.count(), pause_at=pause_at, record=record)
 
 
+@pytest.mark.slow
 def test_a_paused_trial_stays_as_it_is_and_is_not_offered(
     storage: Storage, ledger: Ledger, clock: HandClock
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_trial_goes_on_in_its_process(
     assert [a.how for a in ledger.attempts()] == ["complete"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["released", "lost"])
 def test_whoever_follows_goes_to_the_same_step(
     storage: Storage, ledger: Ledger, decisions: Decisions, how: str
@@ -187,6 +189,7 @@ def test_a_trial_that_begins_by_a_decision(
     assert must(ledger.claim("v", lambda _: None)).lease.lineage == 0  # it has begun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["taken", "paused again", "ended", "halted"])
 def test_a_lineage_that_is_not_as_it_was_decided_upon(
     ledger: Ledger, decisions: Decisions, what: str
@@ -206,6 +209,7 @@ def test_a_lineage_that_is_not_as_it_was_decided_upon(
     assert (ledger.rows(), decisions.count()) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True])
 def test_a_worker_that_paused_a_trial_writes_nothing_once_it_goes_on(
     storage: Storage, storage_url: str, ledger: Ledger, clock: HandClock, again: bool
@@ -275,6 +279,7 @@ def test_a_paused_trial_that_another_program_ended_counts(
     assert decisions.count() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("committed", [True, False])
 def test_an_answer_that_is_lost_changes_nothing(
     storage: Storage, ledger: Ledger, decisions: Decisions, committed: bool
@@ -302,6 +307,7 @@ def test_an_answer_that_is_lost_changes_nothing(
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_of_those_that_decide_at_once_one_succeeds(
     storage: Storage, storage_url: str, ledger: Ledger
 ) -> None:
@@ -328,6 +334,7 @@ def test_of_those_that_decide_at_once_one_succeeds(
         opened.close()
 
 
+@pytest.mark.slow
 def test_a_copied_study_keeps_what_is_paused(
     storage: Storage, ledger: Ledger, tmp_path: Path
 ) -> None:

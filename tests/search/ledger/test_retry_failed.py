@@ -2,6 +2,7 @@
 
 import threading
 
+import pytest
 import toy
 from optuna.trial import TrialState
 
@@ -9,6 +10,7 @@ from search.ledger.retry_failed import retry_failed
 from search.worker.worker import work
 
 
+@pytest.mark.slow
 def test_failed_trials_of_a_finished_study_are_repeated_with_their_parameters(
     make_study, storage_url, monkeypatch
 ):

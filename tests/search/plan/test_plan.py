@@ -32,6 +32,7 @@ def plan(problem: str = "toy:Probed", workers: int = 1, **options: object) -> Pl
     return make_plan(spec, validate(spec), workers=workers, threads=1, gpus=())
 
 
+@pytest.mark.slow
 def test_times_follow_from_the_probes_and_the_study_is_simulated(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -52,6 +53,7 @@ def test_times_follow_from_the_probes_and_the_study_is_simulated(
     assert "x is 1; such as x=1" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "failure"),
     [("memory", "tried to allocate 1 TB"), ("killed", "the process ended by SIGKILL")],
@@ -66,11 +68,13 @@ def test_what_does_not_fit_is_said(
     assert planned.forecast.trial_seconds.high < 8.5
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_before_it_is_ready_is_named() -> None:
     with pytest.raises(SearchError, match=r"ended by SIGKILL before it was ready: it printed noth"):
         plan("toy:Starving", trials=3)
 
 
+@pytest.mark.slow
 @pytest.mark.process
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_plan_that_is_ended_leaves_no_process_and_no_file(
@@ -108,6 +112,7 @@ def test_without_a_probe_the_times_are_unknown(capsys: pytest.CaptureFixture[str
     assert planned.to_json()["forecast"] is None
 
 
+@pytest.mark.slow
 def test_what_a_pruner_saves_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(plan(trials=30, extra='[pruner]\nname = "successive-halving"\nmin_resource = 1'))
     assert "successive-halving: saves about " in capsys.readouterr().out
@@ -115,6 +120,7 @@ def test_what_a_pruner_saves_is_said(capsys: pytest.CaptureFixture[str]) -> None
     assert "what it saves is not known" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("sampler", "control"),
     [("random", ""), ("tpe", ""), ("grid", ""), ("tpe", "[control]\ntrials = 2\n")],
@@ -139,6 +145,7 @@ def test_the_first_points_are_those_that_the_study_runs(
     study.storage.close()
 
 
+@pytest.mark.slow
 def test_many_named_trials_do_not_stand_for_those_that_are_drawn() -> None:
     """Ten cheap ones have names, thirty are drawn, and these take longer."""
     named = "".join(f'[[trials]]\nname = "t{i}"\nparams = {{ x = 0.0 }}\n' for i in range(10))
@@ -152,6 +159,7 @@ def test_many_named_trials_do_not_stand_for_those_that_are_drawn() -> None:
     assert forecast.study_seconds.middle == pytest.approx(expected, rel=0.1)
 
 
+@pytest.mark.slow
 def test_a_study_of_seconds_can_be_planned(capsys: pytest.CaptureFixture[str]) -> None:
     spec = parse_spec(
         toy_spec("toy:Probed").replace("trials = 6", "trials = 6\nhours = 1e-6"), where="here"
@@ -163,6 +171,7 @@ def test_a_study_of_seconds_can_be_planned(capsys: pytest.CaptureFixture[str]) -
     assert "2 of 6 trials by then" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_what_is_assumed_of_a_sampler_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     print_plan(plan(extra='[sampler]\nname = "random"'))
     assert "better of two" not in capsys.readouterr().out
@@ -170,6 +179,7 @@ def test_what_is_assumed_of_a_sampler_is_said(capsys: pytest.CaptureFixture[str]
     assert "if gp proposes the better of two random trials" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_more_workers_than_processors_take_longer() -> None:
     processors = default_workers(1, 0)
     planned = plan(workers=3 * processors, trials=3 * processors)

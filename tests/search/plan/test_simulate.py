@@ -61,6 +61,7 @@ def test_the_hours_begin_when_the_workers_are_ready() -> None:
     assert (played.ended, played.seconds) == (2, 3 + 11)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("factor", "trials"), [(2, 12), (3, 20)])
 def test_successive_halving_lets_as_many_pass_as_it_should(factor: int, trials: int) -> None:
     """Of n values in random order the n-th is among the best n // factor of them, at least 1."""

@@ -77,6 +77,7 @@ def same(ours: dict[str, Any], theirs: dict[str, Any]) -> None:
                 np.testing.assert_array_equal(ours[key], theirs[key])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [{}, {"timeout": 600.0}, {"pruner": NEVER}, {"n_jobs": 2}])
 @pytest.mark.parametrize("seed", [0, 7])
 @pytest.mark.parametrize("search", SEARCHES)
@@ -140,6 +141,7 @@ def test_tpe_closes_in_on_the_best() -> None:
     assert distance(sampler="tpe") < distance() / 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", ["median", "hyperband"])
 @pytest.mark.parametrize("sampler", ["tpe", "qmc", "cma-es", {"name": "tpe", "n_ei_candidates": 5}])
 def test_is_the_same_search_each_time(sampler: Any, pruner: str) -> None:
@@ -193,6 +195,7 @@ def test_timeout_keeps_what_was_run() -> None:
     assert set(results["stopped_by"][:-1]) <= {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_the_first_candidate_is_finished_whatever_the_timeout(n_jobs: int) -> None:
     X = np.arange(30.0).reshape(-1, 1)

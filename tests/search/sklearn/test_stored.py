@@ -73,6 +73,7 @@ def trials_of(url: str, name: str = "search") -> list[optuna.trial.FrozenTrial]:
         storage.close()
 
 
+@pytest.mark.slow
 def test_equals_randomized_search_and_does_nothing_the_second_time(storage_url: str) -> None:
     kwargs: dict[str, Any] = {"n_iter": 5, "random_state": 2, "return_train_score": True}
     theirs = RandomizedSearchCV(SVC(), DISTRIBUTIONS, **kwargs).fit(X, Y)
@@ -86,6 +87,7 @@ def test_equals_randomized_search_and_does_nothing_the_second_time(storage_url: 
     assert len(trials_of(storage_url)) == number == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["tpe", "qmc"])
 def test_proposes_what_it_proposes_in_memory(sqlite_url: str, sampler: str) -> None:
     kwargs: dict[str, Any] = {"n_iter": 14, "random_state": 2, "sampler": sampler, "cv": 3}
@@ -144,6 +146,7 @@ def test_a_timeout_is_continued_fold_by_fold(sqlite_url: str) -> None:
     assert Counting.fits == 24
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folds", [0, 1])
 def test_a_timeout_while_another_process_has_the_only_candidate(
     sqlite_url: str, folds: int
@@ -191,6 +194,7 @@ def test_a_failed_candidate_is_kept_as_failed(sqlite_url: str) -> None:
     assert states == ["COMPLETE", "FAIL"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
@@ -228,6 +232,7 @@ def test_another_search_is_refused(sqlite_url: str, changed: dict[str, Any], nam
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [csr_matrix, csr_array, csc_matrix])
 def test_data_that_were_used_since_are_the_same_data(sqlite_url: str, kind: Any) -> None:
     """A fit leaves traces in a sparse matrix, and `fit` in an estimator."""
@@ -356,6 +361,7 @@ def expected() -> dict[str, Any]:
     return results_of(theirs.fit(X, Y))
 
 
+@pytest.mark.slow
 def test_goes_on_after_kill_9(storage_url: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     killed = 0
@@ -379,6 +385,7 @@ def test_goes_on_after_kill_9(storage_url: str, tmp_path: Path) -> None:
     assert len(trials_of(storage_url)) == N_ITER + len(retried)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_jobs", ["1", "2"])
 def test_two_processes_share_one_study(storage_url: str, tmp_path: Path, n_jobs: str) -> None:
     log, go = tmp_path / "log", tmp_path / "go"

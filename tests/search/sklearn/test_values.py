@@ -71,6 +71,7 @@ def check_shown_is_evaluated(fitted: StudySearchCV) -> None:
     assert np.array_equal(fitted.best_estimator_.a, fitted.best_params_["a"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
     "source",
@@ -119,6 +120,7 @@ PLAIN = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.recursive(PLAIN, lambda v: st.lists(v) | st.tuples(v, v) | st.dictionaries(st.text(), v)))
 def test_encoded_values_come_back(value: Any) -> None:
@@ -142,6 +144,7 @@ def test_a_space_without_keys_has_one_point(sqlite_url: str, mode: str) -> None:
     assert search(sqlite_url, mode, {}).fit(X).cv_results_["params"] == [{}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", [Fraction, Decimal, np.float32, np.asarray, int, np.bool_])
 def test_scores_are_numbers_of_any_type(sqlite_url: str, mode: str, kind: Any) -> None:
@@ -229,6 +232,7 @@ def test_a_family_is_known_by_its_class() -> None:
     assert make_dimension("a", stats.halfnorm, "a").quantile
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("frozen", [False, True])
 def test_a_distribution_need_not_define_more_than_it_is_drawn_by(

@@ -77,6 +77,7 @@ def load(store: CheckpointStore, lineage: int, **options: Any) -> bytes | None:
     return store.load(lineage, **{"params": PARAMS, **options})
 
 
+@pytest.mark.slow
 def test_saves_replaces_and_deletes(address: str, caplog: pytest.LogCaptureFixture) -> None:
     store = CheckpointStore(address, f"uid-{uuid.uuid4().hex}")
     assert load(store, 0) is None
@@ -289,6 +290,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 def test_killed_while_it_writes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """What is found afterwards is one of the checkpoints, whole; deleting leaves nothing behind."""
     store = CheckpointStore(tmp_path, "uid")

@@ -30,6 +30,7 @@ def opened(storage_url: str) -> Iterator[Storage]:
     storage.close()
 
 
+@pytest.mark.slow
 class TestOptunaContract(StorageTestCase):
     """Optuna's own contract, on the storages that we hand out."""
 
@@ -151,6 +152,7 @@ def _open_and_create(url: str, start: float) -> str:
         storage.close()
 
 
+@pytest.mark.slow
 def test_many_processes_create_the_schema_at_once(storage_url: str) -> None:
     with multiprocessing.get_context("spawn").Pool(6) as processes:
         processes.map(time.sleep, [0.01] * 12)  # all are up
@@ -169,6 +171,7 @@ def _finish(url: str, trial_ids: list[int], state: TrialState, together: Any, wo
     storage.close()
 
 
+@pytest.mark.slow
 def test_two_processes_cannot_both_finish_a_trial(storage_url: str) -> None:
     storage = open_storage(storage_url)
     study_id = storage.optuna.create_new_study(MAXIMIZE, "x")
@@ -234,6 +237,7 @@ def test_batch_that_raises_writes_nothing(opened: Storage) -> None:
     assert study.trials[0].user_attrs == {"b": 2}
 
 
+@pytest.mark.slow
 def test_two_connections_at_most(postgres_url: str) -> None:
     storage = open_storage(postgres_url)
     study_id = storage.optuna.create_new_study(MAXIMIZE, "x")

@@ -99,6 +99,7 @@ def storage(old_url: str) -> Iterator[Storage]:
     opened.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_the_tables_are_those_of_a_new_database(
     storage: Storage, tmp_path: Path, request: pytest.FixtureRequest
@@ -167,6 +168,7 @@ def test_attempts_are_read_off_the_trials(storage: Storage) -> None:
     assert attempts[0].began == datetime(2026, 11, 28, 14, 45, 39, 591923, UTC)
 
 
+@pytest.mark.slow
 def test_a_study_goes_on_to_its_exact_end(storage: Storage) -> None:
     study = search.study.open_study("halfway", storage)
     assert study.status().ended == 2
@@ -186,6 +188,7 @@ def test_a_study_goes_on_to_its_exact_end(storage: Storage) -> None:
         assert values == whole[: len(values)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [2])
 def test_a_study_of_version_2_goes_on_to_its_exact_end(storage: Storage) -> None:
     study = search.study.open_study("halfway", storage)
@@ -207,6 +210,7 @@ def test_a_study_of_version_2_goes_on_to_its_exact_end(storage: Storage) -> None
         assert list(trial.intermediate_values.values()) == whole_curve(seed, trial.params["x"], 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_study_of_an_older_version_is_extended(storage: Storage) -> None:
     for name in ("halfway", "finished"):

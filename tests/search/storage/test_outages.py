@@ -43,6 +43,7 @@ def add_one(session: orm.Session) -> float:
     return float(session.scalar(sa.select(schema.study.c.elapsed)) or 0)
 
 
+@pytest.mark.slow
 def test_a_lost_answer_becomes_an_ordinary_outage(
     proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -63,6 +64,7 @@ def test_a_lost_answer_becomes_an_ordinary_outage(
     storage.close()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_to_leave_waits_for_no_answer(proxy: Proxy) -> None:
     give_up = threading.Event()
     storage = open_storage(proxy.url, retry=Retry(give_up=give_up))  # an answer may take 15 s
@@ -89,6 +91,7 @@ def test_a_read_whose_connection_was_lost_in_the_pool_is_made_again(
     storage.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("through", ["postgres", "pgbouncer"])
 def test_others_go_on_when_one_stops_inside_a_transaction(
     request: pytest.FixtureRequest, postgres_url: str, through: str

@@ -76,6 +76,7 @@ def test_the_sampler_is_never_shown_the_control(make_study):
     assert len(before) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pruner", [MEDIAN, HALVING, HYPERBAND])
 def test_an_audit_changes_nothing_but_that_pruned_trials_run_on(make_study, tmp_path, pruner):
     extra = TPE + pruner
@@ -102,6 +103,7 @@ def test_an_audit_changes_nothing_but_that_pruned_trials_run_on(make_study, tmp_
             assert "audit" not in other.user_attrs
 
 
+@pytest.mark.slow
 def test_an_audit_takes_its_share_of_the_pruned_and_the_draw_is_blind(make_study):
     study = make_study("toy:Improving", trials=60, extra=f"{MEDIAN}[audit]\nfraction = 0.3")
     trials = run(study)
@@ -123,6 +125,7 @@ work(study, name=sys.argv[2], stop=threading.Event())
 """
 
 
+@pytest.mark.slow
 def test_two_workers_and_a_kill_keep_both_arms_and_every_mark(make_study, storage_url):
     study = make_study(
         trials=12,

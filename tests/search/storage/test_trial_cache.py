@@ -51,6 +51,7 @@ def test_a_deleted_study_is_forgotten() -> None:
     assert cache.trial(0) is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 6])
 def test_threads_that_read_at_once_see_every_trial(storage_url: str, threads: int) -> None:
     writer, reader = open_storage(storage_url), open_storage(storage_url)

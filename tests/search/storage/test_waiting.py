@@ -70,6 +70,7 @@ def wait_for_line(caplog: pytest.LogCaptureFixture, words: str) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_waits_for_the_database_and_says_so_once(
     postgres: object, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -96,6 +97,7 @@ def test_waits_for_the_database_and_says_so_once(
     storage.close()
 
 
+@pytest.mark.slow
 def test_gives_up_when_told(postgres: object, postgres_url: str) -> None:
     give_up = threading.Event()
     storage = open_storage(postgres_url, retry=Retry(give_up=give_up))
@@ -109,6 +111,7 @@ def test_gives_up_when_told(postgres: object, postgres_url: str) -> None:
     storage.close()
 
 
+@pytest.mark.slow
 def test_a_reading_command_gives_up_after_its_limit(
     postgres: object, postgres_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -123,6 +126,7 @@ def test_a_reading_command_gives_up_after_its_limit(
     storage.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL])
 def test_a_lost_answer_is_recognised(opened: Storage, state: TrialState) -> None:
     """The commit goes through, its answer does not: the repetition must not look like a fence."""
@@ -159,6 +163,7 @@ def _lose_one_answer(storage: Storage) -> None:
     sa.event.listen(storage.engine, "commit", after_commit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("statement", "error"),
     [

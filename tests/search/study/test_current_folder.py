@@ -51,6 +51,7 @@ def test_a_module_that_another_hides_is_named(here: Path, caplog) -> None:
         load("search:Own")
 
 
+@pytest.mark.slow
 @pytest.mark.process
 def test_files_beside_the_study_do_not_stop_its_workers(tmp_path: Path) -> None:
     for name in ("search.py", "torch.py", "optuna.py", "copy.py"):

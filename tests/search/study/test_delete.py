@@ -52,6 +52,7 @@ def made(make_study, url, name):
     return study
 
 
+@pytest.mark.slow
 def test_nothing_of_it_is_left(two, storage_url, tmp_path, capsys):
     kept, alone, study = two
     folder = tmp_path / "runs" / "artifacts"
@@ -91,6 +92,7 @@ def test_it_is_refused_while_a_worker_is_alive(make_study, storage_url, capsys):
     assert app.main(["delete", "toy", "--yes", "--storage", storage_url]) == 0
 
 
+@pytest.mark.slow
 def test_a_lease_that_ran_out_keeps_nobody_from_it(make_study, storage_url):
     study = make_study(trials=2, storage=storage_url)
     study.ledger.claim("dead")
@@ -100,6 +102,7 @@ def test_a_lease_that_ran_out_keeps_nobody_from_it(make_study, storage_url):
     assert study_names(study.storage) == []
 
 
+@pytest.mark.slow
 def test_an_answer_that_is_lost_deletes_it_once(two):
     kept, alone, study = two
     with lost_in_commit(study.storage):
@@ -107,6 +110,7 @@ def test_an_answer_that_is_lost_deletes_it_once(two):
     assert rows(kept) == alone
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_asks_for_yes(two, storage_url, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.StringIO("toy\n"))
     assert app.main(["delete", "toy", "--storage", storage_url]) == 2

@@ -26,6 +26,7 @@ def lineages(study):
     return sorted(trial.user_attrs[attributes.LINEAGE] for trial in study.trials)
 
 
+@pytest.mark.slow
 def test_a_finished_study_goes_on_to_exactly_n_and_m(make_study, storage_url):
     study = make_study(trials=3, storage=storage_url)
     work(study, name="w", stop=threading.Event())
@@ -47,6 +48,7 @@ def test_a_finished_study_goes_on_to_exactly_n_and_m(make_study, storage_url):
     assert reopened.spec.trials == 5
 
 
+@pytest.mark.slow
 def test_a_worker_at_work_takes_the_new_budget(make_study, storage_url):
     study = make_study(trials=2, storage=storage_url)
     other = open_study("toy", study.storage)
@@ -198,6 +200,7 @@ def test_the_command(make_study, sqlite_url, capsys):
     assert "budget.trials 5 -> 6" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

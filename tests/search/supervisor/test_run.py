@@ -124,6 +124,7 @@ def test_a_refusal_ends_the_run_with_the_workers_own_words(make_study):
     assert launcher.stopped
 
 
+@pytest.mark.slow
 def test_what_a_dead_worker_held_is_free_at_once(make_study):
     study = make_study(trials=2)
     study.ledger.claim("w0")
@@ -166,6 +167,7 @@ def test_a_trial_may_end_after_the_hours_are_over(make_study, monkeypatch):
     over.storage.close()
 
 
+@pytest.mark.slow
 def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(make_study, storage_url):
     study = make_study(
         trials=1, storage=storage_url, extra="[workers]\nheartbeat_seconds = 0.1\nmax_retries = 9"
@@ -190,6 +192,7 @@ def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(make_study, 
     assert (status.complete, status.lost) == (1, 1)
 
 
+@pytest.mark.slow
 def test_leases_run_out_also_where_heartbeats_are_shorter_than_the_pause_between_looks(
     make_study, storage_url, monkeypatch
 ):
@@ -211,6 +214,7 @@ def test_leases_run_out_also_where_heartbeats_are_shorter_than_the_pause_between
     assert looks[-1] == 1
 
 
+@pytest.mark.slow
 def test_a_halt_that_a_worker_is_the_first_to_report_keeps_its_traceback(
     make_study, tmp_path, monkeypatch
 ):

@@ -32,6 +32,7 @@ class WithoutText(Exception):
         raise RuntimeError("no text")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "stored"),
     [
@@ -65,6 +66,7 @@ def test_whatever_a_problem_raises_ends_its_trial_as_an_error(
     assert study.status().failed == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [ValueError, MemoryError])
 def test_a_text_of_many_megabytes_is_cut(make_study, monkeypatch, kind):
     def fail(self, trial):
@@ -128,6 +130,7 @@ def _closed_connection() -> sa.exc.SQLAlchemyError:
     return sa.exc.OperationalError("SELECT 1", {}, cause)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("caught", [False, True])  # by the problem
 @pytest.mark.parametrize(
     "error",
@@ -184,6 +187,7 @@ def test_an_error_of_the_storage_while_parameters_are_sampled_is_not_the_problem
     assert study.status().complete == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("report", "stored"),
     [

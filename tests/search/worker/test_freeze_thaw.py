@@ -81,6 +81,7 @@ def check(study: Study) -> None:
         assert trial.value == steps[-1]
 
 
+@pytest.mark.slow
 @chance
 def test_trials_pause_and_go_on_until_the_budget_is_used_up(make, storage_url, tmp_path):
     study = make(storage=storage_url)
@@ -99,6 +100,7 @@ def test_trials_pause_and_go_on_until_the_budget_is_used_up(make, storage_url, t
     assert set(kept) <= set(complete)
 
 
+@pytest.mark.slow
 def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch):
     study = make(steps=24, trials=6)
     asked = []
@@ -148,6 +150,7 @@ def test_a_budget_of_hours_weighs_what_a_step_takes(make_study, hours):
         assert (curve.seconds_per_step is not None) == hours
 
 
+@pytest.mark.slow
 @chance
 def test_the_same_seed_makes_the_same_study(make, tmp_path):
     studies = [make(storage=f"sqlite:///{tmp_path}/{n}.db") for n in (1, 2)]
@@ -157,6 +160,7 @@ def test_the_same_seed_makes_the_same_study(make, tmp_path):
     assert first == second
 
 
+@pytest.mark.slow
 @chance
 def test_several_workers_make_one_decision_at_a_time(make, storage_url):
     study = make(storage=storage_url)
@@ -173,6 +177,7 @@ def test_several_workers_make_one_decision_at_a_time(make, storage_url):
         other.storage.close()
 
 
+@pytest.mark.slow
 @chance
 def test_named_trials_go_first_and_compete_and_the_control_runs_through(make):
     extra = FREEZE_THAW + (
@@ -196,6 +201,7 @@ def test_named_trials_go_first_and_compete_and_the_control_runs_through(make):
     assert {curve.lineage for curve in known} == {*range(len(study.trials))} - hidden
 
 
+@pytest.mark.slow
 @chance
 def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
     study = make(extra=f"{FREEZE_THAW}[audit]\nfraction = 0.5\n", steps=40)
@@ -217,6 +223,7 @@ def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
     assert report.sections()
 
 
+@pytest.mark.slow
 @chance
 @pytest.mark.parametrize("how", ["stopped", "lost"])
 def test_who_follows_goes_on_to_the_same_step(make, monkeypatch, how):

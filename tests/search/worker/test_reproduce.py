@@ -65,6 +65,7 @@ def test_what_a_reproduction_raises_is_one_line(make_study, monkeypatch, error, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_trial_of_another_program_cannot_be_run_again(make_study):
     study = make_study(trials=1)
     study.optuna.optimize(lambda trial: trial.report(0.5, 1) or 0.5, n_trials=1)

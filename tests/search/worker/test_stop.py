@@ -34,6 +34,7 @@ def departs(left: str, stubborn: str, seconds: float) -> "subprocess.Popen[str]"
     return process
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stubborn", _STUBBORN)
 @pytest.mark.parametrize(("left", "code"), [("OVER", 0), ("ASKED", 75), ("REFUSED", 2)])
 def test_nothing_keeps_a_worker_that_is_through(stubborn: str, left: str, code: int) -> None:
@@ -41,6 +42,7 @@ def test_nothing_keeps_a_worker_that_is_through(stubborn: str, left: str, code: 
         assert process.wait(60) == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_a_signal_after_the_work_changes_no_exit_code(number: signal.Signals) -> None:
     with departs("OVER", "thread", 1000) as process:
@@ -61,6 +63,7 @@ threading.Event().wait(0 if sys.argv[2] == "leaves" else 1000)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 @pytest.mark.parametrize(("how", "code"), [("leaves", 0), ("waits for ever", 75)])
 def test_a_signal_asks_and_a_worker_that_waits_for_something_leaves_in_time(

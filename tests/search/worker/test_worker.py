@@ -27,6 +27,7 @@ def _records(caplog):
     caplog.set_level("INFO", logger="search")
 
 
+@pytest.mark.slow
 def test_exactly_the_budget_is_run_and_every_curve_is_whole(make_study, storage_url):
     study = make_study(trials=6, storage=storage_url)
     run(study)
@@ -46,6 +47,7 @@ def test_exactly_the_budget_is_run_and_every_curve_is_whole(make_study, storage_
     assert len(study.trials) == 6
 
 
+@pytest.mark.slow
 def test_one_worker_with_the_same_seed_proposes_the_same_trials(make_study, tmp_path):
     options = {"trials": 14, "extra": '[sampler]\nname = "tpe"\nn_startup_trials = 5'}
     first = make_study(storage=f"sqlite:///{tmp_path}/1.db", **options)
@@ -56,6 +58,7 @@ def test_one_worker_with_the_same_seed_proposes_the_same_trials(make_study, tmp_
     assert len({t.params["x"] for t in first.trials}) == 14
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["random", "tpe", "gp", "cma-es", "qmc"])
 def test_every_sampler_stays_in_the_space(make_study, sampler):
     study = make_study(
@@ -105,6 +108,7 @@ def test_a_pruner_ends_what_falls_behind(make_study):
     assert study.best.params == {"x": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "state", "reason", "error"),
     [
@@ -136,6 +140,7 @@ def test_why_a_trial_ended_is_recorded(make_study, how, state, reason, error):
     }[state]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["pruned", "diverged", "nan", "slow"])
 def test_a_trial_that_ends_at_nan_can_be_read_again(make_study, storage_url, how):
     pruner = '[pruner]\nname = "threshold"\nupper = 100.0\n[audit]\nfraction = 1.0\n'
@@ -254,6 +259,7 @@ def test_an_error_may_name_what_no_database_takes(make_study, storage_url, monke
     assert study.ledger.resume() == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("step", "curves", "words"),
     [
@@ -287,6 +293,7 @@ def test_errors_of_different_kinds_do_not_halt(make_study):
     assert study.status().done
 
 
+@pytest.mark.slow
 def test_a_stopped_trial_goes_on_where_it_was(make_study):
     study = make_study(trials=1, space="x = { float = [0, 1] }", extra="[fixed]\npause = 0.4")
     stop = threading.Event()
@@ -338,6 +345,7 @@ def test_checkpoints_of_the_best_are_kept_and_no_others(make_study, tmp_path):
     assert {n for n, params in lineages.items() if study.checkpoints.load(n, params=params)} == best
 
 
+@pytest.mark.slow
 def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind(make_study):
     study = make_study(trials=40)
     history = History("maximize", CHECKPOINTS_KEPT)
@@ -357,6 +365,7 @@ def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind
         assert {n for n in range(40) if study.checkpoints.load(n, params={})} == best
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seen", [True, False])  # dying, by its supervisor
 def test_a_lineage_that_is_lost_for_good_leaves_no_checkpoint(make_study, tmp_path, seen):
     study = make_study(trials=2, extra="[workers]\nheartbeat_seconds = 0.2\nmax_retries = 1")
@@ -409,6 +418,7 @@ def test_a_worker_that_was_declared_dead_changes_nothing(make_study, caplog):
     assert "trial 0: lease lost (reassigned or ended elsewhere); result dropped" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_lone_waiting_worker_takes_over_from_a_dead_one(make_study, storage_url):
     study = make_study(trials=1, storage=storage_url, extra="[workers]\nheartbeat_seconds = 0.2")
     assert study.ledger.claim("dead") is not None  # and never beats
@@ -419,6 +429,7 @@ def test_a_lone_waiting_worker_takes_over_from_a_dead_one(make_study, storage_ur
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("made_by", ["us", "plain Optuna"])  # whose SQLite gives an id again
 def test_the_workers_of_a_deleted_study_end_and_leave_the_next_study_alone(
     make_study, storage_url, made_by, monkeypatch
@@ -445,6 +456,7 @@ def test_the_workers_of_a_deleted_study_end_and_leave_the_next_study_alone(
     assert following[0].trials == []
 
 
+@pytest.mark.slow
 def test_a_deleted_study_has_no_status(make_study, storage_url):
     study = make_study(storage=storage_url)
     optuna.delete_study(study_name="toy", storage=study.storage.optuna)
@@ -452,6 +464,7 @@ def test_a_deleted_study_has_no_status(make_study, storage_url):
         study.status()
 
 
+@pytest.mark.slow
 def test_hours_end_a_study_between_trials(make_study):
     study = make_study(trials=50, extra="[fixed]\npause = 0.1\n[workers]\nheartbeat_seconds = 1.0")
     slow = search.create(

@@ -97,6 +97,7 @@ def test_new_ones_come_from_a_list_where_there_is_one() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @given(studies(), st.integers(0, 2**40), st.booleans(), st.sampled_from(["maximize", "minimize"]))
 @settings(max_examples=25, deadline=None)
 def test_every_decision_is_one_that_can_be_carried_out(
@@ -149,6 +150,7 @@ def test_expected_is_close_to_what_comes() -> None:
     assert expected(SPACE, {}, [], direction="maximize") == {}
 
 
+@pytest.mark.slow
 def test_it_is_sooner_than_random_search() -> None:
     """On curves that rise to a peak over two parameters, for the steps of 30 random trials."""
     space = Space(tuple(Parameter(name=n, distribution=FloatDistribution(0.0, 1.0)) for n in "xy"))

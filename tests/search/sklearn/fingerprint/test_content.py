@@ -177,6 +177,7 @@ DISTRIBUTIONS: dict[str, list[Any]] = {
 CASES = [(name, at) for name, makers in DISTRIBUTIONS.items() for at in range(len(makers))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DISTRIBUTIONS)
 def test_a_distribution_is_its_content(name: str) -> None:
     makers = DISTRIBUTIONS[name]
@@ -196,6 +197,7 @@ def test_the_way_arguments_are_given_does_not_count() -> None:
         assert digest(other) == expected
 
 
+@pytest.mark.slow
 def test_another_process_finds_the_same_digests() -> None:
     code = (
         "import importlib.util, sys\n"

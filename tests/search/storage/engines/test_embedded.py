@@ -57,6 +57,7 @@ def running(directory: Path) -> bool:
     return (directory / "runs" / "postgres" / "postmaster.pid").exists()
 
 
+@pytest.mark.slow
 def test_the_last_one_out_stops_it(directory: Path) -> None:
     first = start(directory, "a")
     assert line(first) == "postgresql a\n"
@@ -72,6 +73,7 @@ def test_the_last_one_out_stops_it(directory: Path) -> None:
     assert not running(directory)
 
 
+@pytest.mark.slow
 def test_a_killed_user_does_not_keep_it_running(directory: Path) -> None:
     first = start(directory, "a")
     assert line(first) == "postgresql a\n"

@@ -49,6 +49,7 @@ def test_what_stays_is_refused(state: str) -> None:
     assert failure_of(of_postgres(state)) is Failure.REFUSED
 
 
+@pytest.mark.slow
 @given(st.text("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ", min_size=5, max_size=5))
 def test_every_state_is_waited_for_or_one_line_or_the_callers_own(state: str) -> None:
     failure = failure_of(of_postgres(state))

@@ -105,6 +105,7 @@ def test_a_replacement_takes_the_free_gpu(launchers: Launchers) -> None:
     wait_for(lambda: devices() == ["a", "b", "b", "c"])
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_suspended_or_deaf_is_ended(
     launchers: Launchers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,6 +142,7 @@ def test_workers_start_without_logs_when_these_cannot_be_written(launchers: Laun
     assert (gone.code, gone.tail.split(" (")[0]) == (3, "its log cannot be read")
 
 
+@pytest.mark.slow
 def test_a_worker_leaves_when_its_launcher_is_killed(tmp_path: Path) -> None:
     """Whatever ends a supervisor, its workers do not outlive it for long."""
     code = (

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from search.errors import SearchError
 from search.study import Study
+from search.study.status import Status
 from search.supervisor.launchers import Launcher
 from search.supervisor.launchers.local import LocalLauncher, worker_command
 from search.supervisor.launchers.logs import log_folder
@@ -141,16 +142,17 @@ def make_launcher(args: argparse.Namespace, study: Study, gpus: tuple[str, ...])
     )
 
 
-def engine_line(study: Study) -> str | None:
+def engine_line(study: Study, status: Status) -> str | None:
     """What Slurm says of a study's workers; None where there are none, or no Slurm."""
     if shutil.which("squeue") is None:
         return None
-    from search.supervisor.launchers.slurm import queue
+    from search.supervisor.launchers.slurm import WORKER_PREFIX, queue
 
     try:
         found = queue(study.uid)
     except SearchError as error:
-        return f"on Slurm    unknown: {error}"
+        known = any(busy.worker.startswith(WORKER_PREFIX) for busy in status.running)
+        return f"on Slurm    unknown: {error}" if known else None
     if found is None:
         return None
     jobs = f"{'job' if len(found.jobs) == 1 else 'jobs'} {', '.join(found.jobs)}"

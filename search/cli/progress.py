@@ -14,6 +14,7 @@ from search.text import clock, figure, labelled, show_params, show_trial, verdic
 
 __all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
 
+QUIET_SECONDS = 30.0  # without a line
 PAUSED_SHOWN = 5  # of the paused trials, those of which most is expected
 
 
@@ -39,10 +40,14 @@ class _News:
 
 
 class PlainProgress:
-    """One line whenever a trial has ended; nothing is overwritten, so a log file stays readable."""
+    """One line whenever a trial has ended; nothing is overwritten, so a log file stays readable.
+
+    Where trials pause, few end before the budget is used up: a line tells of them now and then.
+    """
 
     def __init__(self) -> None:
         self._news = _News()
+        self._spoke = 0.0  # seconds of the study's time
 
     def __enter__(self) -> "PlainProgress":
         return self
@@ -56,11 +61,26 @@ class PlainProgress:
             best = f", best {figure(status.best.value or 0.0)}" if status.best else ""
             at = clock(status.elapsed_seconds)
             news.append(f"[{at}] {status.ended}/{status.budget} ended{best}")
+        elif status.paused and status.elapsed_seconds - self._spoke >= QUIET_SECONDS:
+            news.append(_pausing(status))
+        if news:
+            self._spoke = status.elapsed_seconds
         for line in news:
             self.say(line)
 
     def say(self, line: str) -> None:
         print(line, flush=True)
+
+
+def _pausing(status: Status) -> str:
+    """How far the trials are, and the paused one of which most is expected."""
+    first = status.paused[0]
+    value = "" if first.value is None else f", {status.metric} {figure(first.value)}"
+    return (
+        f"[{clock(status.elapsed_seconds)}] {len(status.at_work)} running, {len(status.paused)} "
+        f"paused, {status.ended} ended; most promising: trial {first.number} at step "
+        f"{first.step}{value}"
+    )
 
 
 class _LiveProgress:

@@ -50,8 +50,9 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     elif args.json:
         print_json(status_record(study.status()))
     else:
-        print_status(study.status())
-        line = engine_line(study)
+        status = study.status()
+        print_status(status)
+        line = engine_line(study, status)
         if line is not None:
             print(line)
     return 0

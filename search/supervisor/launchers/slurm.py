@@ -23,7 +23,7 @@ from search.supervisor.launchers import Exit
 from search.supervisor.launchers.logs import last_line
 from search.worker.contract import STOP_SECONDS, Left, read_note
 
-__all__ = ["Queue", "SlurmLauncher", "job_name", "queue"]
+__all__ = ["WORKER_PREFIX", "Queue", "SlurmLauncher", "job_name", "queue"]
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ _FIELDS = ("ArrayJobID", "ArrayTaskID", "StateCompact", "exit_code", "RestartCnt
 _GONE = {"CD", "CA", "F", "TO", "NF", "PR", "BF", "DL", "OOM", "RV"}  # states of ended tasks
 _OF_THE_ENGINE = {"CA", "TO", "NF", "PR", "BF", "DL", "RV"}  # ended by Slurm or a person
 _QUEUED = "PD"
+WORKER_PREFIX = "slurm-"  # of the names of workers; the script writes it too
 
 
 def job_name(uid: str) -> str:
@@ -193,7 +194,7 @@ class SlurmLauncher:
             for task_id, task in self._tasks.items()
             if task.state not in _GONE | {_QUEUED}
         }
-        return [name for name in names if name.startswith("slurm-") and name not in alive]
+        return [name for name in names if name.startswith(WORKER_PREFIX) and name not in alive]
 
     def end(self, name: str) -> None:
         """See `Launcher.end`."""
@@ -304,7 +305,7 @@ def queue(uid: str) -> Queue | None:
 
 
 def _worker_name(task_id: str, task: _Task) -> str:
-    return f"slurm-{task_id}.{task.restarts}"
+    return f"{WORKER_PREFIX}{task_id}.{task.restarts}"
 
 
 def _exit_code(task: _Task) -> int | None:

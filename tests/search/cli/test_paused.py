@@ -1,6 +1,7 @@
 """What people and programs are shown of paused trials."""
 
 import csv
+import dataclasses
 import io
 import json
 import os
@@ -14,7 +15,7 @@ import toy
 from rich.console import Console
 
 from search.cli import app
-from search.cli.progress import make_status
+from search.cli.progress import PlainProgress, make_status
 from search.dashboard.private import stored_note
 from search.study import Study
 from search.supervisor.run import annotate
@@ -50,6 +51,16 @@ def halfway(make_study, monkeypatch) -> Study:
     monkeypatch.setattr(study.ledger, "pause", stop_after_three)
     assert not work(study, name="w", stop=stop)
     return study
+
+
+def test_plain_output_tells_of_paused_trials_every_half_minute(halfway, capsys):
+    progress = PlainProgress()
+    for seconds in (1.0, 31.0, 40.0, 62.0):
+        progress.update(dataclasses.replace(halfway.status(), elapsed_seconds=seconds))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "most promising" in line]
+    assert [line.split("]")[0] for line in lines] == ["[0:31", "[1:02"]
+    paused = halfway.status().paused
+    assert f"{len(paused)} paused" in lines[0] and f"trial {paused[0].number} at" in lines[0]
 
 
 def test_status(halfway, sqlite_url, capsys):

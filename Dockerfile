@@ -2,6 +2,8 @@
 # address of a package index, such as PyTorch's for processors without a GPU, whose torch is a tenth
 # of the size. Empty: pip's own index.
 
+# The versions are those that pyproject.toml holds for everybody; torch and torchvision are the newest
+# of that index, which has builds of its own.
 # What we depend on changes seldom: this layer is kept while only our code changes.
 FROM python:3.11-slim AS dependencies
 RUN python3 -m venv /opt/fmnist-hpo
@@ -10,8 +12,8 @@ WORKDIR /src
 COPY pyproject.toml ./
 RUN python3 -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); \
 print(*p['project']['dependencies'], *p['project']['optional-dependencies']['s3'], sep='\n'); \
-print(*p['tool']['uv']['constraint-dependencies'], sep='\n', file=open('constraints.txt', 'w'))" \
-        > requirements.txt \
+print(*(pin for pin in p['tool']['uv']['constraint-dependencies'] if not pin.startswith('torch')), \
+sep='\n', file=open('constraints.txt', 'w'))" > requirements.txt \
     && grep -E '^torch(vision)?[^a-z]' requirements.txt > torch.txt
 ARG TORCH_INDEX=""
 RUN pip install ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -c constraints.txt -r torch.txt \

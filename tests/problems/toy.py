@@ -162,6 +162,7 @@ class Frozen(Deaf):
     """Also holds Python's lock in a long call of C, so that no thread of the worker runs."""
 
     def run(self, run: TrialContext) -> float:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # it would wake the call
         ctypes.PyDLL(None).sleep(60)
         return 0.0
 

@@ -7,6 +7,7 @@ import re
 import signal
 import sqlite3
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
 import pytest
@@ -74,10 +75,12 @@ def test_a_worker_that_is_asked_to_stop_does_nothing_more_than_release(command, 
     command("create", "toy.toml")
     command.environment["PYTHONPROFILEIMPORTTIME"] = "1"  # says what is imported
     worker = command.start("worker", "toy")
-    wait_for(lambda: reports(command) >= 1)
-    worker.send_signal(number)
-    out, _ = worker.communicate(timeout=25)
-    assert worker.returncode == 75
+    with ThreadPoolExecutor(1) as reader:  # it writes more than a pipe holds
+        read = reader.submit(worker.stdout.read)
+        wait_for(lambda: reports(command) >= 1)
+        worker.send_signal(number)
+        out = read.result(60)
+    assert worker.wait(25) == 75
     assert "trial 0 was released" in out
     assert "search.worker.worker" in out
     assert "optuna_dashboard" not in out  # takes seconds, and is for the note

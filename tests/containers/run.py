@@ -83,7 +83,7 @@ def stop_a_worker(stack: Stack, other_than: Busy) -> None:
     stack.engine.docker("stop", container)
     code = stack.state(container, "ExitCode")
     assert code == 75, f"a worker that was asked to stop ended with code {code}"
-    assert "handed back" in stack.engine.docker("logs", container)
+    assert "was released" in stack.engine.docker("logs", container)
     stack.engine.docker("start", container)
 
 

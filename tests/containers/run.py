@@ -180,7 +180,7 @@ def scenario(stack: Stack) -> None:
     victim = kill_a_worker(stack)
     say(f"killed worker {victim.container} at step {victim.step}")
     stop_a_worker(stack, victim)
-    say("stopped a worker: code 0, its trial handed back; started it again")
+    say("stopped a worker: code 75, its trial released; started it again")
     restart_the_database(stack)
     say("killed and restarted the database")
     check_dashboard(stack)

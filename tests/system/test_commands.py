@@ -190,6 +190,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(command, monkeypatch, capsys, arg
     """In this process: twenty would take a minute to start. Other tests see real ones fail."""
     command.study(trials=1)
     monkeypatch.chdir(command.directory)
+    monkeypatch.setenv("FMNIST_HPO_DATA", "")  # restored after the test; --data-dir sets it
     assert in_process(argv) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and message in line

@@ -153,7 +153,7 @@ def test_the_best_is_measured_whatever_was_exported_before(sliced):
     assert row["test_accuracy"] == bundle.metrics.test.metrics.accuracy
     sliced("report", "slice")
     page = (sliced.directory / "runs" / "slice" / "report" / "report.html").read_text()
-    assert f"Exported: trial {other}, and not the best" in page
+    assert f"Exported: trial {other}, not the best" in page
 
 
 def test_a_data_set_without_test_files_is_said_before_the_search_and_exported(sliced):

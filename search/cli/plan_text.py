@@ -42,7 +42,8 @@ def _values(parameter: Parameter, values: Mapping[str, int | None]) -> str:
     if parameter.for_each:
         text += f", for each of {parameter.for_each}"
     conditions = [f"{name} is {_either(wanted)}" for name, wanted in parameter.when.items()]
-    return text + (f", when {' and '.join(conditions)}" if conditions else "")
+    text += f", when {' and '.join(conditions)}" if conditions else ""
+    return text if parameter.default is None else f"{text}, default {parameter.default}"
 
 
 def _either(values: Sequence[Any]) -> str:

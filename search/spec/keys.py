@@ -134,6 +134,10 @@ def _space() -> Iterator[Key]:
     yield key("float", "list", "The range of a number.", condition="[low, high], both included")
     yield key("choice", "list", "The values to choose from.",
               condition="at most 1,000 strings, numbers, true or false")
+    yield key("default", "value", "Its value in the study's first trial, which is named defaults "
+              "and stands before those of [[trials]].",
+              condition="within the range; if one parameter has a default, each that applies in "
+              "that trial needs one")
     yield key("log", "boolean", "Whether to search on a logarithmic scale.", default=False)
     yield key("step", "number", "The distance between two values of an int or float.", above=0)
     yield key("when", "table", "The parameter applies only while earlier ones have these values.")

@@ -30,6 +30,7 @@ from search.text import describe_error
 __all__ = ["parse_spec", "read_spec", "read_workers"]
 
 DEFAULT_FOLDS = 5
+DEFAULTS = "defaults"  # name of the trial at the defaults of the space
 MOST_BYTES = 1 << 20  # of a study file
 MOST_GRID_POINTS = 1_000_000
 #: A dotted key of more parts than `MOST_DEPTH`, for which tomllib takes quadratic time.
@@ -241,7 +242,14 @@ def _audit(
 def _named(
     tables: list[Any], space: Space, fixed: Mapping[str, Any], where: str
 ) -> tuple[NamedTrial, ...]:
+    """The trials that run first: the defaults of the space, then those of [[trials]]."""
     named: dict[str, NamedTrial] = {}
+    try:
+        defaults = space.defaults(fixed)
+    except SpecError as error:
+        raise SpecError(f"{where}: {error}") from error
+    if defaults is not None:
+        named[DEFAULTS] = NamedTrial(name=DEFAULTS, params=defaults)
     keys = keys_of("trials")
     for index, table in enumerate(tables):
         here = f"{where}: trials[{index}]"

@@ -33,6 +33,8 @@ class Parameter:
     when: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
     #: An earlier integer parameter n: this one is then sampled n times, as name_0 ... name_{n-1}.
     for_each: str | None = None
+    #: Its value in the trial `defaults`.
+    default: Value | None = None
 
     def instances(self, known: Mapping[str, Any]) -> list[str]:
         """The names under which this parameter is sampled, given the values known so far."""
@@ -91,6 +93,27 @@ class Space:
                 raise SpecError(
                     f"{where}: {name} does not apply here; {_condition(parameter)}; remove it"
                 )
+
+    def defaults(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The point where each parameter has its default; None where no parameter has one.
+
+        Raises:
+            SpecError: a parameter without a default applies at this point.
+        """
+        if all(parameter.default is None for parameter in self.parameters):
+            return None
+
+        def take(name: str, distribution: BaseDistribution) -> Any:
+            owner = self.owner(name)
+            assert owner is not None
+            if owner.default is None:
+                raise SpecError(
+                    f"space.{owner.name} has no default and applies where the others have theirs; "
+                    f"add default = ..., {range_text(distribution)}, or remove the other defaults"
+                )
+            return owner.default
+
+        return self.walk(take, fixed)
 
     @cached_property
     def _by_stem(self) -> Mapping[str, Parameter]:

@@ -85,18 +85,31 @@ def _parameter(
         got = shown(sorted(table))
         raise SpecError(f"{where} needs exactly one of int, float, choice, got {got}")
     kind = kinds[0]
-    allowed = {kind, "when", "for_each"} | ({"log", "step"} if kind != "choice" else set())
+    allowed = {kind, "when", "for_each", "default"} | (
+        {"log", "step"} if kind != "choice" else set()
+    )
     known_keys = {key: rule for key, rule in keys_of("space.NAME").items() if key in allowed}
     for key in table:
         if key not in allowed:
             raise SpecError(unknown_key(key, f"space.{name}", known_keys, file))
     known = {**{p.name: p for p in earlier}, **dict.fromkeys(fixed)}
+    distribution = _choice(table, where) if kind == "choice" else _numeric(kind, table, where)
     return Parameter(
         name=name,
-        distribution=_choice(table, where) if kind == "choice" else _numeric(kind, table, where),
+        distribution=distribution,
         when=_when(table.get("when", {}), known, where),
         for_each=_for_each(table.get("for_each"), known, fixed, where),
+        default=_default(table["default"], distribution, where) if "default" in table else None,
     )
+
+
+def _default(value: Any, distribution: BaseDistribution, where: str) -> Value:
+    if not contains(distribution, value):
+        raise SpecError(
+            f"{where}: default = {shown(value)} lies outside the space; {range_text(distribution)}"
+        )
+    found: Value = float(value) if isinstance(distribution, FloatDistribution) else value
+    return found
 
 
 def _choice(table: Mapping[str, Any], where: str) -> CategoricalDistribution:

@@ -14,7 +14,8 @@ import numpy as np
 import optuna
 from curve_sources import Array, Params, Source
 
-from search.sampling.freeze_thaw import Curve, decide, expected
+from search.sampling.freeze_thaw import Curve
+from search.sampling.freeze_thaw.decision import decide, expected
 from search.sampling.freeze_thaw.encoding import Encoding
 
 Method = Callable[[Source, int, float, int], Iterator["Completed"]]

@@ -3,13 +3,14 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from search.report.theme import CSS, inline_svg, png, svg
+from search.report.theme import CSS, inline_svg, png, svg, svg_on_white
 
 __all__ = ["Bullets", "Drawing", "Page", "Paragraph", "Part", "Picture", "Section", "Table"]
 
@@ -65,13 +66,18 @@ class Drawing:
     @property
     def image(self) -> Markup:
         """The `<svg>` element; Matplotlib escapes the figure's texts."""
-        return Markup(inline_svg(self.figure, self.name, str(escape(self.caption))))
+        return Markup(inline_svg(self._svg, str(escape(self.caption))))
+
+    @cached_property
+    def _svg(self) -> str:
+        """Drawn once, as it takes half a second."""
+        return svg(self.figure, self.name)
 
     def files(self) -> dict[str, bytes]:
         """The figure's files, by name."""
         return {
             f"{self.name}.png": png(self.figure),
-            f"{self.name}.svg": svg(self.figure, self.name),
+            f"{self.name}.svg": svg_on_white(self._svg),
         }
 
 

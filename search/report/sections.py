@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import binomtest
 
 from search import attributes
 from search.ledger.records import Attempt
@@ -165,6 +164,8 @@ class StudyReport:
         sign = 1 if self.metric.direction == "maximize" else -1
         gains = [sign * (float(one.final or 0.0) - float(rival.value or 0.0)) for one in ran]
         wrong = sum(gain > 0 for gain in gains)
+        from scipy.stats import binomtest
+
         low, high = binomtest(wrong, len(ran)).proportion_ci(method="wilson")
         text = (
             f"{judge}: of {counted(len(ran), 'pruned trial')} that ran on for the audit, {wrong} "

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 __all__ = [
     "BLUE", "CSS", "GREEN", "GREY", "INK", "ORANGE", "PAPER", "PURPLE", "SERIES", "SKY",
-    "VERMILLION", "figure", "inline_svg", "png", "svg", "themed",
+    "VERMILLION", "figure", "inline_svg", "png", "svg", "svg_on_white", "themed",
 ]  # fmt: skip
 
 INK = "#17191d"
@@ -104,19 +104,33 @@ def png(drawn: Figure) -> bytes:
     return data.getvalue()
 
 
-def svg(drawn: Figure, name: str) -> bytes:
-    """For print and slides, on white."""
-    return _svg(drawn, name, "white").encode()
-
-
-def inline_svg(drawn: Figure, name: str, label: str) -> str:
-    """An `<svg>` element for a page that has `CSS`.
+@themed
+def svg(drawn: Figure, name: str) -> str:
+    """A figure without a background, as an SVG file's text.
 
     Args:
-        name: distinct within the page, as it keeps the ids of figures apart.
+        name: distinct within a page, as it keeps the ids of figures apart.
+    """
+    data = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": name}):
+        drawn.savefig(
+            data, format="svg", bbox_inches="tight", facecolor="none", metadata={"Date": None}
+        )
+    return data.getvalue()
+
+
+def svg_on_white(text: str) -> bytes:
+    """What `svg` drew, for print and slides."""
+    white = r'\g<0>\n <rect width="100%" height="100%" fill="white"/>'
+    return re.sub(r"<svg[^>]*>", white, text, count=1).encode()
+
+
+def inline_svg(text: str, label: str) -> str:
+    """What `svg` drew as an element for a page that has `CSS`.
+
+    Args:
         label: what the figure shows, for who cannot see it.
     """
-    text = _svg(drawn, name, "none")
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every figure, and nobody asks
@@ -131,13 +145,3 @@ def inline_svg(drawn: Figure, name: str, label: str) -> str:
         'xmlns:xlink="http://www.w3.org/1999/xlink">'
     )
     return re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)
-
-
-@themed
-def _svg(drawn: Figure, name: str, background: str) -> str:
-    data = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": name}):
-        drawn.savefig(
-            data, format="svg", bbox_inches="tight", facecolor=background, metadata={"Date": None}
-        )
-    return data.getvalue()

@@ -8,7 +8,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attributes
 from search.attributes import Reason
 from search.ledger import Row
-from search.sampling.freeze_thaw import Curve, expected
+from search.sampling.freeze_thaw import Curve
 from search.sampling.freeze_thaw.records import State
 from search.spec import StudySpec
 
@@ -38,6 +38,8 @@ class Outlook:
         began = time.monotonic()
         if reports == self._seen or began < self._again:
             return self._known
+        from search.sampling.freeze_thaw.decision import expected
+
         spec = self._spec
         self._known = expected(spec.space, spec.fixed, known, direction=spec.direction)
         self._seen = reports

@@ -5,7 +5,7 @@ from typing import Any
 
 from search.ledger import Choice, Row
 from search.ledger.decisions import Decisions
-from search.sampling.freeze_thaw import Decision, decide
+from search.sampling.freeze_thaw import Decision
 from search.study import Study
 from search.study.pausing import curves
 
@@ -64,6 +64,8 @@ class Decider:
         rows = study.ledger.rows(begun=True)
         trials = {trial.number: trial for trial in study.trials}
         known = curves(spec, rows, trials, asks=asks)
+        from search.sampling.freeze_thaw.decision import decide
+
         decision = decide(
             spec.space,
             spec.fixed,

@@ -1,6 +1,9 @@
-"""Freeze-thaw search: short trials that pause, and go on when a model of their curves says so."""
+"""Freeze-thaw search: short trials that pause, and go on when a model of their curves says so.
 
-from search.sampling.freeze_thaw.decision import decide, expected
+The model is in `decision`. It needs SciPy, which takes a second to load: import it where it is
+used.
+"""
+
 from search.sampling.freeze_thaw.records import Curve, Decision, grid
 
-__all__ = ["Curve", "Decision", "decide", "expected", "grid"]
+__all__ = ["Curve", "Decision", "grid"]

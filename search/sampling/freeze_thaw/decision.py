@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from search.sampling.freeze_thaw.encoding import Encoding
 from search.sampling.freeze_thaw.model import Model, seconds_per_step
@@ -82,7 +82,7 @@ def decide(
     x = np.vstack([model.x[rows[: len(paused)]], encoding.encode(new)])
     mean, deviation = model.predict(x, horizons, rows)
     threshold = model.best() + 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
-    log_probability: Array = norm.logcdf((mean - threshold) / deviation)
+    log_probability: Array = log_ndtr((mean - threshold) / deviation)
     chosen = int(np.argmax(log_probability - seconds_per_step(encoding, curves, x)))
     return Decision(
         lineage=paused[chosen].lineage if chosen < len(paused) else None,

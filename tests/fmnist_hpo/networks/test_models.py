@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import CNNConfig, parse
@@ -56,6 +57,9 @@ def test_counts(params: dict[str, Any], parameters: int, multiply_adds: int) -> 
     assert count_parameters(network) == parameters
     assert count_flops(network) == 2 * multiply_adds
     assert network.training  # counting leaves the mode alone
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(torch.zeros(1, 1, 28, 28))
+    assert counter.get_total_flops() == 2 * multiply_adds
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from search.report.draw_parameters import draw_importances, draw_parallel, draw_
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
 from search.report.sections import StudyReport
-from search.report.theme import BLUE, GREY, INK, figure, inline_svg, themed
+from search.report.theme import BLUE, GREY, INK, figure, inline_svg, svg, svg_on_white, themed
 from search.report.trial_table import trial_rows
 from search.study.rows import records, worked_seconds
 from search.worker.worker import work
@@ -205,7 +205,7 @@ def test_an_inlined_figure_follows_the_colours_of_the_page():
         return drawn
 
     drawn = make()
-    text = inline_svg(drawn, "one", "what it shows")
+    text = inline_svg(svg(drawn, "one"), "what it shows")
     root = ElementTree.fromstring(text.replace("xlink:href", "href"))
     assert root.attrib["aria-label"] == "what it shows"
     assert INK not in text
@@ -214,10 +214,12 @@ def test_an_inlined_figure_follows_the_colours_of_the_page():
     assert "currentColor" in text
     assert "var(--blue)" in text
     assert "a &lt;title&gt;" in text
-    other = inline_svg(drawn, "two", "x")
-    ids = [set(re.findall(r' id="([^"]+)"', svg)) for svg in (text, other)]
+    other = inline_svg(svg(drawn, "two"), "x")
+    ids = [set(re.findall(r' id="([^"]+)"', drawing)) for drawing in (text, other)]
     assert ids[0]
     assert not ids[0] & ids[1]
+    file = ElementTree.fromstring(svg_on_white(svg(drawn, "one")))
+    assert file[0].attrib == {"width": "100%", "height": "100%", "fill": "white"}
 
 
 def test_a_page_escapes_what_it_is_given():

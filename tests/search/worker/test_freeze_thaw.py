@@ -15,10 +15,11 @@ from search.errors import NoResult
 from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
 from search.report.sections import StudyReport
-from search.sampling.freeze_thaw import Decision, decide, grid
+from search.sampling.freeze_thaw import Decision, decision, grid
+from search.sampling.freeze_thaw.decision import decide
 from search.study import Study
 from search.study.pausing import curves
-from search.worker import decide as deciding
+from search.worker.decide import Decider
 from search.worker.worker import work
 
 FIXED = "[fixed]\nsteps = 12\n"
@@ -46,7 +47,7 @@ def by_chance(space, fixed, known, *, seed, may_begin, last_step_of, **options):
 
 @pytest.fixture
 def _by_chance(monkeypatch):
-    monkeypatch.setattr(deciding, "decide", by_chance)
+    monkeypatch.setattr(decision, "decide", by_chance)
 
 
 chance = pytest.mark.usefixtures("_by_chance")
@@ -109,7 +110,7 @@ def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch)
         asked.append((known, options))
         return decide(space, fixed, known, **options)
 
-    monkeypatch.setattr(deciding, "decide", remember)
+    monkeypatch.setattr(decision, "decide", remember)
     run(study)
     made = sorted(
         (one for trial in study.trials for one in trial.user_attrs["decisions"]),
@@ -260,7 +261,7 @@ def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make, monk
     study = make()
     monkeypatch.setattr(study.ledger, "pause", lambda claim: study.ledger.release_worker("w"))
     claimed = []
-    monkeypatch.setattr(deciding.Decider, "decide", lambda self, asks=None: claimed.append(asks))
+    monkeypatch.setattr(Decider, "decide", lambda self, asks=None: claimed.append(asks))
     claim = study.ledger.claim("w", lambda n: Fresh(
         user_attrs={"last_step": 12}, pause_at=2))  # fmt: skip
     study.ledger.release(claim)
@@ -280,7 +281,7 @@ def test_an_error_of_a_decision_is_not_the_trials(make, monkeypatch):
     claim = study.ledger.claim("w", lambda _: Fresh(user_attrs={"last_step": 12}, pause_at=2))
     study.ledger.release(claim)
     with monkeypatch.context() as broken:
-        broken.setattr(deciding.Decider, "decide", fail)
+        broken.setattr(Decider, "decide", fail)
         with pytest.raises(ZeroDivisionError):
             run(study)
     (trial,) = study.trials

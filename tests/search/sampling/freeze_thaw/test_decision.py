@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from search.sampling.freeze_thaw import Curve, Decision, decide, expected, grid
+from search.sampling.freeze_thaw import Curve, Decision, grid
+from search.sampling.freeze_thaw.decision import decide, expected
 from search.spec.space import Parameter, Space
 
 SPACE = Space((Parameter(name="x", distribution=FloatDistribution(0.0, 1.0)),))

@@ -11,6 +11,7 @@ if [ -e "$secret" ]; then
         exit 2
     fi
     # In a .pgpass, ':' and '\' of a password stand behind a '\'.
-    (umask 077 && sed -n '1s/[\\:]/\\&/g; 1s/^/*:*:*:*:/p' "$secret" > "$HOME/.pgpass")
+    (umask 077 && sed -n '1s/[\\:]/\\&/g; 1s/^/*:*:*:*:/p' "$secret" > "${PGPASSFILE:=$HOME/.pgpass}")
+    export PGPASSFILE
 fi
 exec fmnist-hpo "$@"

@@ -156,15 +156,28 @@ def check_dashboard(stack: Stack) -> None:
     assert code != 0, f"the dashboard also listens on {address}"
 
 
+def _healthy(stack: Stack, container: str) -> bool:
+    health = stack.state(container, "Health")
+    assert isinstance(health, dict)
+    return health["Status"] == "healthy"
+
+
 def check_containers(stack: Stack) -> None:
-    """None of ours runs as root, and no password stands where `docker inspect` shows it."""
+    """Rights, limits and health, and that no password stands where `docker inspect` shows it."""
     (dashboard,) = stack.containers("dashboard")
+    until("the dashboard is healthy", 60, lambda: _healthy(stack, dashboard))
     assert stack.engine.docker("exec", dashboard, "id", "-u").strip() != "0"
     known = [file.read_text().strip() for file in stack.passwords.iterdir()]
     for service in ("database", "create", "worker", "dashboard"):
         for container in stack.containers(service):
             shown = stack.engine.docker("inspect", container)
             assert not any(password in shown for password in known), service
+            limits = stack.inspect(container)["HostConfig"]
+            assert isinstance(limits, dict)
+            assert limits["PidsLimit"] > 0, service
+            if service != "database":
+                assert limits["ReadonlyRootfs"] is True, service
+                assert limits["Memory"] > 0, service
     printed = stack.engine.docker("exec", dashboard, "fmnist-hpo", "status", STUDY)
     assert f"{TRIALS}/{TRIALS}" in printed, printed
 

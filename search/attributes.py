@@ -18,7 +18,7 @@ RETRY_OF = "retry_of"  # number of the trial that this attempt continues
 DUPLICATE_OF = "duplicate_of"  # number of an earlier trial with the same parameters
 AUDIT = "audit"  # {"trial": , "step": , "value": } where the pruner would have ended the trial
 LAST_STEP = "last_step"  # the step that completes it, in a study of freeze-thaw
-AMENDMENT = "amendment"  # number of the last amendment when it was proposed; absent: none
+AMENDMENT = "amendment"  # number of the last amendment when it was proposed; absent: none was
 STEP_SECONDS = "step_seconds"  # what each recorded step took, where decisions weigh it, a list
 DECISIONS = "decisions"  # why it began and went on: what was expected each time, a list
 CURVES = "curves"  # name -> one value per recorded step; "step" -> the steps
@@ -40,7 +40,6 @@ COMPLETED_RUNG = "completed_rung_"  # Optuna's, a prefix: what a halving pruner 
 # User attributes of a study.
 UID = "search:uid"  # the key of its rows in the ledger
 SPEC = "search:spec"  # the text of its study file; a StudySearchCV's study has none
-AMENDMENTS = "search:amendments"  # what was changed of its budget since, a list
 FINGERPRINT = "search:fingerprint"  # of the problem's data
 CHECKPOINTS = "search:checkpoints"  # address of its checkpoints
 SAMPLER = "search:sampler"  # {"name": , "reason": } which sampler was chosen for it, and why

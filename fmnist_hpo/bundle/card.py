@@ -96,7 +96,7 @@ def _title(what: str, config: Config, provenance: StoredProvenance) -> str:
         f"# {provenance.study}: trial {provenance.trial}\n\n"
         f"{what} that sorts grey pictures of {rows}x{columns} pixels into "
         f"{len(config.classes)} classes: {', '.join(config.classes)}. {_training(provenance)}"
-        + "".join(f" Its study was extended: {one}." for one in provenance.amendments)
+        + "".join(f" Its study was amended: {one}." for one in provenance.amendments)
     )
 
 

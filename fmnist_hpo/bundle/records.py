@@ -123,7 +123,7 @@ class Provenance:
     folds: int | None  # of the cross-validation that chose it; None: one part was held out
     tuned_on: int  # images that the trials saw, training and validation together
     trained_on: int  # images that the exported model was trained on
-    amendments: tuple[str, ...] = ()  # of the study's budget since it was created, a line each
+    amendments: tuple[str, ...] = ()  # of the study since it was created, a line each
 
 
 @dataclass(frozen=True, kw_only=True)

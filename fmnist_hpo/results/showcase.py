@@ -40,7 +40,7 @@ def _attach_curves(study: Study, pictures: Pictures) -> None:
     for trial in complete[:MOST_CURVES]:
         curves = trial.user_attrs.get(attributes.CURVES, {})
         if "train_loss" in curves and not pictures.has(trial, "curves.png"):
-            share = {**study.spec.fixed, **trial.params}.get("report_every", 1.0)
+            share = study.params(trial).get("report_every", 1.0)
             title = f"{study.name}, trial {trial.number}"
             drawn = draw_curves(curves, title, report_every=share)
             pictures.attach(trial, "curves.png", drawn)

@@ -267,14 +267,14 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
 
 
 def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str:
-    """What to say of the last of these, where the study was extended since the first."""
+    """What to say of the last of these, where the study was amended since the first."""
     study.refresh()
     first, last = found[0].at, found[-1].at
     since = [str(one) for one in study.amendments if first < one.at < last]
     if not since:
         return ""
     return (
-        f"The study was extended after its test set had been measured, on {first:%Y-%m-%d %H:%M} "
+        f"The study was amended after its test set had been measured, on {first:%Y-%m-%d %H:%M} "
         f"UTC: {'; '.join(since)}."
     )
 

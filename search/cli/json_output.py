@@ -7,7 +7,8 @@ A value that is no finite number is null. Times are in seconds.
     budget, begun, ended, complete, pruned, failed, reasons (reason -> number of trials),
     steps and most_steps (reported and at most; null without such a budget), elapsed_seconds,
     remaining_seconds (null if unknown), halted (the error, or null),
-    amendments (a list of: number, at, text, replaced, hash, trials, hours),
+    amendments (a list of: number, at, text, replaced, hash, trials (in all since then), given (the
+    parameters of the trial that it adds, or null)),
     best (null, or: trial, name, value, params),
     running (a list of: worker, trial, lineage, attempt, step, value, since_seconds,
     heartbeat_seconds, params),
@@ -69,12 +70,8 @@ def trial_records(study: Study) -> list[dict[str, Any]]:
     """Every trial of a study; see the head of this module."""
     trials = study.trials
     worked = worked_seconds(study.ledger.attempts())
-    rows = records(trials, {}, worked, paused=study.paused)
-    found = []
-    for trial, row in zip(trials, rows, strict=True):
-        columns = {name: value for name, value in row.items() if not name.startswith("param_")}
-        found.append({**columns, "params": study.params(trial)})
-    return found
+    rows = records(trials, lambda _: {}, worked, paused=study.paused)
+    return [{**row, "params": study.params(trial)} for trial, row in zip(trials, rows, strict=True)]
 
 
 def best_record(study: Study) -> dict[str, Any]:

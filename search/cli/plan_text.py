@@ -33,7 +33,7 @@ def _head(plan: Plan) -> Iterator[tuple[str, str]]:
     for parameter in spec.space.parameters:
         yield "", f"{parameter.name:<18}{_values(parameter, plan.values)}"
     if spec.named:
-        yield "named", ", ".join(named.name for named in spec.named)
+        yield "named", ", ".join(str(named.name) for named in spec.named)
 
 
 def _values(parameter: Parameter, values: Mapping[str, int | None]) -> str:

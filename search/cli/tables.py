@@ -114,11 +114,10 @@ def ending(trial: FrozenTrial, *, paused: bool = False) -> str:
 
 def write_csv(study: Study, out: TextIO) -> None:
     """Write one row per trial, with a column for each parameter."""
-    trials, fixed = study.trials, study.spec.fixed
-    worked = worked_seconds(study.ledger.attempts())
-    writer = csv.DictWriter(out, columns(trials, fixed))
+    trials, worked = study.trials, worked_seconds(study.ledger.attempts())
+    writer = csv.DictWriter(out, columns(trials, study.params))
     writer.writeheader()
-    writer.writerows(records(trials, fixed, worked, paused=study.paused))
+    writer.writerows(records(trials, study.params, worked, paused=study.paused))
 
 
 def print_best(study: Study) -> None:

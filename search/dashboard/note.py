@@ -2,11 +2,11 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.dashboard.private import stored_note, study_id_of
@@ -25,7 +25,7 @@ def annotate(
     *,
     metric: str,
     remarks: Sequence[str] = (),
-    fixed: Mapping[str, Any] | None = None,
+    params_of: Callable[[FrozenTrial], Mapping[str, Any]] = lambda trial: trial.params,
     paused: Collection[int] = (),
 ) -> None:
     """Name the study's metric and bring its note up to date; meant to follow each trial's end.
@@ -36,7 +36,7 @@ def annotate(
         study: with one objective.
         metric: the metric's name, as in the study file.
         remarks: further paragraphs, in Markdown.
-        fixed: parameters that every trial has; shown below those of the best trial.
+        params_of: the parameters of the best trial that are shown, its own and further ones.
         paused: numbers of trials that Optuna shows as running and nobody works on.
     """
     from optuna_dashboard import save_note
@@ -45,7 +45,7 @@ def annotate(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names([metric])
-    note, stored = _summary(study, metric, remarks, fixed or {}, paused), stored_note(study)
+    note, stored = _summary(study, metric, remarks, params_of, paused), stored_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
@@ -54,7 +54,7 @@ def _summary(
     study: optuna.Study,
     metric: str,
     remarks: Sequence[str],
-    fixed: Mapping[str, Any],
+    params_of: Callable[[FrozenTrial], Mapping[str, Any]],
     paused: Collection[int],
 ) -> str:
     words = Counter(
@@ -77,7 +77,7 @@ def _summary(
             f"**Best {_plain(metric)}:** {best.value:.6g} in "
             f"[trial {best.number}]({page}/trials?numbers={best.number})"
         )
-        rows = _rows({**best.params, **fixed})
+        rows = _rows({**best.params, **params_of(best)})
     lines += remarks
     # optuna-dashboard 0.21 draws nothing on /trialTable; the table is on the last of these
     lines.append(

@@ -1,13 +1,13 @@
-"""What was changed of a study's budget since it was created, numbered, beside the frozen spec.
+"""What was changed of a study since it was created, numbered, beside the frozen spec.
 
-An amendment and the lineages that it adds are one transaction. The list is a user attribute of the
-study, so a study that was made by an earlier version can be amended, and a copy has the list too.
+An amendment and the lineages that it adds are one transaction. Every trial bears the number of the
+last amendment when it was proposed: a claim that begins a lineage by an older spec is void.
 """
 
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,138 +15,206 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from search import attributes
+from search.errors import SpecError
 from search.ledger.ledger import Ledger
 from search.spec import StudySpec
+from search.spec.amend import Changes, Draft, amended, lines_of
 from search.storage import schema
-from search.storage.study_rows import set_study_attr, study_attr
 
-__all__ = ["Amendment", "amendments", "amendments_of", "extend"]
+__all__ = ["Amendment", "amend", "amendments", "given", "spec_since"]
+
+_A = schema.amendment.c
+_L = schema.lineage.c
+_S = schema.study.c
 
 
 @dataclass(frozen=True, kw_only=True)
 class Amendment:
-    """One change of a study's budget.
+    """One change of a study.
 
     Attributes:
         number: counts from 1.
         at: UTC, by the database's clock.
-        text: the keys of the study file that it changed, with their values since then.
-        replaced: the same keys with their values before.
+        spec: the text of the whole study file since then.
+        text: what it changed of that, as lines of TOML.
+        changes: the changed keys, each with its value before and since; None where it is absent.
         hash: SHA-256 of the text and of the hash before, the first one's of the frozen spec's: two
             studies with one hash have one spec and one history of amendments.
-        trials, hours: the whole budget since then.
+        trials: the lineages since then, those added one at a time included.
+        given: the parameters of the one lineage that it adds; None where it adds none by hand.
     """
 
     number: int
     at: datetime
+    spec: str
     text: str
-    replaced: Mapping[str, Any]
+    changes: Changes
     hash: str
     trials: int
-    hours: float | None
+    given: Mapping[str, Any] | None = None
 
     def __str__(self) -> str:
         """One line: "amendment 1 of 2026-11-28 19:50 UTC: budget.trials 40 -> 60"."""
-        now = {"budget.trials": self.trials, "budget.hours": self.hours}
-        changes = [f"{key} {before:g} -> {now[key]:g}" for key, before in self.replaced.items()]
-        return f"amendment {self.number} of {self.at:%Y-%m-%d %H:%M} UTC: {', '.join(changes)}"
+        words = ", ".join(lines_of(self.changes, self.given))
+        return f"amendment {self.number} of {self.at:%Y-%m-%d %H:%M} UTC: {words}"
+
+    @property
+    def replaced(self) -> dict[str, Any]:
+        """The changed keys with their values before; None where one was absent."""
+        return {key: before for key, (before, _) in self.changes.items()}
 
     def to_json(self) -> dict[str, Any]:
-        """JSON values, as they are stored; `amendments_of` reads them back."""
+        """JSON values, as `--json` shows them."""
         return {
             "number": self.number,
             "at": self.at.isoformat(),
             "text": self.text,
-            "replaced": dict(self.replaced),
+            "replaced": self.replaced,
             "hash": self.hash,
             "trials": self.trials,
-            "hours": self.hours,
+            "given": None if self.given is None else dict(self.given),
         }
 
 
-def amendments_of(stored: Sequence[Mapping[str, Any]]) -> tuple[Amendment, ...]:
-    """The amendments of a study, by its user attribute, oldest first."""
-    return tuple(
-        Amendment(
-            at=datetime.fromisoformat(one["at"]),
-            **{key: one[key] for key in ("number", "text", "replaced", "hash", "trials", "hours")},
-        )
-        for one in stored
-    )
-
-
-def amendments(ledger: Ledger) -> tuple[Amendment, ...]:
-    """The amendments of a study as they stand in the storage, oldest first."""
-    return amendments_of(ledger.storage.read(lambda session: _stored(session, ledger)))
-
-
-def extend(ledger: Ledger, spec: StudySpec, *, trials: int, hours: float) -> Amendment:
-    """Add lineages to the budget, and hours; workers that are at work take both.
+def amendments(ledger: Ledger, *, after: int = 0) -> tuple[Amendment, ...]:
+    """The amendments of a study as they stand in the storage, oldest first.
 
     Args:
-        spec: the study's.
-        trials: how many lineages are added; hours likewise.
+        after: only those with a larger number.
+    """
+    return ledger.storage.read(lambda session: _stored(session, ledger, after=after))
+
+
+def given(found: Sequence[Amendment]) -> dict[int, Mapping[str, Any]]:
+    """Lineages that were added one at a time, with their parameters."""
+    return {one.trials - 1: one.given for one in found if one.given is not None}
+
+
+def spec_since(frozen: StudySpec, found: Sequence[Amendment]) -> StudySpec:
+    """The spec of a study since the last of these amendments.
+
+    Args:
+        frozen: that of its creation.
+        found: from the first one on.
+    """
+    return amended(frozen, found[-1].spec, given(found)) if found else frozen
+
+
+def amend(
+    ledger: Ledger,
+    frozen: StudySpec,
+    draft_of: Callable[[StudySpec, int], Draft],
+) -> Amendment:
+    """Amend a study; workers that are at work take the amendment with their next claim.
+
+    Args:
+        frozen: the spec of the study's creation.
+        draft_of: called with the present spec and the number of its last amendment (0 without
+            any), inside the transaction; what it raises leaves the study as it is.
 
     Raises:
-        SpecError: the study cannot have so many trials, or has no limit of hours.
+        SpecError: a named trial that has not begun would be dropped.
     """
     token = uuid.uuid4().hex  # recognises this write when its answer was lost
 
     def work(session: orm.Session) -> Amendment:
-        mine = schema.study.c.uid == ledger.uid
-        # Of two that extend at once, one waits here.
-        session.execute(sa.select(schema.study.c.uid).where(mine).with_for_update())
-        stored = _stored(session, ledger)
+        # Of two that amend at once, one waits here.
+        session.execute(sa.select(_S.uid).where(_S.uid == ledger.uid).with_for_update())
+        earlier = _stored(session, ledger)
+        before = spec_since(frozen, earlier)
+        draft = draft_of(before, len(earlier))
+        _refuse_unbegun(session, ledger, draft)
         now = session.scalar(sa.select(ledger.scope.now)) or 0.0
-        amendment = _next(spec, amendments_of(stored), datetime.fromtimestamp(now, UTC),
-                          trials=trials, hours=hours)  # fmt: skip
-        if trials:
-            session.execute(
-                schema.lineage.insert(),
-                [
-                    {"uid": ledger.uid, "lineage": n, "done": 0, "attempt": 0, "lost_attempts": 0}
-                    for n in range(amendment.trials - trials, amendment.trials)
-                ],
-            )
-        stored = [*stored, {**amendment.to_json(), "token": token}]
-        set_study_attr(session, ledger.study_id, attributes.AMENDMENTS, stored)
-        return amendment
+        made = _next(frozen, earlier, draft, datetime.fromtimestamp(now, UTC))
+        _add_lineages(session, ledger, before.trials, made)
+        session.execute(schema.amendment.insert().values(_row(made, ledger.uid, now, token)))
+        # What ended the study may end it no longer: that is found out anew.
+        session.execute(schema.study.update().where(_S.uid == ledger.uid).values(ended_by=None))
+        return made
 
     def settled(session: orm.Session) -> Amendment | None:
-        stored = _stored(session, ledger)
-        found = [one for one in stored if one["token"] == token]
-        return amendments_of(found)[0] if found else None
+        found = session.scalar(sa.select(_A.number).where(_A.uid == ledger.uid, _A.token == token))
+        return None if found is None else _stored(session, ledger, after=found - 1)[0]
 
     return ledger.storage.write(work, settled=settled)
 
 
-def _stored(session: orm.Session, ledger: Ledger) -> list[dict[str, Any]]:
-    return study_attr(session, ledger.study_id, attributes.AMENDMENTS) or []
+def _stored(session: orm.Session, ledger: Ledger, *, after: int = 0) -> tuple[Amendment, ...]:
+    rows = session.execute(
+        sa.select(schema.amendment)
+        .where(_A.uid == ledger.uid, _A.number > after)
+        .order_by(_A.number)
+    )
+    return tuple(
+        Amendment(
+            number=row.number,
+            at=datetime.fromtimestamp(row.at, UTC),
+            spec=row.spec,
+            text=row.text,
+            changes={key: (old, new) for key, (old, new) in json.loads(row.changes).items()},
+            hash=row.hash,
+            trials=row.trials,
+            given=None if row.given is None else json.loads(row.given),
+        )
+        for row in rows
+    )
 
 
-def _next(
-    spec: StudySpec, earlier: Sequence[Amendment], at: datetime, *, trials: int, hours: float
-) -> Amendment:
+def _row(made: Amendment, uid: str, at: float, token: str) -> dict[str, Any]:
+    return {
+        "uid": uid,
+        "number": made.number,
+        "at": at,
+        "spec": made.spec,
+        "text": made.text,
+        "changes": json.dumps(made.changes),
+        "hash": made.hash,
+        "trials": made.trials,
+        "given": None if made.given is None else json.dumps(made.given),
+        "token": token,
+    }
+
+
+def _next(frozen: StudySpec, earlier: Sequence[Amendment], draft: Draft, at: datetime) -> Amendment:
     """The amendment that follows the earlier ones."""
-    last = earlier[-1] if earlier else None
-    before = spec.amended(last.trials, last.hours) if last else spec
-    now = before.extended(trials, hours)
-    replaced: dict[str, Any] = {}
-    text = ""
-    if now.trials != before.trials:
-        replaced["budget.trials"] = before.trials
-        text += f"budget.trials = {now.trials}\n"
-    if now.hours != before.hours:
-        replaced["budget.hours"] = before.hours
-        text += f"budget.hours = {json.dumps(now.hours)}\n"
-    previous = last.hash if last else spec.hash
+    known = given(earlier)
+    if draft.given is not None:
+        before = earlier[-1].trials if earlier else frozen.trials
+        known[before] = draft.given
+    previous = earlier[-1].hash if earlier else frozen.hash
     return Amendment(
         number=len(earlier) + 1,
         at=at,
-        text=text,
-        replaced=replaced,
-        hash=hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest(),
-        trials=now.trials,
-        hours=now.hours,
+        spec=draft.spec,
+        text=draft.text,
+        changes=draft.changes,
+        hash=hashlib.sha256(f"{previous}\n{draft.text}".encode()).hexdigest(),
+        trials=amended(frozen, draft.spec, known).trials,
+        given=draft.given,
     )
+
+
+def _add_lineages(session: orm.Session, ledger: Ledger, before: int, made: Amendment) -> None:
+    if made.trials == before:
+        return
+    turn = 1 if made.given is None else 0
+    rows = [
+        {"uid": ledger.uid, "lineage": n, "done": 0, "attempt": 0, "lost_attempts": 0, "turn": turn}
+        for n in range(before, made.trials)
+    ]
+    session.execute(schema.lineage.insert(), rows)
+
+
+def _refuse_unbegun(session: orm.Session, ledger: Ledger, draft: Draft) -> None:
+    if not draft.begun:
+        return
+    waiting = session.scalar(
+        sa.select(sa.func.min(_L.lineage)).where(
+            ledger.scope.mine, _L.lineage.in_(list(draft.begun)), _L.trial.is_(None)
+        )
+    )
+    if waiting is not None:
+        raise SpecError(
+            f"the trial {draft.begun[waiting]!r} has not begun, and the file no longer names it; "
+            "keep it in [[trials]], or let it run first"
+        )

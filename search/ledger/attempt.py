@@ -42,18 +42,23 @@ class Fresh:
         user_attrs: set from the start.
         pause_at: the step at which it pauses; None: it runs to its end.
         decision: the number of the decision by which it begins; None for one that needs none.
+        amendment: the number of the last amendment of the spec by which it begins, 0 before the
+            first; None where the caller knows of no spec.
     """
 
     params: Mapping[str, Any] = field(default_factory=dict)
     user_attrs: Mapping[str, Any] = field(default_factory=dict)
     pause_at: int | None = None
     decision: int | None = None
+    amendment: int | None = None
 
 
 def first_attempt(fresh: Fresh) -> FrozenTrial:
     """A RUNNING trial without a number."""
     trial = _running()
     trial.user_attrs = dict(fresh.user_attrs)
+    if fresh.amendment:
+        trial.user_attrs[attributes.AMENDMENT] = fresh.amendment
     if fresh.params:
         trial.system_attrs = {attributes.FIXED_PARAMS: dict(fresh.params)}
     return trial

@@ -33,7 +33,7 @@ _T = trials.c
 
 
 class Superseded(Exception):
-    """Another decision was carried out since this one was made, so this one is void."""
+    """A decision was carried out, or the study amended, since this one was made: it is void."""
 
 
 def lease_row(

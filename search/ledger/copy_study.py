@@ -22,7 +22,7 @@ from search.storage.trial_rows import add_trial, read_trials
 __all__ = ["copy_study"]
 
 #: Where the rows of a study lie, by uid.
-_TABLES = (schema.study, schema.lineage, schema.attempt, schema.evaluation)
+_TABLES = (schema.study, schema.lineage, schema.attempt, schema.amendment, schema.evaluation)
 
 
 @dataclass(frozen=True, kw_only=True)

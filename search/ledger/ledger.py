@@ -174,7 +174,8 @@ class Ledger:
 
         Returns:
             None when nothing is free now: all done, leased or paused, or the study is halted; and
-            when `fresh` gave none, or another decision was carried out since its own was made.
+            when `fresh` gave none, or what it gave was decided before another decision was carried
+            out, or before the study was amended.
         """
         token = uuid.uuid4().hex
 

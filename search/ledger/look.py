@@ -12,7 +12,7 @@ from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_steps, trial_user_attrs, trials
 
-__all__ = ["attempts", "counts", "decisions", "recent_errors", "rows", "steps"]
+__all__ = ["amendment", "attempts", "counts", "decisions", "recent_errors", "rows", "steps"]
 
 _L = schema.lineage.c
 _H = schema.attempt.c
@@ -62,6 +62,13 @@ def decisions(session: orm.Session, scope: Scope) -> int:
         sa.select(schema.study.c.decisions).where(schema.study.c.uid == scope.uid)
     )
     return int(found or 0)
+
+
+def amendment(session: orm.Session, scope: Scope) -> int:
+    """The number of the last amendment; 0 without any."""
+    table = schema.amendment.c
+    last = session.scalar(sa.select(sa.func.max(table.number)).where(table.uid == scope.uid))
+    return int(last or 0)
 
 
 def rows(

@@ -89,11 +89,11 @@ class Scope:
 
     @cached_property
     def next_free(self) -> sa.Select[Any]:
-        """The free row to claim: those that were tried before come first."""
+        """The free row to claim: those that were tried before come first, then by turn."""
         return (
             sa.select(schema.lineage)
             .where(self.mine, schema.free, ~self.halted)
-            .order_by(_L.trial.is_(None), _L.lineage)
+            .order_by(_L.trial.is_(None), _L.turn, _L.lineage)
             .limit(1)
             .with_for_update(skip_locked=True)
         )

@@ -15,8 +15,10 @@ from sqlalchemy import orm
 from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError
+from search.ledger import look
 from search.ledger.attempt import Fresh, first_attempt, next_attempt
 from search.ledger.changes import (
+    Superseded,
     close,
     count_decision,
     end_elsewhere,
@@ -32,7 +34,6 @@ from search.ledger.records import Claim, How, Lease
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_user_attrs, trials
-from search.storage.study_rows import study_attr
 from search.storage.trial_rows import Writes, add_trial, finish_trial
 
 __all__ = [
@@ -78,7 +79,7 @@ def claim(
     """Lease a free row, and go on with its trial or create the next one.
 
     Raises:
-        Superseded: what is to begin by a decision was decided before another decision.
+        Superseded: what is to begin was decided before another decision, or before an amendment.
     """
     while (row := session.execute(scope.next_free).one_or_none()) is not None:
         first = None
@@ -86,6 +87,8 @@ def claim(
             first = fresh(row.lineage)
             if first is None:
                 break
+            if first.amendment not in (None, look.amendment(session, scope)):
+                raise Superseded
         lease = Lease(uid=scope.uid, lineage=row.lineage, attempt=row.attempt + 1, worker=worker)
         trial = _trial_for(session, scope, lease, row.trial, first, origin)
         if trial is None:
@@ -122,9 +125,6 @@ def _trial_for(
     previous = trial_of(session, scope, number)
     if previous is None:
         trial = first_attempt(first or Fresh())
-        # Not the caller's: an amendment may have been made since that read the study.
-        if (amended := study_attr(session, scope.study_id, attributes.AMENDMENTS)) is not None:
-            trial.user_attrs[attributes.AMENDMENT] = amended[-1]["number"]
     elif attributes.REASON in previous.user_attrs:
         trial = next_attempt(previous)
     else:

@@ -148,7 +148,7 @@ class Compute:
 
 def compute(
     trials: Sequence[FrozenTrial],
-    fixed: Mapping[str, Any],
+    params_of: Callable[[FrozenTrial], Mapping[str, Any]],
     planned_steps: PlannedSteps,
     waiting: Collection[int] = (),
     worked: Mapping[int, float] = {},
@@ -156,7 +156,7 @@ def compute(
     """Add up the training of all lineages.
 
     Args:
-        fixed: parameters that every trial has.
+        params_of: every parameter of a trial.
         planned_steps: from a trial's parameters; None where they do not determine it.
         waiting: see `last_attempts`.
         worked: see `search.study.rows.worked_seconds`.
@@ -173,7 +173,7 @@ def compute(
             or not done
         ):
             continue
-        planned = planned_steps({**fixed, **trial.params})
+        planned = planned_steps(params_of(trial))
         estimated |= planned is None
         spared = max(0, (typical if planned is None else planned) - done)
         saved_steps += spared

@@ -111,7 +111,7 @@ class StudyReport:
             f"Compute: {clock(used.seconds)} of training in "
             f"{clock(self.study.ledger.elapsed())} of wall-clock time"
             f"{'' if pruner == 'none' else spared}.",
-            *(f"The study was extended: {one}." for one in self.study.amendments),
+            *(f"The study was amended: {one}." for one in self.study.amendments),
         ]
         if best is not None:
             lines.insert(
@@ -377,7 +377,7 @@ class StudyReport:
     def _compute(self) -> facts.Compute:
         spec = self.study.spec
         planned = self.planned_steps if spec.folds is None else lambda params: spec.folds
-        return facts.compute(self.trials, spec.fixed, planned, self.waiting, self.worked)
+        return facts.compute(self.trials, self.study.params, planned, self.waiting, self.worked)
 
     def _comparison(self) -> control.Comparison | None:
         points = facts.history(self.trials, self.worked, as_pruned=True)

@@ -10,9 +10,11 @@ from typing import Any
 from search.errors import SpecError
 from search.spec.values import shown
 
-__all__ = ["Override", "overridden", "read_override", "toml_of"]
+__all__ = ["Override", "overridden", "read_override", "read_params", "toml_of"]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+#: Up to a comma that stands in no string.
+_PART = re.compile(r"""(?:[^,"']|"(?:[^"\\]|\\.)*"|'[^']*')+""")
 _BARE_VALUE = re.compile(r"""[^\s"'\[\]{}][^"'\[\]{}]*""")  # it needs no quotes to be a string
 
 
@@ -40,6 +42,27 @@ def read_override(text: str) -> Override:
     if not sign or not key or not value or not key.isprintable():
         raise SpecError(f"need KEY=VALUE, such as budget.trials=8, got {text!r}")
     return Override(path=_path_of(key, text), value=_value_of(key, value))
+
+
+def read_params(text: str) -> dict[str, Any]:
+    """Read NAME=VALUE,...; the values are TOML's, or strings without quotes.
+
+    Raises:
+        SpecError: a part has no name or no value, its value is neither, or a name occurs twice.
+    """
+    found: dict[str, Any] = {}
+    parts = _PART.findall(text)
+    if ",".join(parts) != text or not parts:
+        raise SpecError(f"need NAME=VALUE,..., such as blocks=2,optimizer=adam, got {text!r}")
+    for part in parts:
+        override = read_override(part)
+        (name, *deeper) = override.path
+        if deeper:
+            raise SpecError(f"need the name of a parameter, got {'.'.join(override.path)!r}")
+        if name in found:
+            raise SpecError(f"a parameter is given once, got {name} twice")
+        found[name] = override.value
+    return found
 
 
 def _path_of(key: str, text: str) -> tuple[str, ...]:

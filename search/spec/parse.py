@@ -27,7 +27,7 @@ from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
 from search.spec.values import MOST_DEPTH, check_depth, check_table, shown, study_name_of, value_of
 from search.text import describe_error
 
-__all__ = ["parse_spec", "read_spec", "read_workers"]
+__all__ = ["DEFAULTS", "parse_spec", "read_spec", "read_workers"]
 
 DEFAULT_FOLDS = 5
 DEFAULTS = "defaults"  # name of the trial at the defaults of the space
@@ -110,6 +110,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         space=space,
         named=named,
         text=text,
+        present=text,
     )
     if sampler.name == FREEZE_THAW and (hindrance := find_hindrance(spec)) is not None:
         raise SpecError(f"{where}: {hindrance.message}")

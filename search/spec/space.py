@@ -13,7 +13,7 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from search.errors import SpecError
+from search.errors import SpecError, nearest
 from search.spec.values import shown
 
 __all__ = ["Parameter", "Space", "Value", "contains", "is_instance", "range_text"]
@@ -114,6 +114,57 @@ class Space:
             return owner.default
 
         return self.walk(take, fixed)
+
+    def check_given(self, params: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
+        """Raise `SpecError` unless these are parameters of a point, the others of which are free.
+
+        What a parameter depends on must be given with it, or be fixed.
+        """
+        if not params:
+            raise SpecError("need at least one parameter with its value, got none")
+        known = {**fixed, **params}
+        for name, value in params.items():
+            parameter = self.owner(name)
+            if parameter is None:
+                raise SpecError(self._undeclared(name, fixed))
+            if not contains(parameter.distribution, value):
+                raise SpecError(
+                    f"{name} = {shown(value)} lies outside the space; "
+                    f"{range_text(parameter.distribution)}"
+                )
+            for parent in (*parameter.when, *filter(None, [parameter.for_each])):
+                if parent not in known:
+                    raise SpecError(f"{name}: {_condition(parameter)}; give {parent} as well")
+            if name not in parameter.instances(known):
+                raise SpecError(f"{name} does not apply here; {_condition(parameter)}; remove it")
+
+    def _undeclared(self, name: str, fixed: Mapping[str, Any]) -> str:
+        if name in fixed:
+            return f"{name} is fixed at {shown(fixed[name])} and is not searched; leave it out"
+        names = [f"{p.name}_0" if p.for_each else p.name for p in self.parameters]
+        near = nearest(name, names)
+        hint = f"did you mean {near!r}?" if near else f"it has {', '.join(names) or 'none'}"
+        return f"the space has no parameter {name!r}; {hint}"
+
+    def point_of(
+        self, params: Mapping[str, Any], fixed: Mapping[str, Any]
+    ) -> dict[str, Any] | None:
+        """The searched part of a configuration; None where the space does not contain it.
+
+        Args:
+            params: every parameter of the configuration.
+            fixed: what is not searched, with the values that it must have.
+        """
+        inside = True
+
+        def take(name: str, distribution: BaseDistribution) -> Any:
+            nonlocal inside
+            value = params.get(name)
+            inside = inside and contains(distribution, value)
+            return value if inside else _values(distribution)[0]
+
+        point = self.walk(take, fixed)
+        return point if inside and {**fixed, **point} == dict(params) else None
 
     @cached_property
     def _by_stem(self) -> Mapping[str, Parameter]:

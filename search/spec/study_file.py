@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,7 +10,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
-from search.errors import SpecError
 from search.spec.keys import MOST_LINEAGES
 from search.spec.space import Space
 from search.spec.values import leaves
@@ -39,9 +37,9 @@ class Workers:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedTrial:
-    """A trial that runs first, exactly as given."""
+    """A trial that runs first, exactly as given; without a name where it was added by hand."""
 
-    name: str
+    name: str | None
     params: Mapping[str, Any]
 
 
@@ -68,7 +66,10 @@ class StudySpec:
     space: Space
     named: tuple[NamedTrial, ...]
     text: str  # of the file, as it was read
+    present: str  # the text since the last amendment; that of the file while there is none
     added: int = 0  # of the lineages: by amendments
+    #: Lineages that were added one at a time, and the parameters that each of them was given.
+    given: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def hash(self) -> str:
@@ -77,44 +78,18 @@ class StudySpec:
         return hashlib.sha256(content.encode()).hexdigest()
 
     @property
-    def original_trials(self) -> int:
-        """The lineages that the study was created with."""
-        return self.trials - self.added
+    def budget_trials(self) -> int:
+        """`budget.trials` of the file: the lineages without those added one at a time."""
+        return self.trials - len(self.given)
 
-    def amended(self, trials: int, hours: float | None) -> "StudySpec":
-        """The same study with another budget; the text and its hash stay."""
-        return replace(self, trials=trials, hours=hours, added=trials - self.original_trials)
-
-    def extended(self, trials: int, hours: float) -> "StudySpec":
-        """The same study with so many more lineages and hours.
-
-        Raises:
-            SpecError: it cannot have so many lineages, or has no limit of hours.
-        """
-        total = self.trials + trials
-        if trials < 0 or hours < 0 or not math.isfinite(hours) or not (trials or hours):
-            raise SpecError(
-                f"an extension adds trials or hours, got {trials} trials and {hours:g} hours; "
-                "give a number above 0"
-            )
-        most, what = MOST_LINEAGES, "the most that a study may have"
+    @cached_property
+    def most_trials(self) -> int:
+        """What `budget_trials` may be at most: no more than there are points to try."""
         if not self.space.parameters:
-            most, what = len(self.named), "all named trials, and its [space] is empty"
-        elif self.sampler.name == "grid":
-            most, what = len(self.named) + len(self._grid), "all points of its grid"
-        if total > most:
-            raise SpecError(
-                f"study {self.name!r} has {self.trials} of {most:,} trials, which are {what}; got "
-                f"{trials} more; add at most {most - self.trials}"
-                if most > self.trials
-                else f"study {self.name!r} has {self.trials} trials, which are {what}; it cannot "
-                "be extended"
-            )
-        if hours and self.hours is None:
-            raise SpecError(
-                f"study {self.name!r} has no limit of hours, got {hours:g} more; leave --hours out"
-            )
-        return self.amended(total, None if self.hours is None else self.hours + hours)
+            return len(self.named)
+        if self.sampler.name == "grid":
+            return len(self.named) + len(self._grid)
+        return MOST_LINEAGES
 
     @cached_property
     def _grid(self) -> list[dict[str, Any]]:
@@ -124,19 +99,26 @@ class StudySpec:
         return [points[i] for i in sorted(key, key=key.__getitem__)]
 
     def assigned(self, lineage: int) -> NamedTrial | None:
-        """The parameters a lineage was given in advance: by name, or as its point of the grid."""
+        """The parameters a lineage was given in advance: by name, by hand, or as a grid point."""
         if lineage < len(self.named):
             return self.named[lineage]
+        if lineage in self.given:
+            return NamedTrial(name=None, params=self.given[lineage])
         if self.sampler.name == "grid":
-            index = lineage - len(self.named)
+            index = self._unassigned_before(lineage)
             return NamedTrial(name=f"grid-{index}", params=self._grid[index])
         return None
+
+    def _unassigned_before(self, lineage: int) -> int:
+        """How many lineages before this one were given no parameters, neither by name nor hand."""
+        return lineage - len(self.named) - sum(other < lineage for other in self.given)
 
     def is_control(self, lineage: int) -> bool:
         """Whether it belongs to the control, whose lineages lie evenly among the unassigned."""
         # Those of amendments lie as densely.
-        index, free = lineage - len(self.named), self.original_trials - len(self.named)
-        if index < 0 or not self.control:
+        index = self._unassigned_before(lineage)
+        free = self.trials - self.added - len(self.named)
+        if index < 0 or lineage in self.given or not self.control:
             return False
         return (index + 1) * self.control // free > index * self.control // free
 

@@ -18,6 +18,7 @@ from optuna.trial import TrialState
 
 from search import attributes
 from search.errors import StorageError
+from search.spec.overrides import Override, overridden
 from search.storage import schema
 from search.storage.optuna_tables import (
     studies,
@@ -126,7 +127,31 @@ def _pauses(connection: sa.Connection) -> None:
         connection.execute(sa.text(statement))
 
 
-_STEPS: tuple[Callable[[sa.Connection], None], ...] = (_attempts_and_heartbeats, _pauses)
+def _amendments(connection: sa.Connection) -> None:
+    """To version 4: amendments as rows, lineages out of turn, studies paused or ended by a rule."""
+    double = sa.Double().compile(dialect=connection.dialect)
+    for statement in (
+        f"ALTER TABLE search_study ADD COLUMN held_since {double}",
+        "ALTER TABLE search_study ADD COLUMN ended_by TEXT",
+        "ALTER TABLE search_lineage ADD COLUMN turn INTEGER DEFAULT '1' NOT NULL",
+        "DROP INDEX search_lineage_free",
+        "CREATE INDEX search_lineage_free ON search_lineage (uid, (trial IS NULL), turn, lineage) "
+        "WHERE done = 0 AND worker IS NULL AND paused = 0",
+        f"CREATE TABLE search_amendment (uid VARCHAR(32) NOT NULL, number INTEGER NOT NULL, "
+        f"at {double} NOT NULL, spec TEXT NOT NULL, text TEXT NOT NULL, changes TEXT NOT NULL, "
+        "hash VARCHAR(64) NOT NULL, trials INTEGER NOT NULL, given TEXT, "
+        "token VARCHAR(32) NOT NULL, PRIMARY KEY (uid, number))",
+    ):
+        connection.execute(sa.text(statement))
+    for study_id, uid in _studies(connection):
+        _amendments_of_attribute(connection, study_id, uid)
+
+
+_STEPS: tuple[Callable[[sa.Connection], None], ...] = (
+    _attempts_and_heartbeats,
+    _pauses,
+    _amendments,
+)
 
 #: The version that this program needs; step n leads from version n to n + 1.
 HEAD = len(_STEPS) + 1
@@ -231,3 +256,32 @@ def _attempts_of_trials(connection: sa.Connection, study_id: int, uid: str) -> N
 def _seconds(time: datetime) -> float:
     """Optuna's tables hold UTC without saying so."""
     return time.replace(tzinfo=UTC).timestamp()
+
+
+def _amendments_of_attribute(connection: sa.Connection, study_id: int, uid: str) -> None:
+    """Rows of amendments, from the user attribute that held them as a list."""
+    attrs = study_user_attrs.c
+
+    def stored(key: str) -> Any:
+        here = (attrs.study_id == study_id, attrs.key == key)
+        value = connection.scalar(sa.select(attrs.value_json).where(*here))
+        return None if value is None else json.loads(value)
+
+    old = "search:amendments"
+    insert = sa.text(
+        "INSERT INTO search_amendment (uid, number, at, spec, text, changes, hash, trials, token) "
+        "VALUES (:uid, :number, :at, :spec, :text, :changes, :hash, :trials, :token)"
+    )
+    spec = stored(attributes.SPEC)
+    for one in stored(old) or ():
+        now = {"budget.trials": one["trials"], "budget.hours": one["hours"]}
+        changes = {key: [before, now[key]] for key, before in one["replaced"].items()}
+        overrides = [Override(path=tuple(key.split(".")), value=now[key]) for key in changes]
+        spec = overridden(tomllib.loads(spec), overrides, "the stored study file")
+        row = {key: one[key] for key in ("number", "text", "hash", "trials", "token")}
+        at = datetime.fromisoformat(one["at"]).timestamp()
+        row |= {"uid": uid, "at": at, "spec": spec, "changes": json.dumps(changes)}
+        connection.execute(insert, row)
+    connection.execute(
+        study_user_attrs.delete().where(attrs.study_id == study_id, attrs.key == old)
+    )

@@ -161,7 +161,8 @@ class OptunaStorage(BaseStorage):
                 for trial_id in sorted(pending):
                     lease = self._cache.lease(trial_id)
                     study_id = lock_running(session, trial_id, lease=lease)
-                    seen = self._cache.distributions(study_id)
+                    # The spec gives a leased trial its distributions, and may be amended.
+                    seen = None if lease else self._cache.distributions(study_id)
                     pending[trial_id].apply(session, study_id, trial_id, seen)
 
         try:

@@ -2,11 +2,12 @@
 
 A control trial is hidden. A trial that runs on although the pruner would have ended it is shown as
 the pruned one it would be, from that step on and whatever becomes of it. So neither control nor
-audit changes what is proposed and what is pruned.
+audit changes what is proposed and what is pruned. After an amendment of the space a trial is shown
+with the parameters that it has in the new one, or hidden.
 """
 
 import copy
-from collections.abc import Container
+from collections.abc import Callable, Container
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -20,10 +21,18 @@ class SearchedStorage(OptunaStorage):
     """A storage beside another one, over the same connections and cache of trials.
 
     It differs in `get_all_trials` alone.
+
+    Args:
+        see: how a trial is seen by the present spec, None: not at all; without it, as it is.
     """
 
-    def __init__(self, whole: OptunaStorage) -> None:
+    def __init__(
+        self,
+        whole: OptunaStorage,
+        see: Callable[[FrozenTrial], FrozenTrial | None] | None = None,
+    ) -> None:
         super().__init__(whole.rdb, whole._retry, whole._writing, whole._reopen, beside=whole)
+        self._see = see
 
     def get_all_trials(
         self,
@@ -33,6 +42,8 @@ class SearchedStorage(OptunaStorage):
     ) -> list[FrozenTrial]:
         whole = super().get_all_trials(study_id, deepcopy=False)
         shown = [seen for seen in map(as_searched, whole) if seen is not None]
+        if self._see is not None:
+            shown = [seen for seen in map(self._see, shown) if seen is not None]
         if states is not None:
             shown = [trial for trial in shown if trial.state in states]
         return copy.deepcopy(shown) if deepcopy else shown

@@ -11,7 +11,17 @@ from typing import Any
 
 import sqlalchemy as sa
 
-__all__ = ["Clock", "attempt", "evaluation", "free", "lineage", "metadata", "study", "version"]
+__all__ = [
+    "Clock",
+    "amendment",
+    "attempt",
+    "evaluation",
+    "free",
+    "lineage",
+    "metadata",
+    "study",
+    "version",
+]
 
 metadata = sa.MetaData()
 
@@ -31,6 +41,8 @@ study = sa.Table(
     sa.Column("awake", sa.Double),  # since when such contacts have followed each other closely
     # how often it was decided which trial begins or goes on
     sa.Column("decisions", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("held_since", sa.Double),  # since when somebody has paused it; null: nobody has
+    sa.Column("ended_by", sa.Text),  # the stop rule that ended it, JSON; null: none has
 )
 
 lineage = sa.Table(
@@ -50,6 +62,8 @@ lineage = sa.Table(
     sa.Column("ended", sa.Double),  # when the lineage was done
     sa.Column("paused", sa.Integer, nullable=False, server_default="0"),  # 1: waits for a decision
     sa.Column("pause_at", sa.Integer),  # step at which it pauses; null: it runs to its end
+    # of those that never began: 0 before 1, then by index
+    sa.Column("turn", sa.Integer, nullable=False, server_default="1"),
 )
 # Of the rows of a large budget few are leased, and one is claimed next: each look at these finds
 # them by an index of their own.
@@ -72,6 +86,7 @@ sa.Index(
     "search_lineage_free",
     lineage.c.uid,
     lineage.c.trial.is_(None),
+    lineage.c.turn,
     lineage.c.lineage,
     postgresql_where=free,
     sqlite_where=free,
@@ -88,6 +103,21 @@ attempt = sa.Table(
     sa.Column("began", sa.Double, nullable=False),
     sa.Column("ended", sa.Double),  # null: it runs
     sa.Column("how", sa.String(32)),  # it ended: see `records.Attempt`; null: it runs
+)
+
+amendment = sa.Table(
+    "search_amendment",
+    metadata,
+    sa.Column("uid", sa.String(32), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),  # 1, 2, ...
+    sa.Column("at", sa.Double, nullable=False),
+    sa.Column("spec", sa.Text, nullable=False),  # the whole study file since then
+    sa.Column("text", sa.Text, nullable=False),  # of it, what the amendment changed
+    sa.Column("changes", sa.Text, nullable=False),  # key -> [before, since], JSON
+    sa.Column("hash", sa.String(64), nullable=False),  # of the text and of the hash before
+    sa.Column("trials", sa.Integer, nullable=False),  # lineages since then
+    sa.Column("given", sa.Text),  # parameters of the one lineage that it adds, JSON; null: none
+    sa.Column("token", sa.String(32), nullable=False),  # of the write
 )
 
 evaluation = sa.Table(

@@ -15,8 +15,6 @@ from search.storage.optuna_tables import models
 __all__ = [
     "add_study",
     "delete_study",
-    "set_study_attr",
-    "study_attr",
     "study_attrs",
     "study_directions",
     "study_id_of",
@@ -88,25 +86,6 @@ def study_attrs(session: orm.Session, name: str) -> tuple[int, dict[str, Any]] |
         return None
     rows = session.execute(sa.select(attr.key, attr.value_json).where(attr.study_id == study_id))
     return study_id, {row.key: json.loads(row.value_json) for row in rows}
-
-
-def study_attr(session: orm.Session, study_id: int, key: str) -> Any:
-    """One user attribute of an Optuna study; None where it has none of that key."""
-    attr = models.StudyUserAttributeModel
-    here = (attr.study_id == study_id, attr.key == key)
-    stored = session.scalar(sa.select(attr.value_json).where(*here))
-    return None if stored is None else json.loads(stored)
-
-
-def set_study_attr(session: orm.Session, study_id: int, key: str, value: Any) -> None:
-    """Set one user attribute of an Optuna study, which nobody else sets at the same time."""
-    table = models.StudyUserAttributeModel.__table__
-    text = json.dumps(value)
-    here = (table.c.study_id == study_id, table.c.key == key)
-    if study_attr(session, study_id, key) is None:
-        session.execute(table.insert().values(study_id=study_id, key=key, value_json=text))
-    else:
-        session.execute(table.update().where(*here).values(value_json=text))
 
 
 def study_names(session: orm.Session) -> list[str]:

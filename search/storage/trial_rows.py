@@ -69,16 +69,27 @@ class Writes:
         session: orm.Session,
         study_id: int,
         trial_id: int,
-        seen: dict[str, BaseDistribution],
+        seen: dict[str, BaseDistribution] | None = None,
     ) -> None:
         """Write all of it; a parameter that has a value keeps it.
 
         Args:
-            seen: the distributions known to be in the study; new ones are added.
+            seen: the distributions known to be in the study; new ones are added. None: whatever
+                they are, these are right.
 
         Raises:
             ValueError: a distribution does not fit the one that the study has for that parameter.
         """
+        if seen is not None:
+            self._check_distributions(session, study_id, seen)
+        _put(session, _PARAMS, "param_name", trial_id, _param_rows(self.params))
+        _put(session, _STEPS, "step", trial_id, _step_rows(self.steps))
+        _put(session, _USER, "key", trial_id, _attr_rows(_bounded(self.user_attrs)))
+        _put(session, _SYSTEM, "key", trial_id, _attr_rows(self.system_attrs))
+
+    def _check_distributions(
+        self, session: orm.Session, study_id: int, seen: dict[str, BaseDistribution]
+    ) -> None:
         for name, (_, distribution) in self.params.items():
             if name not in seen:
                 stored = session.scalar(
@@ -89,10 +100,6 @@ class Writes:
                 )
                 seen[name] = distribution if stored is None else _distribution(stored)
             check_distribution_compatibility(seen[name], distribution)
-        _put(session, _PARAMS, "param_name", trial_id, _param_rows(self.params))
-        _put(session, _STEPS, "step", trial_id, _step_rows(self.steps))
-        _put(session, _USER, "key", trial_id, _attr_rows(_bounded(self.user_attrs)))
-        _put(session, _SYSTEM, "key", trial_id, _attr_rows(self.system_attrs))
 
     def applied_to(self, trial: FrozenTrial) -> FrozenTrial:
         """The trial as it stands after the writing; the given one is left as it is."""

@@ -1,4 +1,4 @@
-"""Creates a study, once its problem has accepted what the study file allows."""
+"""Creates studies, once their problems have accepted what the study files allow, and opens them."""
 
 from pathlib import Path
 
@@ -6,19 +6,18 @@ import optuna
 from optuna.study import StudyDirection
 
 from search import attributes
-from search.errors import ProblemError, SearchError, SpecError, StudyChanged
+from search.errors import ProblemError, StudyChanged
 from search.ledger import Ledger
 from search.problem import Problem
-from search.sampling.make import make_pruner, make_sampler
 from search.spec import StudySpec
-from search.spec.strategies import AUTO
 from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
 from search.study.choose_sampler import choose_sampler
-from search.study.load_problem import load_problem, own_code
-from search.study.study import Study, open_study
+from search.study.load_problem import own_code
+from search.study.study import Study
+from search.study.validate import validate
 
-__all__ = ["create_study", "validate"]
+__all__ = ["create_study", "open_study", "study_names"]
 
 
 def create_study(
@@ -66,35 +65,11 @@ def create_study(
             system_attrs={attributes.METRIC_NAMES: [spec.metric]},
         )
     except optuna.exceptions.DuplicatedStudyError:
-        stored = open_study(spec.name, storage).spec.text
-        if differences := spec.differences(stored):
+        stored = open_study(spec.name, storage).spec
+        # The file may say what the study was created as, or what it became by its amendments.
+        if spec.differences(stored.text) and (differences := spec.differences(stored.present)):
             raise StudyChanged(spec.name, differences) from None
     return Study(storage, spec.name, checkpoints=checkpoints)
-
-
-def validate(spec: StudySpec) -> Problem:
-    """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
-
-    Raises:
-        SpecError: the sampler or the pruner refuses an option's value or does not fit the study, or
-            the problem returns another metric.
-        ProblemError: the problem refuses its settings or a parameter.
-    """
-    if spec.sampler.name != AUTO:
-        make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
-    make_pruner(spec.pruner.name, spec.pruner.options)
-    problem = load_problem(spec)
-    returned = getattr(problem, "returns", None)
-    if returned not in (None, (spec.metric, spec.direction)):
-        metric, direction = returned
-        raise SpecError(
-            f"the problem {spec.problem!r} returns {metric!r}, to {direction}, got metric "
-            f'{spec.metric!r} and direction {spec.direction!r}; write metric = "{metric}" and '
-            f'direction = "{direction}"'
-        )
-    _check_params(problem, spec)
-    choose_sampler(spec, problem)
-    return problem
 
 
 def _percent(problem: Problem, address: str) -> list[str]:
@@ -107,21 +82,30 @@ def _percent(problem: Problem, address: str) -> list[str]:
     return list(names)
 
 
-def _check_params(problem: Problem, spec: StudySpec) -> None:
-    with own_code(spec.problem, "asked to check parameters"):
-        for named in spec.named:
-            try:
-                problem.check({**spec.fixed, **named.params})
-            except SearchError as error:
-                raise ProblemError(f"trial {named.name!r}: {error}") from error
-        if spec.space.parameters:
-            for point in spec.space.probes(spec.fixed):
-                try:
-                    problem.check({**spec.fixed, **point})
-                except SearchError as error:
-                    raise ProblemError(f"the space allows what cannot be run: {error}") from error
-
-
 def default_checkpoints(name: str) -> str:
     """Where a study's checkpoints lie unless told otherwise."""
     return str(Path("runs") / name / "checkpoints")
+
+
+def open_study(
+    name: str,
+    storage: Storage,
+    *,
+    checkpoints: str | None = None,
+) -> Study:
+    """Open a study that exists.
+
+    Args:
+        checkpoints: where this process finds them, when not where the study says.
+
+    Raises:
+        StudyNotFound: there is none of that name.
+        StorageError: it was made by StudySearchCV or by another program.
+    """
+    return Study(storage, name, checkpoints=checkpoints)
+
+
+def study_names(storage: Storage) -> list[str]:
+    """The studies in a storage that `open_study` opens, sorted."""
+    studies = storage.optuna.get_all_studies()
+    return sorted(study.study_name for study in studies if attributes.SPEC in study.user_attrs)

@@ -5,7 +5,7 @@ import inspect
 import logging
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -17,7 +17,7 @@ from search.problem import Problem
 from search.spec import StudySpec
 from search.text import describe_error
 
-__all__ = ["load_problem", "own_code"]
+__all__ = ["load_problem", "load_study_problem", "own_code"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +81,32 @@ def _find(problem: str) -> Any:
             + (f"it has no {', '.join(missing)}" if missing else f"it is a {type(kind).__name__}")
         )
     return kind
+
+
+def load_study_problem(spec: StudySpec, fingerprint: Mapping[str, str]) -> Problem:
+    """The problem of a study that exists.
+
+    Args:
+        fingerprint: what the study's numbers depend on, as it was stored with it.
+
+    Raises:
+        ProblemError: it cannot be imported or built, or its data are not the study's.
+    """
+    problem = load_problem(spec)
+    ours = problem.fingerprint()
+    if ours != fingerprint:
+        names = sorted(ours.keys() | fingerprint.keys())
+        changed = [
+            f"{name}: {fingerprint.get(name, 'none')[:12]} in the study, "
+            f"{ours.get(name, 'none')[:12]} here"
+            for name in names
+            if ours.get(name) != fingerprint.get(name)
+        ]
+        raise ProblemError(
+            f"study {spec.name!r} was created on other data ({'; '.join(changed)}); "
+            "give it the data it was created on, or give the study a new name"
+        )
+    return problem
 
 
 def _hidden(here: Path) -> list[str]:

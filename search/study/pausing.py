@@ -1,7 +1,7 @@
 """A study's lineages as the model of learning curves sees them, for decisions and for people."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -11,6 +11,7 @@ from search.ledger import Row
 from search.sampling.freeze_thaw import Curve
 from search.sampling.freeze_thaw.records import State
 from search.spec import StudySpec
+from search.study.specs import Specs
 
 __all__ = ["Outlook", "curves"]
 
@@ -20,29 +21,28 @@ SHARE = 0.05  # of the time goes into `Outlook` at most, as whoever watches asks
 class Outlook:
     """What is expected of the lineages of one study, as its status shows it again and again."""
 
-    def __init__(self, spec: StudySpec) -> None:
-        self._spec = spec
+    def __init__(self) -> None:
         self._known: dict[int, tuple[float, float]] = {}
-        self._seen: int | None = None  # reports
+        self._seen: tuple[int, int] | None = None  # amendments and reports
         self._again = 0.0  # when it is worth while to look again
 
     def of(
-        self, rows: Sequence[Row], trials: Mapping[int, FrozenTrial]
+        self, specs: Specs, rows: Sequence[Row], trials: Mapping[int, FrozenTrial]
     ) -> Mapping[int, tuple[float, float]]:
         """Mean and standard deviation of each lineage's value at its last step.
 
         They may be those of a moment ago.
         """
-        known = curves(self._spec, rows, trials)
-        reports = sum(len(curve.values) for curve in known)
+        spec, amendments = specs.present, len(specs.amendments)
+        known = curves(spec, rows, trials, see=specs.since(amendments))
+        seen = amendments, sum(len(curve.values) for curve in known)
         began = time.monotonic()
-        if reports == self._seen or began < self._again:
+        if seen == self._seen or began < self._again:
             return self._known
         from search.sampling.freeze_thaw.decision import expected
 
-        spec = self._spec
         self._known = expected(spec.space, spec.fixed, known, direction=spec.direction)
-        self._seen = reports
+        self._seen = seen
         self._again = time.monotonic() + (time.monotonic() - began) / SHARE
         return self._known
 
@@ -53,12 +53,14 @@ def curves(
     trials: Mapping[int, FrozenTrial],
     *,
     asks: int | None = None,
+    see: Callable[[FrozenTrial], FrozenTrial | None] | None = None,
 ) -> list[Curve]:
     """The lineages that have begun, without those of the control.
 
     Args:
         trials: by number.
         asks: the lineage whose worker asks whether it goes on: it counts as paused.
+        see: how a trial is seen by this spec, None: not at all; see `Specs.since`.
     """
     return [
         _curve(row, trial, asks=row.lineage == asks)
@@ -66,6 +68,7 @@ def curves(
         if not spec.is_control(row.lineage)
         and row.trial is not None
         and (trial := trials.get(row.trial)) is not None
+        and (trial := trial if see is None else see(trial)) is not None
     ]
 
 

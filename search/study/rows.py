@@ -1,7 +1,7 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -12,20 +12,22 @@ from search.storage.trial_rows import utc
 
 __all__ = ["columns", "records", "seconds", "utc", "worked_seconds"]
 
+ParamsOf = Callable[[FrozenTrial], Mapping[str, Any]]
+
 _BEFORE = ("number", "lineage", "amendment", "arm", "state", "reason", "name", "value",
            "steps", "seconds", "worker", "retry_of", "duplicate_of", "audit_step",
            "error")  # fmt: skip
 
 
-def columns(trials: Sequence[FrozenTrial], fixed: Mapping[str, Any]) -> list[str]:
+def columns(trials: Sequence[FrozenTrial], params_of: ParamsOf) -> list[str]:
     """The names of all columns; those of parameters begin with `param_`."""
-    params = sorted(fixed.keys() | {name for trial in trials for name in trial.params})
+    params = sorted({name for trial in trials for name in params_of(trial)})
     return [*_BEFORE, *(f"param_{name}" for name in params)]
 
 
 def records(
     trials: Sequence[FrozenTrial],
-    fixed: Mapping[str, Any],
+    params_of: ParamsOf,
     worked: Mapping[int, float],
     *,
     paused: Collection[int] = (),
@@ -33,11 +35,11 @@ def records(
     """One row per trial; a parameter that the trial does not have is left out.
 
     Args:
-        fixed: parameters that every trial has.
+        params_of: the parameters of a trial that are shown.
         worked: see `worked_seconds`.
         paused: numbers of the trials whose state is "paused"; to Optuna they are running.
     """
-    return [_record(trial, worked, paused) | _params(trial, fixed) for trial in trials]
+    return [_record(trial, worked, paused) | _params(params_of(trial)) for trial in trials]
 
 
 def _record(
@@ -63,8 +65,8 @@ def _record(
     }
 
 
-def _params(trial: FrozenTrial, fixed: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"param_{name}": value for name, value in {**fixed, **trial.params}.items()}
+def _params(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"param_{name}": value for name, value in params.items()}
 
 
 def worked_seconds(attempts: Iterable[Attempt]) -> dict[int, float]:

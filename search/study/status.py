@@ -9,9 +9,10 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.attributes import Reason
+from search.ledger import Row
 from search.ledger.amendments import Amendment
 
-__all__ = ["Busy", "Paused", "Status", "Tally", "best_of"]
+__all__ = ["Busy", "Paused", "Status", "Tally", "best_of", "busy_of", "paused_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,3 +206,39 @@ def best_of(trials: Sequence[FrozenTrial], direction: str) -> FrozenTrial | None
     sign = 1.0 if direction == "maximize" else -1.0
     complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
     return max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
+
+
+def busy_of(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
+    """A leased row and its trial; the worker counts as silent after so many seconds."""
+    steps = trial.intermediate_values
+    return Busy(
+        worker=row.worker or "",
+        lineage=row.lineage,
+        number=trial.number,
+        name=trial.user_attrs.get(attributes.NAME),
+        attempt=row.attempt,
+        step=max(steps, default=0),
+        value=steps[max(steps)] if steps else None,
+        since_seconds=row.running_seconds or 0.0,
+        heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
+        silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
+        lost_attempts=row.lost_attempts,
+        params=trial.params,
+    )
+
+
+def paused_of(
+    row: Row, trial: FrozenTrial, expected: float | None, deviation: float | None
+) -> Paused:
+    """A paused row and its trial, with what is expected of it."""
+    steps = trial.intermediate_values
+    return Paused(
+        lineage=row.lineage,
+        number=trial.number,
+        name=trial.user_attrs.get(attributes.NAME),
+        step=max(steps, default=0),
+        value=steps[max(steps)] if steps else None,
+        expected=expected,
+        deviation=deviation,
+        params=trial.params,
+    )

@@ -2,8 +2,9 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -17,28 +18,32 @@ from search.errors import (
     StorageError,
     StudyNotFound,
 )
-from search.ledger import Ledger, Row
-from search.ledger.amendments import Amendment, amendments, amendments_of, extend
+from search.ledger import Ledger
+from search.ledger.amendments import Amendment, amend, amendments
 from search.problem import Problem, Resumable
 from search.sampling.make import make_pruner
 from search.spec import StudySpec, parse_spec
+from search.spec.amend import Draft, added, extended
 from search.spec.strategies import FREEZE_THAW
 from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
+from search.storage.study_rows import study_names
+from search.study.amend import amend_study, preview, read
 from search.study.choose_sampler import Chosen
-from search.study.load_problem import load_problem
+from search.study.load_problem import load_study_problem
 from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
-from search.study.status import Busy, Paused, Status, Tally, best_of
+from search.study.specs import Specs
+from search.study.status import Paused, Status, Tally, best_of, busy_of, paused_of
 
 if TYPE_CHECKING:
     import pandas
 
     from search.study.plots import Plots
 
-__all__ = ["Study", "open_study", "study_names"]
+__all__ = ["Study"]
 
 
 class Study:
@@ -56,55 +61,130 @@ class Study:
                 "go on with it by calling fit, browse it with `dashboard`, or name another study"
             )
         spec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
-        #: Which sampler the study has, and why.
-        self.sampler = Chosen.of(spec, attrs.get(attributes.SAMPLER))
-        self.spec: StudySpec = spec.with_sampler(self.sampler.name)
+        self._chosen = Chosen.of(spec, attrs.get(attributes.SAMPLER))
+        self.specs = Specs(
+            spec.with_sampler(self._chosen.name), lambda after: amendments(self.ledger, after=after)
+        )
         self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
         #: Names of the metrics in [0, 1] that are shown as a percentage.
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
         self.ledger.on_lost = self._delete_checkpoint
-        #: What was changed of the budget since the study was created, oldest first.
-        self.amendments: tuple[Amendment, ...] = ()
-        self._amend(amendments_of(attrs.get(attributes.AMENDMENTS, ())))
-        self._tally = Tally(self.spec.direction)
-        self._outlook = Outlook(self.spec)
-        self.optuna = self._optuna_study(storage.optuna)
-        self.searched = self.optuna  # what the study's sampler and pruner are given
-        if self.spec.control or self.spec.audit:
-            self.searched = self._optuna_study(SearchedStorage(storage.optuna))
+        self._tally = Tally(spec.direction)
+        self._outlook = Outlook()
+        self._searched: dict[int, optuna.Study] = {}
+        self.specs.refresh()
+        self.optuna = self._optuna_study(storage.optuna, self.spec)
 
     def _delete_checkpoint(self, lineage: int, attempt: int) -> None:
         """Delete what an attempt and those before it left; a later one may run already."""
         self.checkpoints.delete(lineage, attempt=attempt)
 
-    def _optuna_study(self, storage: OptunaStorage) -> optuna.Study:
+    def _optuna_study(self, storage: OptunaStorage, spec: StudySpec) -> optuna.Study:
         return optuna.load_study(
             study_name=self.name,
             storage=storage,
             sampler=optuna.samplers.RandomSampler(),
-            pruner=make_pruner(self.spec.pruner.name, self.spec.pruner.options),
+            pruner=make_pruner(spec.pruner.name, spec.pruner.options),
         )
 
-    def _amend(self, found: tuple[Amendment, ...]) -> None:
-        if len(found) != len(self.amendments):
-            self.amendments = found
-            self.spec = self.spec.amended(found[-1].trials, found[-1].hours)
+    @property
+    def spec(self) -> StudySpec:
+        """The present spec: that of its creation, and what was amended since."""
+        return self.specs.present
+
+    @property
+    def amendments(self) -> tuple[Amendment, ...]:
+        """What was changed since the study was created, oldest first."""
+        return self.specs.amendments
+
+    @property
+    def sampler(self) -> Chosen:
+        """Which sampler the study has, and why."""
+        name = self.spec.sampler.name
+        if name == self._chosen.name:
+            return self._chosen
+        return Chosen(name=name, reason="an amendment names it")
+
+    def searched(self, number: int) -> optuna.Study:
+        """What sampler and pruner are given for trials of the spec since that amendment."""
+        if number not in self._searched:
+            spec, see = self.specs.under(number), self.specs.since(number)
+            storage = self.storage.optuna
+            if spec.control or spec.audit or see is not None:
+                storage = SearchedStorage(storage, see)
+            self._searched[number] = self._optuna_study(storage, spec)
+        return self._searched[number]
 
     def refresh(self) -> None:
         """Take notice of what was amended since the study was opened."""
-        self._amend(amendments(self.ledger))
+        if self.specs.refresh():
+            self._searched.clear()
+            self.optuna = self._optuna_study(self.storage.optuna, self.spec)
 
-    def extend(self, *, trials: int = 0, hours: float = 0.0) -> Amendment:
-        """Add trials to the budget, and hours, of a study that runs or is finished.
+    def extend(self, *, trials: int = 0, hours: float = 0.0, steps: int = 0) -> Amendment:
+        """Add trials, hours and steps to the budget of a study that runs or is finished.
 
         The spec stays frozen: the amendment is stored beside it. Exactly so many trials more end.
         Workers that are at work take the new budget.
 
         Raises:
-            SpecError: the study cannot have so many trials, or has no limit of hours.
+            SpecError: the study cannot have so many trials, or has no limit of hours or steps.
         """
-        made = extend(self.ledger, self.spec, trials=trials, hours=hours)
+        return self._amend(
+            lambda before, _: extended(before, trials=trials, hours=hours, steps=steps)
+        )
+
+    def add(self, params: Mapping[str, Any]) -> Amendment:
+        """Add one trial, which is next in turn; the budget grows by it.
+
+        Args:
+            params: values of the space; the parameters that are not given are sampled. What a
+                parameter depends on must be given with it, or be fixed.
+
+        Raises:
+            SpecError: a parameter is not in the space, has another value than it allows, or does
+                not apply.
+            ProblemError: all parameters are given, and the problem refuses them.
+        """
+
+        def draft(before: StudySpec, _: int) -> Draft:
+            made = added(before, params)
+            if before.space.point_of({**before.fixed, **params}, before.fixed) is not None:
+                self.problem.check({**before.fixed, **params})
+            return made
+
+        return self._amend(draft)
+
+    def preview(self, spec: StudySpec | Path | str) -> Draft:
+        """What `amend` would change; see there."""
+        self.refresh()
+        return preview(self.specs, read(spec))
+
+    def amend(self, spec: StudySpec | Path | str, *, seen: int | None = None) -> Amendment:
+        """Change what is searched, by a changed study file.
+
+        From then on trials are proposed by the new file. Earlier ones stay; the sampler sees those
+        that lie in the new space. Workers that are at work take the amendment with their next
+        trial, and end the present one by the file by which it began.
+
+        Args:
+            spec: the file's path, its text, or the parsed file.
+            seen: refuse it unless this is the number of the last amendment.
+
+        Raises:
+            SpecError: the file changes what makes the study the one that it is (problem, metric,
+                data, seed, ...), shrinks it, or changes nothing.
+            ProblemError: the problem refuses a parameter of the new space.
+        """
+        self.refresh()
+        seen = len(self.amendments) if seen is None else seen
+        made = amend_study(self.ledger, self.specs, read(spec), seen=seen)
+        self.refresh()
+        return made
+
+    def _amend(self, draft_of: Callable[[StudySpec, int], Draft]) -> Amendment:
+        made = amend(self.ledger, self.specs.frozen, draft_of)
         self.refresh()
         return made
 
@@ -115,21 +195,7 @@ class Study:
         Raises:
             ProblemError: it cannot be imported or built, or its data are not the study's.
         """
-        problem = load_problem(self.spec)
-        ours = problem.fingerprint()
-        if ours != self.fingerprint:
-            names = sorted(ours.keys() | self.fingerprint.keys())
-            changed = [
-                f"{name}: {self.fingerprint.get(name, 'none')[:12]} in the study, "
-                f"{ours.get(name, 'none')[:12]} here"
-                for name in names
-                if ours.get(name) != self.fingerprint.get(name)
-            ]
-            raise ProblemError(
-                f"study {self.name!r} was created on other data ({'; '.join(changed)}); "
-                "give it the data it was created on, or give the study a new name"
-            )
-        return problem
+        return load_study_problem(self.specs.frozen, self.fingerprint)
 
     def last_step(self, params: Mapping[str, Any]) -> int:
         """The step that completes a trial of these parameters, `[fixed]` included.
@@ -155,7 +221,7 @@ class Study:
         try:
             return self.storage.optuna.get_all_trials(self.ledger.study_id, deepcopy=False)
         except KeyError:
-            names = study_names(self.storage)
+            names = self.storage.read(study_names)
             raise StudyNotFound(self.name, self.storage.url, names) from None
 
     @property
@@ -169,10 +235,9 @@ class Study:
         if best is None:
             remedy = "let it run on"
             if self.used_up():
-                remedy = "its budget is used up: " + (
-                    "give a study of another name more steps"
-                    if self.spec.hours is None
-                    else f"add hours with `extend {self.name} --hours +1`"
+                what, more = ("hours", "+1") if self.spec.hours is not None else ("steps", "+100")
+                remedy = (
+                    f"its budget is used up: add {what} with `extend {self.name} --{what} {more}`"
                 )
             raise NoResult(
                 f"study {self.name!r} has no complete trial to choose from; "
@@ -198,17 +263,16 @@ class Study:
         )
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
-        """Every parameter of a trial: `[fixed]` and its own."""
-        return {**self.spec.fixed, **trial.params}
+        """Every parameter of a trial: its own, and `[fixed]` of the spec that proposed it."""
+        return self.specs.params(trial)
 
     def trials_frame(self) -> "pandas.DataFrame":
         """Every trial as a row, with the columns of `trials --csv`."""
         import pandas
 
-        trials, fixed = self.trials, self.spec.fixed
-        worked = worked_seconds(self.ledger.attempts())
-        rows = records(trials, fixed, worked, paused=self.paused)
-        return pandas.DataFrame(rows, columns=columns(trials, fixed))
+        trials, worked = self.trials, worked_seconds(self.ledger.attempts())
+        rows = records(trials, self.params, worked, paused=self.paused)
+        return pandas.DataFrame(rows, columns=columns(trials, self.params))
 
     @property
     def plot(self) -> "Plots":
@@ -247,7 +311,7 @@ class Study:
             sampler_reason=self.sampler.reason,
             pauses=self.pauses,
             running=[
-                _busy(row, trial, 2 * self.spec.workers.heartbeat_seconds)
+                busy_of(row, trial, 2 * self.spec.workers.heartbeat_seconds)
                 for row in self.ledger.running()
                 if (trial := _numbered(trials, row.trial)) is not None
             ],
@@ -275,9 +339,9 @@ class Study:
         """The paused trials, those of which most is expected first."""
         rows = self.ledger.rows(begun=True)
         numbered = {trial.number: trial for trial in trials}
-        expected = self._outlook.of(rows, numbered)
+        expected = self._outlook.of(self.specs, rows, numbered)
         found = [
-            _waiting(row, numbered[row.trial], *expected.get(row.lineage, (None, None)))
+            paused_of(row, numbered[row.trial], *expected.get(row.lineage, (None, None)))
             for row in rows
             if row.paused and row.trial is not None and row.trial in numbered
         ]
@@ -296,61 +360,3 @@ def _numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial 
         return None
     at = bisect_left(trials, number, key=lambda trial: trial.number)
     return trials[at] if at < len(trials) and trials[at].number == number else None
-
-
-def _busy(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
-    steps = trial.intermediate_values
-    return Busy(
-        worker=row.worker or "",
-        lineage=row.lineage,
-        number=trial.number,
-        name=trial.user_attrs.get(attributes.NAME),
-        attempt=row.attempt,
-        step=max(steps, default=0),
-        value=steps[max(steps)] if steps else None,
-        since_seconds=row.running_seconds or 0.0,
-        heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
-        silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
-        lost_attempts=row.lost_attempts,
-        params=trial.params,
-    )
-
-
-def _waiting(
-    row: Row, trial: FrozenTrial, expected: float | None, deviation: float | None
-) -> Paused:
-    steps = trial.intermediate_values
-    return Paused(
-        lineage=row.lineage,
-        number=trial.number,
-        name=trial.user_attrs.get(attributes.NAME),
-        step=max(steps, default=0),
-        value=steps[max(steps)] if steps else None,
-        expected=expected,
-        deviation=deviation,
-        params=trial.params,
-    )
-
-
-def open_study(
-    name: str,
-    storage: Storage,
-    *,
-    checkpoints: str | None = None,
-) -> Study:
-    """Open a study that exists.
-
-    Args:
-        checkpoints: where this process finds them, when not where the study says.
-
-    Raises:
-        StudyNotFound: there is none of that name.
-        StorageError: it was made by StudySearchCV or by another program.
-    """
-    return Study(storage, name, checkpoints=checkpoints)
-
-
-def study_names(storage: Storage) -> list[str]:
-    """The studies in a storage that `open_study` opens, sorted."""
-    studies = storage.optuna.get_all_studies()
-    return sorted(study.study_name for study in studies if attributes.SPEC in study.user_attrs)

@@ -231,12 +231,12 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
-        remarks = [*(f"The study was extended: {one}." for one in study.amendments), *remarks]
+        remarks = [*(f"The study was amended: {one}." for one in study.amendments), *remarks]
         write(
             study.optuna,
             metric=study.spec.metric,
             remarks=remarks,
-            fixed=study.spec.fixed,
+            params_of=study.params,
             paused=study.paused,
         )
     except Exception as error:

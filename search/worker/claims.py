@@ -13,6 +13,7 @@ from search.ledger import Choice, Claim
 from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import grid
+from search.sampling.freeze_thaw.encoding import completed
 from search.study import Study
 from search.worker.decide import Decider, Made
 
@@ -70,21 +71,27 @@ class Claims:
     def _fresh(self, lineage: int, made: Made | None = None) -> Fresh | None:
         """What a lineage begins with; None where it takes a decision that there is not."""
         spec = self._study.spec
+        amendment = len(self._study.amendments)
         attrs: dict[str, Any] = {attributes.DATA: dict(self._study.fingerprint)}
         assigned = spec.assigned(lineage)
-        if assigned is not None:
+        if assigned is not None and assigned.name is not None:
             attrs[attributes.NAME] = assigned.name
         if spec.is_control(lineage):
-            return Fresh(user_attrs={attributes.ARM: attributes.CONTROL, **attrs})
+            attrs[attributes.ARM] = attributes.CONTROL
+            return Fresh(user_attrs=attrs, amendment=amendment)
         if self._decider is None:
-            return Fresh(params=assigned.params if assigned else {}, user_attrs=attrs)
+            params = assigned.params if assigned else {}
+            return Fresh(params=params, user_attrs=attrs, amendment=amendment)
         if assigned is not None:
-            last_step = self._study.last_step({**spec.fixed, **assigned.params})
+            seed = spec.trial_seed(lineage)
+            params = completed(spec.space, spec.fixed, assigned.params, seed=seed)
+            last_step = self._study.last_step({**spec.fixed, **params})
             first = grid(last_step)[0]
             return Fresh(
-                params=assigned.params,
+                params=params,
                 user_attrs={attributes.LAST_STEP: last_step, **attrs},
                 pause_at=first if first < last_step else None,
+                amendment=amendment,
             )
         if made is None:
             return None
@@ -94,6 +101,7 @@ class Claims:
             user_attrs=attrs,
             pause_at=made.choice.pause_at,
             decision=made.number,
+            amendment=made.amendment,
         )
 
     def go_on(self, claim: Claim) -> Choice | None:
@@ -105,6 +113,7 @@ class Claims:
         study = self._study
         assert self._decider is not None
         while not study.used_up() and study.ledger.halted() is None:
+            study.refresh()
             made = self._decider.decide(asks=claim.lease.lineage)
             if made is None or made.row is None or made.row.lineage != claim.lease.lineage:
                 return None

@@ -20,12 +20,14 @@ class Made:
         number: how many were carried out before it.
         row: the paused lineage that goes on, as it was; None where a new one begins.
         last_step: of that lineage, or of the new one.
+        amendment: the number of the last one when it was made.
     """
 
     number: int
     decision: Decision
     row: Row | None
     last_step: int
+    amendment: int
 
     @property
     def choice(self) -> Choice:
@@ -58,12 +60,14 @@ class Decider:
         Args:
             asks: the lineage that this worker runs, and that is due to pause: it may go on.
         """
-        study, spec = self._study, self._study.spec
+        study = self._study
         # Before all other reads: what changes by another decision after it makes this one void.
         number = self._decisions.count()
+        spec, amendment = study.spec, len(study.amendments)
+        see = study.specs.since(amendment)
         rows = study.ledger.rows(begun=True)
         trials = {trial.number: trial for trial in study.trials}
-        known = curves(spec, rows, trials, asks=asks)
+        known = curves(spec, rows, trials, asks=asks, see=see)
         from search.sampling.freeze_thaw.decision import decide
 
         decision = decide(
@@ -79,7 +83,19 @@ class Decider:
             return None
         if decision.lineage is None:
             last_step = study.last_step({**spec.fixed, **decision.params})
-            return Made(number=number, decision=decision, row=None, last_step=last_step)
+            return Made(
+                number=number,
+                decision=decision,
+                row=None,
+                last_step=last_step,
+                amendment=amendment,
+            )
         (row,) = (row for row in rows if row.lineage == decision.lineage)
         (curve,) = (curve for curve in known if curve.lineage == decision.lineage)
-        return Made(number=number, decision=decision, row=row, last_step=curve.last_step)
+        return Made(
+            number=number,
+            decision=decision,
+            row=row,
+            last_step=curve.last_step,
+            amendment=amendment,
+        )

@@ -1,7 +1,7 @@
 """A worker's memory of a study's finished trials; each of them is read once."""
 
 import heapq
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -20,9 +20,16 @@ class History:
     Args:
         direction: "maximize" or "minimize".
         kept: how many of the best trials are ranked.
+        params_of: every parameter of a trial, by which two count as equal.
     """
 
-    def __init__(self, direction: str, kept: int) -> None:
+    def __init__(
+        self,
+        direction: str,
+        kept: int,
+        params_of: Callable[[FrozenTrial], Mapping[str, Any]] = lambda trial: trial.params,
+    ) -> None:
+        self._params_of = params_of
         self._sign = -1.0 if direction == "maximize" else 1.0
         self._kept = kept
         self._unsettled = Unsettled()
@@ -45,7 +52,7 @@ class History:
             lineage = trial.user_attrs.get(
                 attributes.LINEAGE
             )  # another program may add trials without
-            self._tried.setdefault(_key(trial.params), []).append((trial.number, lineage))
+            self._tried.setdefault(_key(self._params_of(trial)), []).append((trial.number, lineage))
             if trial.state is TrialState.COMPLETE and lineage is not None:
                 complete.append((self._sign * trial.values[0], trial.number, lineage))
         if complete:
@@ -77,7 +84,7 @@ class History:
         found = [
             (other.number, other.user_attrs.get(attributes.LINEAGE))
             for other in unfinished
-            if other.params == params
+            if self._params_of(other) == params
         ] + self._tried.get(_key(params), [])
         return min((n for n, of in found if n < number and of != lineage), default=None)
 

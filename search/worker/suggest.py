@@ -29,8 +29,9 @@ def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial,
     Returns:
         Optuna's trial, and all parameters for the problem, `[fixed]` included.
     """
-    spec, lineage = study.spec, claim.lease.lineage
-    searched, name, options = study.searched, spec.sampler.name, spec.sampler.options
+    spec, lineage = study.specs.of(claim.trial), claim.lease.lineage
+    searched = study.searched(claim.trial.user_attrs.get(attributes.AMENDMENT, 0))
+    name, options = spec.sampler.name, spec.sampler.options
     if spec.is_control(lineage) or name == FREEZE_THAW:  # which gives all of them in advance
         searched, name, options = study.optuna, "random", {}
     # A scrambled sequence is one sequence only while all workers scramble it alike.
@@ -46,7 +47,7 @@ def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial,
     chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
     params = {**spec.fixed, **trial.params, **chosen}
     trials = study.optuna._get_trials(deepcopy=False, use_cache=True)
-    twin = history.twin(trials, trial.params, trial.number, lineage)
+    twin = history.twin(trials, params, trial.number, lineage)
     if twin is not None:
         trial.set_user_attr(attributes.DUPLICATE_OF, twin)
     return trial, params

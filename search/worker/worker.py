@@ -72,13 +72,13 @@ def work(
         ProblemError: the problem cannot be built here, or on other data than the study's.
         StorageError: the storage failed for good; a trial that ran was released if possible.
     """
-    history = History(study.spec.direction, CHECKPOINTS_KEPT)
+    history = History(study.spec.direction, CHECKPOINTS_KEPT, study.params)
     claims = Claims(study, name)
     while not stop.is_set():
         cause = study.ledger.halted()
         if cause is not None:
             raise StudyHalted(study.name, cause)
-        study.refresh()  # the study may have been extended
+        study.refresh()  # the study may have been amended
         claim = claims.next(stop)
         if claim is None:
             used_up = study.used_up()
@@ -159,7 +159,7 @@ def _run(
         StorageError: the storage failed while the trial ran.
         KeyboardInterrupt: a user's, in a notebook.
     """
-    lineage = claim.lease.lineage
+    spec, lineage = study.specs.of(claim.trial), claim.lease.lineage
     run: TrialRun | None = None
     try:
         with study.storage.optuna.batch():
@@ -168,21 +168,20 @@ def _run(
         run = TrialRun(
             trial,
             params=params,
-            seed=study.spec.trial_seed(lineage),
+            seed=spec.trial_seed(lineage),
             lineage=lineage,
             attempt=claim.lease.attempt,
             checkpoints=study.checkpoints,
             stop=stop,
             lost=heartbeat.lost,
-            timeout_seconds=study.spec.workers.trial_timeout_seconds,
+            timeout_seconds=spec.workers.trial_timeout_seconds,
             last_value=steps[max(steps)] if steps else None,
             batch=study.storage.optuna.batch,
-            prunable=not study.spec.is_control(lineage)
-            and attributes.AUDIT not in trial.user_attrs,
-            audited=study.spec.is_audited(lineage),
+            prunable=not spec.is_control(lineage) and attributes.AUDIT not in trial.user_attrs,
+            audited=spec.is_audited(lineage),
             pause_at=claim.pause_at,
             go_on=lambda: claims.go_on(claim),
-            timed=study.pauses and study.spec.hours is not None,
+            timed=study.pauses and spec.hours is not None,
         )
         value = float(study.problem.run(run))
         if not math.isfinite(value):

@@ -30,4 +30,4 @@ def test_workers_that_run_take_the_new_budget_and_end_it_exactly(command):
     assert Counter(int(n) for (n,) in query(command, ENDED)) == Counter(range(9))
     again = command("run", "toy.toml")
     assert "is finished: 9 of 9 trials ended" in again.stdout
-    assert "extended   amendment 1 of" in again.stdout
+    assert "amended    amendment 1 of" in again.stdout

@@ -134,7 +134,7 @@ def _print_head(
             + (f", GPU {', '.join(gpus)}" if gpus else ""),
         ),
         ("storage", study.storage.url),
-        *(("extended", str(one)) for one in study.amendments),
+        *(("amended", str(one)) for one in study.amendments),
         ("budget", f"{spec.budget}; sampler {spec.sampler.name}, pruner {spec.pruner.name}"),
     ]
     for label, text in lines:

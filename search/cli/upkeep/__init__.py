@@ -6,7 +6,8 @@ __all__ = ["COMMANDS"]
 
 #: Name -> the sentence that `--help` shows.
 COMMANDS: Mapping[str, str] = {
-    "extend": "add trials or hours to the budget of a study that runs or is finished",
+    "extend": "add trials, hours or steps to the budget of a study that runs or is finished",
+    "add": "add one trial with given parameters to a study, next in turn",
     "copy-study": "copy a study with its ledger to another storage",
     "delete": "delete a study with its trials, checkpoints and artifacts",
 }

@@ -1,4 +1,4 @@
-"""`extend`: add trials or hours to the budget of a study."""
+"""`extend`: add trials, hours or steps to the budget of a study."""
 
 import argparse
 import math
@@ -6,8 +6,8 @@ import math
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.find_study import open_named, open_stored
-from search.cli.hints import storage_option
 from search.cli.json_output import print_json
+from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError
 
 EXAMPLE = "{prog} extend cnn --trials +20 --hours +0.5"
@@ -17,32 +17,27 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
     parser.add_argument("--trials", type=_more_trials, metavar="+N", default=0, help="so many more")
     parser.add_argument("--hours", type=_more_hours, metavar="+H", default=0.0, help="so many more")
+    parser.add_argument("--steps", type=_more_trials, metavar="+N", default=0, help="so many more")
     parser.add_argument("--json", action="store_true", help="the amendment as one JSON object")
     add_storage(parser)
     app.add_options("extend", parser)
 
 
 def main(args: argparse.Namespace, app: Application) -> int:
-    if not args.trials and not args.hours:
+    if not (args.trials or args.hours or args.steps):
         raise SearchError(
-            "extend adds trials or hours, got neither; give --trials +N, --hours +H, or both"
+            "extend adds trials, hours or steps, got none of them; give --trials +N, --hours +H or "
+            "--steps +N"
         )
     study = open_named(args.study, storage=open_stored(args.storage, args.study))
-    made = study.extend(trials=args.trials, hours=args.hours)
+    made = study.extend(trials=args.trials, hours=args.hours, steps=args.steps)
     if args.json:
         print_json(made.to_json())
         return 0
-    status = study.status()
     print(f"study {study.name!r} was extended: {made}")
-    if status.done:
-        print("all its trials have ended, so the hours alone begin none; add --trials +N")
-    elif status.out_of_steps:
-        print("the steps of its budget are used up, and they cannot be extended: no trial begins")
-    elif status.out_of_time:
-        print(f"its {study.spec.hours:g} hours are used up, so no trial begins; add --hours +H")
-    elif not status.running:
-        print(f"nobody is at work; `{app.prog} run {study.name}{storage_option(args.storage)}` "
-              "runs the new trials")  # fmt: skip
+    remark = remark_on(study, app, args.storage)
+    if remark is not None:
+        print(remark)
     return 0
 
 

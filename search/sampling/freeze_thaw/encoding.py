@@ -16,7 +16,7 @@ from optuna.distributions import (
 
 from search.spec.space import Parameter, Space
 
-__all__ = ["Encoding"]
+__all__ = ["Encoding", "completed"]
 
 Vector = NDArray[np.float64]
 
@@ -117,6 +117,18 @@ class Encoding:
             return self._space.walk(lambda name, _: columns[name][row], self._fixed)
 
         return [at(row) for row in range(n)]
+
+
+def completed(
+    space: Space, fixed: Mapping[str, Any], params: Mapping[str, Any], *, seed: int
+) -> dict[str, Any]:
+    """A configuration with these parameters; the others of the space are drawn at random."""
+    rng = np.random.default_rng(seed)
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        return params[name] if name in params else at_positions(distribution, rng.random(1))[0]
+
+    return {**params, **space.walk(choose, {**fixed, **params})}
 
 
 def position(distribution: BaseDistribution, values: Vector) -> Vector:

@@ -29,7 +29,7 @@ epochs = 1
 [space]
 learning_rate = { float = [1e-3, 1e-2], log = true }
 """
-SAID = "The study was extended after its test set had been measured, on"
+SAID = "The study was amended after its test set had been measured, on"
 
 
 @pytest.mark.slow
@@ -52,12 +52,12 @@ def test_it_is_said_wherever_the_later_measurement_is_shown(
     assert SAID not in done  # the figure is of before
     annotate(study)
     notes = study.storage.optuna.get_study_system_attrs(study.ledger.study_id)
-    assert any("The study was extended: amendment 1 of" in str(note) for note in notes.values())
+    assert any("The study was amended: amendment 1 of" in str(note) for note in notes.values())
 
     path = winner.bundle_path(study)
     shutil.rmtree(path)
     out("export", "slice", "--trial", "1")
-    assert "Its study was extended: amendment 1 of" in (path / "MODEL_CARD.md").read_text()
+    assert "Its study was amended: amendment 1 of" in (path / "MODEL_CARD.md").read_text()
     assert Bundle.open(path).provenance.amendments == (str(study.amendments[0]),)
     assert "ask for it with --again" in out("evaluate", str(path), code=2)
     assert SAID in out("evaluate", str(path), "--again")
@@ -67,5 +67,5 @@ def test_it_is_said_wherever_the_later_measurement_is_shown(
     out("report", "slice")
     page = (tmp_path / "runs" / "slice" / "report" / "report.html").read_text()
     assert SAID in page
-    assert "The study was extended: amendment 1 of" in page
+    assert "The study was amended: amendment 1 of" in page
     study.storage.close()

@@ -59,10 +59,10 @@ def test_the_note_sums_the_study_up(study: optuna.Study) -> None:
 
 
 def test_the_note_shows_fixed_parameters_too(study: optuna.Study) -> None:
-    annotate(study, metric="accuracy", fixed={"epochs": 15})
+    annotate(study, metric="accuracy", params_of=lambda trial: {"epochs": 15})
     assert "epochs" not in get_note(study)
     add(study, 0.875, {"x": 0.25})
-    annotate(study, metric="accuracy", fixed={"epochs": 15})
+    annotate(study, metric="accuracy", params_of=lambda trial: {"epochs": 15})
     assert "| `x` | `0.25` |\n| `epochs` | `15` |" in get_note(study)
 
 

@@ -12,6 +12,10 @@ from search.report.control import compare
 from search.report.sections import StudyReport
 
 
+def own(trial):
+    return trial.params
+
+
 def test_lineages_are_counted_once_by_how_they_ended():
     found = facts.endings(TRIALS, ATTEMPTS)
     assert found.by_word == {"complete": 4, "pruned": 1, "diverged": 1}
@@ -28,7 +32,7 @@ def test_a_lost_attempt_whose_lineage_waits_for_the_next_has_not_ended():
     assert facts.endings(trials, attempts, {6}).lost_attempts == 2
     assert facts.endings(trials, attempts).by_word["lost"] == 1  # not once more than `max_retries`
     assert facts.endings(TRIALS, ATTEMPTS, {0}).total == 6  # has ended since the ledger was read
-    assert facts.compute(trials, {}, lambda params: None, {6}).steps == 19
+    assert facts.compute(trials, own, lambda params: None, {6}).steps == 19
 
 
 def test_a_report_asks_the_ledger_which_lineages_wait(make_study):
@@ -42,12 +46,12 @@ def test_a_report_asks_the_ledger_which_lineages_wait(make_study):
 
 
 def test_pruning_spared_the_steps_that_were_planned():
-    told = facts.compute(TRIALS, {"epochs": 4}, lambda params: params["epochs"])
+    told = facts.compute(TRIALS, lambda _: {"epochs": 4}, lambda params: params["epochs"])
     assert (told.steps, told.seconds) == (4 + 1 + 4 + 2 + 4 + 4, 190.0)
     assert (told.saved_steps, told.saved_seconds) == (3, 30.0)  # not of the diverged one
     assert told.saved_share == pytest.approx(30 / 220)
     assert not told.estimated
-    guessed = facts.compute(TRIALS, {}, lambda params: None)
+    guessed = facts.compute(TRIALS, own, lambda params: None)
     assert (guessed.saved_steps, guessed.estimated) == (3, True)
 
 

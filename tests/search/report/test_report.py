@@ -157,7 +157,7 @@ def test_a_trial_that_was_released_and_resumed_has_two_bars_and_one_stop(make_st
     found = facts.endings(report.trials, report.attempts, report.waiting)
     assert (found.by_word, found.lost_attempts, found.stopped_attempts) == ({"complete": 1}, 0, 1)
 
-    (row,) = records(study.trials, {}, worked_seconds(ledger.attempts()))
+    (row,) = records(study.trials, study.params, worked_seconds(ledger.attempts()))
     assert row["seconds"] == 90
     assert facts.training_seconds(study.trials[0], report.worked) == 90
 

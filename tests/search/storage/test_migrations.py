@@ -2,7 +2,8 @@
 
 `version_1/` and `version_2/` hold SQLite files and checkpoints. Both have "finished", and "halfway"
 with trials that were stopped or lost and one whose worker has died since. Version 1 also has two
-sealed measurements of "finished", and "cross-validated", a StudySearchCV's.
+sealed measurements of "finished", and "cross-validated", a StudySearchCV's. `version_3/` holds
+a file alone; its studies were extended, of which an attribute of the study kept a list.
 """
 
 import re
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -100,7 +102,7 @@ def storage(old_url: str) -> Iterator[Storage]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_the_tables_are_those_of_a_new_database(
     storage: Storage, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -211,6 +213,32 @@ def test_a_study_of_version_2_goes_on_to_its_exact_end(storage: Storage) -> None
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("version", [3])
+def test_a_study_that_version_3_extended_goes_on_to_its_exact_end(
+    storage: Storage, tmp_path: Path
+) -> None:
+    study = search.study.open_study("halfway", storage, checkpoints=str(tmp_path / "checkpoints"))
+    first, second = study.amendments
+    assert first.changes == {"budget.trials": (4, 6), "budget.hours": (1.5, 2.0)}
+    assert (second.text, second.replaced, second.trials) == (
+        "budget.trials = 7\n", {"budget.trials": 6}, 7
+    )  # fmt: skip
+    assert first.hash == sha256(f"{study.spec.hash}\n{first.text}".encode()).hexdigest()
+    assert second.at == datetime(2026, 11, 28, 22, 21, 57, 10988, UTC)
+    assert (study.spec.trials, study.spec.hours, study.spec.control) == (7, 2.0, 1)
+    assert "search:amendments" not in storage.optuna.get_study_user_attrs(study.ledger.study_id)
+    study.extend(trials=1)
+    study.add({"x": 0.5})
+    work(study, name="new", stop=threading.Event())
+    ended = [t for t in study.trials if t.state is TrialState.COMPLETE]
+    assert Counter(t.user_attrs["lineage"] for t in ended) == Counter(range(9))
+    numbers = {t.user_attrs["lineage"]: t.user_attrs.get("amendment") for t in ended}
+    assert numbers == {0: None, 1: 2, **dict.fromkeys(range(2, 9), 4)}
+    finished = search.study.open_study("finished", storage)
+    assert finished.status().ended == finished.amendments[0].trials == 3
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("version", [1, 2])
 def test_a_study_of_an_older_version_is_extended(storage: Storage) -> None:
     for name in ("halfway", "finished"):
@@ -252,7 +280,7 @@ def test_a_newer_database_is_refused_in_one_line(storage_url: str) -> None:
     storage = open_storage(storage_url)
     storage.write(lambda session: session.execute(schema.version.update().values(version=99)))
     storage.close()
-    with pytest.raises(StorageError, match=r"version 99, .* up to 3; install") as caught:
+    with pytest.raises(StorageError, match=r"version 99, .* up to 4; install") as caught:
         open_storage(storage_url)
     assert "\n" not in str(caught.value)
 

@@ -15,6 +15,7 @@ from search.cli import app
 from search.errors import SpecError
 from search.ledger.copy_study import copy_study
 from search.spec import parse_spec
+from search.spec.amend import amended, extended
 from search.storage import open_storage
 from search.study import open_study
 from search.worker.worker import work
@@ -39,7 +40,7 @@ def test_a_finished_study_goes_on_to_exactly_n_and_m(make_study, storage_url):
     assert [t.user_attrs.get(attributes.AMENDMENT) for t in study.trials] == [None] * 3 + [1] * 2
     assert (study.spec.text, study.spec.hash) == (text, digest)
     assert study.status().done
-    assert (made.number, made.trials, made.hours) == (1, 5, None)
+    assert (made.number, made.trials, made.given) == (1, 5, None)
     assert (made.text, dict(made.replaced)) == ("budget.trials = 5\n", {"budget.trials": 3})
     assert made.hash == hashlib.sha256(f"{digest}\n{made.text}".encode()).hexdigest()
     assert abs(made.at - datetime.now(UTC)) < timedelta(minutes=5)
@@ -64,10 +65,12 @@ def test_a_worker_at_work_takes_the_new_budget(make_study, storage_url):
     assert [t.user_attrs.get(attributes.AMENDMENT) for t in study.trials] == [None, 1, 1, 1, 1]
 
 
-def test_a_study_without_a_limit_of_hours_takes_none(make_study):
+def test_a_study_without_a_limit_of_hours_or_steps_takes_none(make_study):
     study = make_study(trials=3)
-    with pytest.raises(SpecError, match=r"has no limit of hours, got 0\.5 more"):
+    with pytest.raises(SpecError, match=r"has no limit of hours, got 0\.5 more; leave --hours"):
         study.extend(hours=0.5)
+    with pytest.raises(SpecError, match=r"has no limit of steps, got 5 more; leave --steps"):
+        study.extend(steps=5)
     assert study.amendments == ()
 
 
@@ -179,8 +182,9 @@ def test_the_same_file_opens_the_extended_study(make_study):
     study = make_study(trials=2)
     study.extend(trials=2)
     assert make_study(trials=2).spec.trials == 4
-    with pytest.raises(search.StudyChanged):
-        make_study(trials=4)
+    assert make_study(trials=4).spec.trials == 4  # says what it has become
+    with pytest.raises(search.StudyChanged, match=r"budget\.trials: 4 in the study, 5 here"):
+        make_study(trials=5)
 
 
 def test_the_command(make_study, sqlite_url, capsys):
@@ -204,7 +208,7 @@ def test_the_command(make_study, sqlite_url, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ((), "got neither; give --trials +N"),
+        ((), "got none of them; give --trials +N"),
         (("--trials", "20"), "need a plus and a number above 0"),
         (("--trials", "+0"), "need a plus and a number above 0"),
         (("--trials", "+1.5"), "must be a whole number"),
@@ -224,6 +228,7 @@ def test_what_cannot_be_added_is_one_line(make_study, sqlite_url, capsys, argv, 
 
 
 def test_the_spec_itself_does_not_change():
-    spec = parse_spec(toy_spec(trials=4), where="toy")
-    more = spec.extended(3, 0).extended(2, 0)
-    assert (more.trials, more.original_trials, more.hash) == (9, 4, spec.hash)
+    spec = more = parse_spec(toy_spec(trials=4), where="toy")
+    for trials in (3, 2):
+        more = amended(spec, extended(more, trials=trials, hours=0, steps=0).spec, {})
+    assert (more.trials, more.added, more.hash, more.text) == (9, 5, spec.hash, spec.text)

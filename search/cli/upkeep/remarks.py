@@ -1,0 +1,26 @@
+"""What keeps a study from running the trials that were just added to it."""
+
+from search.cli.application import Application
+from search.cli.hints import storage_option
+from search.study import Study
+
+__all__ = ["remark_on"]
+
+
+def remark_on(study: Study, app: Application, storage: str) -> str | None:
+    """Why no further trial begins at present, and what to do; None while workers run them.
+
+    Args:
+        storage: as the user named it.
+    """
+    status = study.status()
+    if status.done:
+        return "all its trials have ended, so hours and steps alone begin none; add --trials +N"
+    if status.out_of_steps:
+        return f"its {study.spec.steps:,} steps are used up, so no trial begins; add --steps +N"
+    if status.out_of_time:
+        return f"its {study.spec.hours:g} hours are used up, so no trial begins; add --hours +H"
+    if not status.running:
+        option = storage_option(storage)
+        return f"nobody is at work; `{app.prog} run {study.name}{option}` runs the new trials"
+    return None

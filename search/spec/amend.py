@@ -1,0 +1,281 @@
+"""Changes of a study file after its study was created: what may change, and how it is written."""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from search.errors import SpecError
+from search.spec.overrides import Override, overridden, toml_of
+from search.spec.parse import DEFAULTS, parse_spec
+from search.spec.strategies import AUTO, FREEZE_THAW
+from search.spec.study_file import StudySpec
+from search.spec.values import shown
+from search.text import counted, shorten
+
+__all__ = ["Changes", "Draft", "added", "amended", "extended", "lines_of", "revised"]
+
+#: What an amendment may change, by table; all else is part of what the study is.
+MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit")
+_MOST_CHARACTERS = 120  # of a value in a line
+
+#: Dotted key -> its value before and since; None where it is absent.
+Changes = Mapping[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """An amendment that is not made yet.
+
+    Attributes:
+        spec: the text of the whole study file since then.
+        changes: what it changes of the one before.
+        given: the parameters of the one lineage that it adds; None where it adds none by hand.
+        begun: lineages that must have begun, with their names: the file no longer has them.
+    """
+
+    spec: str
+    changes: Changes
+    given: Mapping[str, Any] | None = None
+    begun: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def text(self) -> str:
+        """What changes, as lines of TOML; a key that goes is a comment."""
+        lines = [
+            f"# {key} is removed" if now is None else f"{key} = {toml_of(now)}"
+            for key, (_, now) in self.changes.items()
+        ]
+        if self.given is not None:
+            lines.append(f"add = {toml_of(self.given)}")
+        return "".join(f"{line}\n" for line in lines)
+
+
+def amended(frozen: StudySpec, text: str, given: Mapping[int, Mapping[str, Any]]) -> StudySpec:
+    """The spec of a study since an amendment.
+
+    Args:
+        frozen: that of its creation.
+        text: of the whole study file since the amendment.
+        given: parameters of the lineages that were added one at a time.
+    """
+    spec = parse_spec(text, where=f"an amendment of study {frozen.name!r}")
+    trials = spec.trials + len(given)
+    return replace(
+        spec,
+        trials=trials,
+        added=trials - frozen.trials,
+        given=given,
+        named=frozen.named,
+        control=frozen.control,
+        text=frozen.text,
+        present=text,
+    )
+
+
+def extended(before: StudySpec, *, trials: int, hours: float, steps: int) -> Draft:
+    """So many more lineages, hours and steps.
+
+    Raises:
+        SpecError: the study cannot have so many lineages, or has no limit of hours or steps.
+    """
+    amounts = (trials, hours, steps)
+    if any(not 0 <= amount < math.inf for amount in amounts) or not any(amounts):
+        raise SpecError(
+            f"an extension adds trials, hours or steps, got {trials} trials, {hours:g} hours and "
+            f"{steps} steps; give a number above 0"
+        )
+    if trials:
+        _refuse_too_many(before, trials)
+    changes: dict[str, tuple[Any, Any]] = {}
+    if trials:
+        changes["budget.trials"] = before.budget_trials, before.budget_trials + trials
+    limits: tuple[tuple[str, float | None, float], ...] = (
+        ("hours", before.hours, hours),
+        ("steps", before.steps, steps),
+    )
+    for name, present, more in limits:
+        if not more:
+            continue
+        if present is None:
+            raise SpecError(
+                f"study {before.name!r} has no limit of {name}, got {more:g} more; "
+                f"leave --{name} out"
+            )
+        changes[f"budget.{name}"] = present, present + more
+    overrides = [
+        Override(path=tuple(key.split(".")), value=now) for key, (_, now) in changes.items()
+    ]
+    document = tomllib.loads(before.present)
+    return Draft(spec=overridden(document, overrides, "the stored study file"), changes=changes)
+
+
+def _refuse_too_many(before: StudySpec, more: int) -> None:
+    present, most = before.budget_trials, before.most_trials
+    if present + more <= most:
+        return
+    what = "the most that a study may have"
+    if not before.space.parameters:
+        what = "all named trials, and its [space] is empty"
+    elif before.sampler.name == "grid":
+        what = "all points of its grid"
+    if most > present:
+        raise SpecError(
+            f"study {before.name!r} has {present} of {most:,} trials, which are {what}; got "
+            f"{more} more; add at most {most - present}"
+        )
+    raise SpecError(
+        f"study {before.name!r} has {present} trials, which are {what}; it cannot be extended"
+    )
+
+
+def added(before: StudySpec, params: Mapping[str, Any]) -> Draft:
+    """One more lineage with these parameters; those that are not given are sampled.
+
+    Raises:
+        SpecError: a parameter is not in the space, has another value than it allows, or does not
+            apply; or none is given.
+    """
+    before.space.check_given(params, before.fixed)
+    return Draft(spec=before.present, changes={}, given=dict(params))
+
+
+def revised(before: StudySpec, new: StudySpec) -> Draft:
+    """What a changed study file makes of a study.
+
+    Args:
+        before: the present spec, with the sampler that was chosen for the study.
+        new: of the file.
+
+    Raises:
+        SpecError: it changes what cannot change, or nothing.
+    """
+    _refuse_another_study(before, new)
+    changes = _changes(before, new)
+    if not changes:
+        raise SpecError(
+            f"the file says what study {before.name!r} is already, so there is nothing to amend; "
+            "change the file"
+        )
+    _refuse_other_strategy(before, new, changes)
+    if new.trials < before.budget_trials:
+        raise SpecError(
+            f"a study cannot shrink, got budget.trials = {new.trials} where it has "
+            f"{before.budget_trials}; set it to that or more"
+        )
+    return Draft(spec=new.present, changes=changes, begun=_dropped(before, new))
+
+
+def _refuse_another_study(before: StudySpec, new: StudySpec) -> None:
+    """Raise `SpecError` where the file differs in what makes the study the one that it is."""
+    for key in ("name", "problem", "metric", "direction", "seed", "folds", "data", "workers"):
+        was, now = getattr(before, key), getattr(new, key)
+        if was != now:
+            raise SpecError(_unchangeable(before.name, key, was, now))
+    # What was parsed of the control is its number; an amended spec keeps that of the creation.
+    if before.control != new.control:
+        raise SpecError(_unchangeable(before.name, "control.trials", before.control, new.control))
+
+
+def _unchangeable(study: str, key: str, was: Any, now: Any) -> str:
+    return (
+        f"{key} of study {study!r} cannot change, got {shown(now)} for {shown(was)}; an amendment "
+        f"changes {', '.join(f'[{name}]' for name in MAY_CHANGE)}; give the file another name to "
+        "search with it"
+    )
+
+
+def _refuse_other_strategy(before: StudySpec, new: StudySpec, changes: Changes) -> None:
+    """Raise `SpecError` where trials that began under the one sampler mean nothing to the other."""
+    was, now = before.sampler.name, new.sampler.name
+    if now == AUTO:
+        now = was if was == FREEZE_THAW else "tpe"
+    for name, why in (
+        (FREEZE_THAW, "only its trials pause"),
+        ("grid", "each of its lineages has a point of its own"),
+    ):
+        if (was == name) != (now == name):
+            raise SpecError(
+                f"the sampler of study {before.name!r} is {was} and cannot become {now}, as with "
+                f"{name} {why}; keep it, or give the file another name"
+            )
+    tables = {key.partition(".")[0] for key in changes}
+    if was == "grid" and tables & {"space", "fixed"}:
+        raise SpecError(
+            f"study {before.name!r} searches a grid, whose points are all its trials, got another "
+            "[space] or [fixed]; give the file another name"
+        )
+
+
+def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:
+    """The named trials that the file no longer has, by lineage.
+
+    Raises:
+        SpecError: it has others.
+    """
+    known = {trial.name: trial for trial in before.named}
+    for trial in new.named:
+        # The defaults of the space may have become others, which are no trial of their own.
+        if known.get(trial.name) != trial and trial.name != DEFAULTS:
+            raise SpecError(
+                f"[[trials]] {trial.name!r} is new or changed, and an amendment adds none; add it "
+                f"with `add {before.name} --params ...`"
+            )
+    kept = {trial.name for trial in new.named if known.get(trial.name) == trial}
+    return {
+        lineage: str(trial.name)
+        for lineage, trial in enumerate(before.named)
+        if trial.name not in kept
+    }
+
+
+def _changes(before: StudySpec, new: StudySpec) -> Changes:
+    """What the file changes, by dotted key; neither order nor a default written out counts."""
+    old, now = _values(before.present), _values(new.present)
+    for values, spec in ((old, before), (now, new)):
+        values["budget.trials"] = spec.budget_trials  # the grid or the named trials may set it
+    return {
+        key: (old.get(key), now.get(key))
+        for key in dict.fromkeys([*old, *now])
+        if key.partition(".")[0] in MAY_CHANGE
+        and _canonical(old.get(key)) != _canonical(now.get(key))
+    }
+
+
+def _values(text: str) -> dict[str, Any]:
+    """Values by key; those of a table by `table.key`, a parameter of the space as a whole."""
+    found: dict[str, Any] = {}
+    for name, value in tomllib.loads(text).items():
+        if isinstance(value, dict):
+            found |= {f"{name}.{key}": inner for key, inner in value.items()}
+        else:
+            found[name] = value
+    return found
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def lines_of(changes: Changes, given: Mapping[str, Any] | None = None) -> list[str]:
+    """Each change in a few words: "budget.trials 40 -> 60"."""
+    lines = []
+    for key, (before, now) in changes.items():
+        if before is None:
+            lines.append(f"{key} added: {_shown(now)}")
+        elif now is None:
+            lines.append(f"{key} removed, was {_shown(before)}")
+        else:
+            lines.append(f"{key} {_shown(before)} -> {_shown(now)}")
+    if given is not None:
+        values = ", ".join(f"{name} = {_shown(value)}" for name, value in given.items())
+        lines.append(f"{counted(1, 'trial')} added with {values}")
+    return lines
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return shorten(toml_of(value), _MOST_CHARACTERS)

@@ -1,0 +1,51 @@
+"""Asks a problem and the strategies whether they accept what a study file allows."""
+
+from search.errors import ProblemError, SearchError, SpecError
+from search.problem import Problem
+from search.sampling.make import make_pruner, make_sampler
+from search.spec import StudySpec
+from search.spec.strategies import AUTO
+from search.study.choose_sampler import choose_sampler
+from search.study.load_problem import load_problem, own_code
+
+__all__ = ["validate"]
+
+
+def validate(spec: StudySpec) -> Problem:
+    """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
+
+    Raises:
+        SpecError: the sampler or the pruner refuses an option's value or does not fit the study, or
+            the problem returns another metric.
+        ProblemError: the problem refuses its settings or a parameter.
+    """
+    if spec.sampler.name != AUTO:
+        make_sampler(spec.sampler.name, spec.sampler.options, seed=0, conditional=False)
+    make_pruner(spec.pruner.name, spec.pruner.options)
+    problem = load_problem(spec)
+    returned = getattr(problem, "returns", None)
+    if returned not in (None, (spec.metric, spec.direction)):
+        metric, direction = returned
+        raise SpecError(
+            f"the problem {spec.problem!r} returns {metric!r}, to {direction}, got metric "
+            f'{spec.metric!r} and direction {spec.direction!r}; write metric = "{metric}" and '
+            f'direction = "{direction}"'
+        )
+    _check_params(problem, spec)
+    choose_sampler(spec, problem)
+    return problem
+
+
+def _check_params(problem: Problem, spec: StudySpec) -> None:
+    with own_code(spec.problem, "asked to check parameters"):
+        for named in spec.named:
+            try:
+                problem.check({**spec.fixed, **named.params})
+            except SearchError as error:
+                raise ProblemError(f"trial {named.name!r}: {error}") from error
+        if spec.space.parameters:
+            for point in spec.space.probes(spec.fixed):
+                try:
+                    problem.check({**spec.fixed, **point})
+                except SearchError as error:
+                    raise ProblemError(f"the space allows what cannot be run: {error}") from error

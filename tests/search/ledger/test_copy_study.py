@@ -202,11 +202,13 @@ def test_the_source_is_only_read(pair: tuple[Storage, Storage]) -> None:
 
 
 @pytest.mark.slow
-def test_original_and_copy_go_on_side_by_side(pair: tuple[Storage, Storage]) -> None:
+def test_original_and_copy_go_on_side_by_side(
+    pair: tuple[Storage, Storage], tmp_path: Path
+) -> None:
     """In one directory; neither sees the other's checkpoints."""
     source, target = pair
     text = toy_spec(trials=6, extra="[fixed]\nsteps = 3\n[sampler]\nname = 'tpe'")
-    study = create_study(parse_spec(text, where="test"), source, checkpoints="checkpoints")
+    study = create_study(parse_spec(text, where="test"), source, checkpoints=str(tmp_path))
     stop = threading.Event()
     claim = study.ledger.claim("w", lambda n: Fresh(user_attrs={"fingerprint": {}}))
     assert claim is not None

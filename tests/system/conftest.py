@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 from slices import write_slice
 from started import Started
 from toy import toy_spec
+from warm_process import run_warm
 
 PROBLEMS = Path(__file__).parents[1] / "problems"
 
@@ -29,14 +29,12 @@ class Command:
 
     def __call__(self, *argv: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         """Run to the end."""
-        return subprocess.run(
-            [sys.executable, "-m", "fmnist_hpo.cli", *argv],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
+        return run_warm(
+            "fmnist_hpo.cli",
+            *argv,
+            folder=self.directory,
+            environment=self.environment,
             timeout=timeout,
-            check=False,
         )
 
     def start(self, *argv: str) -> "subprocess.Popen[str]":

@@ -12,7 +12,8 @@ from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, confused
 from fmnist_hpo.results.comparison import Comparison, compare
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
-from search.report.sections import StudyReport
+from search.report.sections import make_sections
+from search.report.study_report import StudyReport
 from search.study import Study
 from search.text import clock, counted, figure, percent
 
@@ -65,7 +66,7 @@ def make_page(studies: Sequence[Study]) -> Page:
         model = by_study.get(report.study.name)
         if model is not None:
             sections += _chosen(model) if model.of_images else []
-        sections += report.sections()
+        sections += make_sections(report)
     names = ", ".join(study.name for study in studies)
     today = datetime.now(UTC)
     return Page(

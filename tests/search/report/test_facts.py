@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from search.report import facts
 from search.report.control import compare
-from search.report.sections import StudyReport
+from search.report.study_report import StudyReport
 
 
 def own(trial):

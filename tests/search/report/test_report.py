@@ -19,7 +19,8 @@ from search.report.draw_curves import draw_curves, draw_named
 from search.report.draw_parameters import draw_importances, draw_parallel, draw_slices
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.page import Bullets, Drawing, Page, Paragraph, Section, Table
-from search.report.sections import StudyReport
+from search.report.sections import make_sections
+from search.report.study_report import StudyReport
 from search.report.theme import BLUE, GREY, INK, figure, inline_svg, svg, svg_on_white, themed
 from search.report.trial_table import trial_rows
 from search.study.rows import records, worked_seconds
@@ -270,7 +271,7 @@ def test_the_report_of_a_study_says_what_happened(make_study):
     assert "random search (5 trials" in lines[4]
     names = {
         part.name.removeprefix("toy-")
-        for section in report.sections()
+        for section in make_sections(report)
         for part in section.parts
         if isinstance(part, Drawing)
     }
@@ -289,7 +290,7 @@ def test_the_report_of_named_configurations_speaks_of_no_search(make_study):
     assert searched == "Searched: 1 named configuration, 1 of 1 trials ended, not pruned."
     assert best.startswith("Best: trial 0 (one) with value ")
     assert compute.endswith(" of wall-clock time.")
-    assert "toy: parameters" not in [section.title for section in report.sections()]
+    assert "toy: parameters" not in [section.title for section in make_sections(report)]
     assert not [line for line in report.summary() if line.startswith(("Control", "Pruner"))]
 
 
@@ -300,5 +301,5 @@ def test_the_report_of_a_study_without_trials(make_study):
     assert "no trial is complete yet" in text
     assert "Control: the study has none" in text
     assert "Pruner: not audited" in text
-    drawings = [p for s in report.sections() for p in s.parts if isinstance(p, Drawing)]
+    drawings = [p for s in make_sections(report) for p in s.parts if isinstance(p, Drawing)]
     assert drawings == []

@@ -14,7 +14,8 @@ from search import Diverged
 from search.errors import NoResult
 from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
-from search.report.sections import StudyReport
+from search.report.sections import make_sections
+from search.report.study_report import StudyReport
 from search.sampling.freeze_thaw import Decision, decision, grid
 from search.sampling.freeze_thaw.decision import decide
 from search.study import Study
@@ -221,7 +222,7 @@ def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
     searched, *_, judged = report.summary()
     assert "proposed by freeze-thaw, which paused trials and let the promising" in searched
     assert judged.startswith("Freeze-thaw: ")
-    assert report.sections()
+    assert make_sections(report)
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
-from search.report import facts
+from search.report import facts, steps
 from search.report.draw_curves import draw_curves, draw_named
 from search.report.draw_parameters import (
     PARAMS_SHOWN,
@@ -16,6 +16,12 @@ from search.report.draw_parameters import (
     draw_slices,
 )
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
+from search.report.draw_steps import (
+    draw_agreement,
+    draw_expectations,
+    draw_pauses,
+    draw_regret,
+)
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
 from search.report.study_report import StudyReport, called
 from search.report.trial_table import TRIAL_HEAD, trial_rows
@@ -38,6 +44,7 @@ def make_sections(report: StudyReport, *, level: int = 2) -> list[Section]:
         Section(title=f"{name}: configuration", parts=_configuration(report), level=level),
         Section(title=f"{name}: how the trials ended", parts=_endings(report), level=level),
         Section(title=f"{name}: the search", parts=_search(report), level=level),
+        Section(title=f"{name}: steps", parts=_steps(report), level=level),
         Section(title=f"{name}: parameters", parts=_parameters(report), level=level),
         Section(title=f"{name}: trials", parts=_table(report), level=level),
     ]
@@ -149,6 +156,62 @@ def _search(report: StudyReport) -> list[Part]:
                 figure=draw_timeline(spans, f"{name}: who worked on what"),
                 caption="One bar per attempt at a trial. A trial whose worker died, or was "
                 "stopped, goes on in a later bar.",
+            )
+        )
+    return parts
+
+
+def _steps(report: StudyReport) -> list[Part]:
+    name, metric, best = report.study.name, report.metric, report.best
+    parts: list[Part] = []
+    regrets = steps.regrets(report.points, metric.direction)
+    if len(regrets) == 2:
+        parts.append(
+            Drawing(
+                name=f"{name}-regret",
+                figure=draw_regret(regrets, metric, f"{name}: regret"),
+                caption="How far the best complete trial was behind the best value of both arms, "
+                "over the training that the search and its control each had spent.",
+            )
+        )
+    ran = steps.stretches(report.trials)
+    if ran:
+        parts.append(
+            Drawing(
+                name=f"{name}-pauses",
+                figure=draw_pauses(
+                    ran,
+                    report.trials,
+                    None if best is None else best.number,
+                    metric,
+                    f"{name}: what paused, and what went on",
+                ),
+                caption="Left: each bar is a stretch of steps between two decisions. A trial with "
+                "many bars was chosen again and again. Right: the same trials' curves, with a dot "
+                "where a stretch ended.",
+            )
+        )
+    expected = [] if best is None else steps.expectations(best)
+    if best is not None and expected:
+        parts.append(
+            Drawing(
+                name=f"{name}-expected",
+                figure=draw_expectations(
+                    best, expected, metric, f"{name}: what was expected of the best"
+                ),
+                caption="Each square is what the model expected of the best trial, at the step it "
+                "looked at, when it let the trial begin or go on.",
+            )
+        )
+    agreement, count = steps.agreement(report.trials)
+    if len(agreement) > 1:
+        parts.append(
+            Drawing(
+                name=f"{name}-agreement",
+                figure=draw_agreement(agreement, f"{name}: how early a step tells"),
+                caption=f"Spearman's rank correlation of each step's values with the last, of "
+                f"{count} complete trials. Trials that were pruned or paused for good are not in "
+                "it, so it is of good trials more than of all.",
             )
         )
     return parts

@@ -184,9 +184,13 @@ class StudyReport:
         planned = self.planned_steps if spec.folds is None else lambda params: spec.folds
         return facts.compute(self.trials, self.study.params, planned, self.waiting, self.worked)
 
+    @cached_property
+    def points(self) -> Sequence[facts.Point]:
+        """The trials in their order, those of the audit as the pruned ones that they would be."""
+        return facts.history(self.trials, self.worked, as_pruned=True)
+
     def _comparison(self) -> control.Comparison | None:
-        points = facts.history(self.trials, self.worked, as_pruned=True)
-        return control.compare(points, self.study.spec.direction)
+        return control.compare(self.points, self.study.spec.direction)
 
 
 def called(trial: FrozenTrial) -> str:

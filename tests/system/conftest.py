@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,18 @@ class Command:
             folder=self.directory,
             environment=self.environment,
             timeout=timeout,
+        )
+
+    def fresh(self, *argv: str) -> "subprocess.CompletedProcess[str]":
+        """Run in a new interpreter, for what Python itself reads at its start."""
+        return subprocess.run(
+            [sys.executable, "-m", "fmnist_hpo.cli", *argv],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     def start(self, *argv: str) -> "subprocess.Popen[str]":

@@ -118,7 +118,7 @@ def test_a_terminal_that_knows_no_such_letters_is_told_what_it_can_show(command)
     command.environment["PYTHONIOENCODING"] = "ascii"
     command("run", "toy.toml", "--workers", "1")
     for verb in (["status"], ["trials"], ["trials", "--csv"], ["best"]):
-        shown = command(verb[0], "toy", *verb[1:])
+        shown = command.fresh(verb[0], "toy", *verb[1:])
         assert (shown.returncode, shown.stderr) == (0, "")
         assert r"gr\xf6\xdfe" in shown.stdout
 

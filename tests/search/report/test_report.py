@@ -275,7 +275,10 @@ def test_the_report_of_a_study_says_what_happened(make_study):
         for part in section.parts
         if isinstance(part, Drawing)
     }
-    assert names == {"history", "curves", "audit", "timeline", "importances", "slices", "parallel"}
+    assert names == {
+        "history", "curves", "audit", "timeline", "regret", "agreement", "importances", "slices",
+        "parallel",
+    }  # fmt: skip
 
 
 def test_the_report_of_named_configurations_speaks_of_no_search(make_study):

@@ -60,5 +60,6 @@ class Reason(Enum):
     TIMEOUT = "timeout"  # ran longer than one trial may; not repeated
     LOST = "lost"  # its worker died; repeated up to max_retries times
     STOPPED = "stopped"  # an attempt, not a trial: somebody asked its worker to stop; it goes on
-    OUT_OF_BUDGET = "out-of-budget"  # paused when the study's hours or steps were used up
+    OUT_OF_BUDGET = "out-of-budget"  # paused when the budget was used up, or a stop rule ended it
+    BY_HAND = "stopped-by-hand"  # somebody ended it; it counts, and does not go on
     ERROR = "error"  # the problem's code raised; not repeated, unless the study was halted for it

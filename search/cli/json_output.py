@@ -6,7 +6,8 @@ A value that is no finite number is null. Times are in seconds.
     study, state ("finished", "2 running", ...), metric, direction, sampler (name, reason),
     budget, begun, ended, complete, pruned, failed, reasons (reason -> number of trials),
     steps and most_steps (reported and at most; null without such a budget), elapsed_seconds,
-    remaining_seconds (null if unknown), halted (the error, or null),
+    remaining_seconds (null if unknown), halted (the error, or null), paused_since (null: it is not
+    paused as a whole), ended_by (null, or the stop rule that ended it: rule, trial, text, at),
     amendments (a list of: number, at, text, replaced, hash, trials (in all since then), given (the
     parameters of the trial that it adds, or null)),
     best (null, or: trial, name, value, params),
@@ -59,6 +60,8 @@ def status_record(status: Status) -> dict[str, Any]:
         "elapsed_seconds": status.elapsed_seconds,
         "remaining_seconds": status.remaining_seconds if status.running else None,
         "halted": status.halted,
+        "paused_since": None if status.held_since is None else status.held_since.isoformat(),
+        "ended_by": None if status.ended_by is None else status.ended_by.to_json(),
         "amendments": [one.to_json() for one in status.amendments],
         "best": None if status.best is None else _trial(status.best),
         "running": [_busy(busy) for busy in status.running],

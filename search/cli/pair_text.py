@@ -17,7 +17,7 @@ from rich.text import Text
 
 from search import attributes
 from search.cli.tables import console, ending
-from search.study.trial_pair import Cost, TrialPair
+from search.study.views.trial_pair import Cost, TrialPair
 from search.text import clock, figure
 
 __all__ = ["pair_record", "print_pair"]

@@ -150,6 +150,11 @@ def make_status(status: Status) -> Group:
     parts: list[Any] = [head, counts]
     if status.halted is not None:
         parts.append(Text(f"halted: {status.halted}", style="bold red"))
+    if status.held_since is not None:
+        since = f"{status.held_since:%Y-%m-%d %H:%M} UTC"
+        parts.append(Text(f"paused since {since}: no trial starts until resume", style="yellow"))
+    if status.ended_by is not None:
+        parts.append(Text(status.ended_by.text))
     parts += [Text(str(one), style="dim") for one in status.amendments]
     if status.best is not None:
         best = Text(f"best {status.metric} ", style="green")

@@ -10,6 +10,8 @@ from search.ledger.records import (
     Lease,
     Limits,
     Row,
+    RuleEnd,
+    Standing,
     Timing,
 )
 
@@ -23,5 +25,7 @@ __all__ = [
     "Ledger",
     "Limits",
     "Row",
+    "RuleEnd",
+    "Standing",
     "Timing",
 ]

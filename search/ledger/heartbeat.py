@@ -23,10 +23,12 @@ class Heartbeat:
 
     Attributes:
         lost: set once the lease is no longer ours.
+        held: set once somebody has paused the study, so that the trial is to be released.
     """
 
     def __init__(self, ledger: Ledger, lease: Lease) -> None:
         self.lost = threading.Event()
+        self.held = threading.Event()
         self._ledger = ledger
         self._lease = lease
         self._over = threading.Event()
@@ -49,7 +51,7 @@ class Heartbeat:
 
     def _run(self) -> None:
         while not self._over.wait(self._ledger.limits.timing.heartbeat_seconds):
-            if not _heartbeat(self._ledger, self._lease, self._over):
+            if not _heartbeat(self._ledger, self._lease, self._over, self.held):
                 self.lost.set()
                 return
 
@@ -99,16 +101,25 @@ class Heartbeats:
                         self._lost[lease] = True
 
 
-def _heartbeat(ledger: Ledger, lease: Lease, over: threading.Event) -> bool:
-    """One proof of life; False when the lease is no longer ours."""
+def _heartbeat(
+    ledger: Ledger, lease: Lease, over: threading.Event, held: threading.Event | None = None
+) -> bool:
+    """One proof of life; False when the lease is no longer ours.
+
+    Args:
+        held: is set where somebody has paused the study.
+    """
     timing = ledger.limits.timing
     try:
-        return ledger.heartbeat(
+        ours = ledger.heartbeat(
             lease,
             # After an outage every live worker must be back within the grace.
             longest_pause_s=min(timing.heartbeat_seconds, timing.grace_seconds / 4),
             give_up=over,
         )
+        if held is not None and ledger.standing().held_since is not None:
+            held.set()
+        return ours
     except StorageError as error:
         if not over.is_set():  # else it was asked to give up
             log.warning("a heartbeat was rejected and is sent again: %s", error)

@@ -47,7 +47,18 @@ from search.errors import StorageError, StudyNotFound
 from search.ledger import look, statements
 from search.ledger.attempt import Fresh
 from search.ledger.changes import Superseded
-from search.ledger.records import Attempt, Claim, Counts, Fenced, How, Lease, Limits, Row
+from search.ledger.records import (
+    Attempt,
+    Claim,
+    Counts,
+    Fenced,
+    How,
+    Lease,
+    Limits,
+    Row,
+    RuleEnd,
+    Standing,
+)
 from search.ledger.scope import Scope
 from search.storage import Storage, schema
 from search.storage.schema import Clock
@@ -325,9 +336,19 @@ class Ledger:
         )
 
     def halted(self) -> str | None:
-        """Why no trial may start; None when they may."""
-        return self.storage.read(
-            lambda session: session.scalar(sa.select(_S.halted).where(_S.uid == self.uid))
+        """The error for which no trial may start; None without any."""
+        return self.standing().halted
+
+    def standing(self) -> Standing:
+        """Whether trials may begin: halted, paused by hand, or ended by a stop rule."""
+        return self.storage.read(lambda session: look.standing(session, self.scope))
+
+    def end_by(self, rule: str, trial: int, text: str, *, amendment: int) -> RuleEnd | None:
+        """Record the stop rule that ends the study; see `statements.end_by`."""
+        return self.storage.write(
+            lambda session: statements.end_by(
+                session, self.scope, rule, trial, text, amendment=amendment
+            )
         )
 
     def resume(self) -> int:

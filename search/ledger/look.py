@@ -7,12 +7,21 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from search import attributes
-from search.ledger.records import Attempt, Counts, Row
+from search.ledger.records import Attempt, Counts, Row, RuleEnd, Standing
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_steps, trial_user_attrs, trials
 
-__all__ = ["amendment", "attempts", "counts", "decisions", "recent_errors", "rows", "steps"]
+__all__ = [
+    "amendment",
+    "attempts",
+    "counts",
+    "decisions",
+    "recent_errors",
+    "rows",
+    "standing",
+    "steps",
+]
 
 _L = schema.lineage.c
 _H = schema.attempt.c
@@ -69,6 +78,26 @@ def amendment(session: orm.Session, scope: Scope) -> int:
     table = schema.amendment.c
     last = session.scalar(sa.select(sa.func.max(table.number)).where(table.uid == scope.uid))
     return int(last or 0)
+
+
+def standing(session: orm.Session, scope: Scope) -> Standing:
+    """Whether trials may begin; of a study that was deleted, as if they might."""
+    study = schema.study.c
+    row = session.execute(
+        sa.select(study.halted, study.held_since, study.ended_by).where(study.uid == scope.uid)
+    ).one_or_none()
+    if row is None:
+        return Standing(halted=None, held_since=None, ended_by=None)
+    end = None
+    if row.ended_by is not None:
+        stored = json.loads(row.ended_by)
+        end = RuleEnd(**{**stored, "at": datetime.fromisoformat(stored["at"])})
+    held = row.held_since
+    return Standing(
+        halted=row.halted,
+        held_since=None if held is None else datetime.fromtimestamp(held, UTC),
+        ended_by=end,
+    )
 
 
 def rows(

@@ -49,12 +49,12 @@ def claim_paused(
     """Lease a paused row as the attempt after the one that paused; its trial goes on.
 
     Returns:
-        None where the row is not paused any more, was paused again since, or the study is halted.
+        None where the row is not paused any more, was paused again since, or nothing may start.
 
     Raises:
         Superseded: another decision was carried out since.
     """
-    seen = [_L.paused == 1, _L.attempt == lease.attempt - 1, ~scope.halted]
+    seen = [_L.paused == 1, _L.attempt == lease.attempt - 1, ~scope.barred]
     paused = [*row_of(scope, lease.lineage), *seen]
     number = session.scalar(sa.select(_L.trial).where(*paused).with_for_update())
     if number is None:

@@ -1,7 +1,7 @@
 """The records that the ledger takes and returns."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -21,6 +21,8 @@ __all__ = [
     "Lease",
     "Limits",
     "Row",
+    "RuleEnd",
+    "Standing",
     "Timing",
 ]
 
@@ -148,6 +150,42 @@ class Row:
     worker: str | None
     running_seconds: float | None
     heartbeat_age_seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleEnd:
+    """The stop rule of the budget that ended a study.
+
+    Attributes:
+        rule: the key of the study file, "target" or "patience".
+        trial: the number of the best trial then.
+        text: in words.
+        at: UTC, by the database's clock.
+    """
+
+    rule: str
+    trial: int
+    text: str
+    at: datetime
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values, as they are stored."""
+        return {**asdict(self), "at": self.at.isoformat()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """Whether the trials of a study may begin.
+
+    Attributes:
+        halted: the error for which none may start; None without any.
+        held_since: since when somebody has paused the study, UTC; None: nobody has.
+        ended_by: the stop rule that ended it; None: none has.
+    """
+
+    halted: str | None
+    held_since: datetime | None
+    ended_by: RuleEnd | None
 
 
 class How(StrEnum):

@@ -83,16 +83,23 @@ class Scope:
         return self.leased(sa.or_(_L.until < self.now, ahead), reached, skip_locked=True)
 
     @cached_property
-    def halted(self) -> sa.ColumnElement[bool]:
-        """Whether no trial may start."""
-        return sa.exists().where(_S.uid == self.uid, _S.halted.is_not(None))
+    def barred(self) -> sa.ColumnElement[bool]:
+        """Whether no trial may start or go on: the study is halted, or paused by hand."""
+        barred = sa.or_(_S.halted.is_not(None), _S.held_since.is_not(None))
+        return sa.exists().where(_S.uid == self.uid, barred)
+
+    @cached_property
+    def ended(self) -> sa.ColumnElement[bool]:
+        """Whether a stop rule has ended the study, so that no lineage begins."""
+        return sa.exists().where(_S.uid == self.uid, _S.ended_by.is_not(None))
 
     @cached_property
     def next_free(self) -> sa.Select[Any]:
         """The free row to claim: those that were tried before come first, then by turn."""
         return (
             sa.select(schema.lineage)
-            .where(self.mine, schema.free, ~self.halted)
+            .where(self.mine, schema.free, ~self.barred)
+            .where(sa.or_(_L.trial.is_not(None), ~self.ended))
             .order_by(_L.trial.is_(None), _L.turn, _L.lineage)
             .limit(1)
             .with_for_update(skip_locked=True)
@@ -115,7 +122,12 @@ class Scope:
             schema.study.update()
             .where(_S.uid == self.uid, due)
             .values(
-                elapsed=_S.elapsed + sa.case((gap > longest, longest), (gap < 0, 0.0), else_=gap),
+                elapsed=_S.elapsed
+                + sa.case(
+                    (sa.or_(gap < 0, _S.held_since.is_not(None)), 0.0),
+                    (gap > longest, longest),
+                    else_=gap,
+                ),
                 awake=sa.case((broken, self.now), else_=_S.awake),
                 seen=self.now,
             )

@@ -6,6 +6,7 @@ do not wait for each other in a circle: rows of lineages, the study, a trial, th
 
 import json
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,7 +31,7 @@ from search.ledger.changes import (
     update,
 )
 from search.ledger.pauses import end_paused_elsewhere
-from search.ledger.records import Claim, How, Lease
+from search.ledger.records import Claim, How, Lease, RuleEnd
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_user_attrs, trials
@@ -41,6 +42,7 @@ __all__ = [
     "claimed",
     "closed",
     "end",
+    "end_by",
     "ended_as",
     "lose_worker",
     "prolong",
@@ -259,3 +261,26 @@ def resume(session: orm.Session, scope: Scope) -> int:
         )
     )
     return update(session, [scope.mine, _L.done == 1, _L.trial.in_(failed)], done=0, ended=None)
+
+
+def end_by(
+    session: orm.Session, scope: Scope, rule: str, trial: int, text: str, *, amendment: int
+) -> RuleEnd | None:
+    """Record the stop rule that ends the study: no lineage begins any more.
+
+    Args:
+        rule, trial, text: see `RuleEnd`.
+        amendment: the number of the last one when the rule was found to hold.
+
+    Returns:
+        What is recorded, which may be what another process found before; None where the study was
+        amended since.
+    """
+    here = [_S.uid == scope.uid, _S.ended_by.is_(None)]
+    session.execute(sa.select(_S.uid).where(*here).with_for_update())
+    if look.amendment(session, scope) == amendment:
+        now = session.scalar(sa.select(scope.now)) or 0.0
+        end = RuleEnd(rule=rule, trial=trial, text=text, at=datetime.fromtimestamp(now, UTC))
+        stored = json.dumps(end.to_json())
+        session.execute(schema.study.update().where(*here).values(ended_by=stored))
+    return look.standing(session, scope).ended_by

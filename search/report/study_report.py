@@ -14,6 +14,7 @@ from search.report.axes import Metric
 from search.study import Study
 from search.study.rows import worked_seconds
 from search.study.status import best_of
+from search.study.views.events import events
 from search.text import clock, counted
 
 __all__ = ["StudyReport"]
@@ -96,7 +97,7 @@ class StudyReport:
             f"Compute: {clock(used.seconds)} of training in "
             f"{clock(self.study.ledger.elapsed())} of wall-clock time"
             f"{'' if pruner == 'none' else spared}.",
-            *(f"The study was amended: {one}." for one in self.study.amendments),
+            *events(self.study),
         ]
         if best is not None:
             lines.insert(

@@ -108,6 +108,12 @@ def _tables() -> Iterator[Key]:
     yield Key(table="budget", name="steps", type="integer", low=1,
               text="The same, by the steps that all trials together have reported; it does not "
               "depend on the machine.")
+    yield Key(table="budget", name="target", type="number",
+              text="A value of the metric: no further trial begins once a complete trial has it or "
+              "a better one.")
+    yield Key(table="budget", name="patience", type="integer", low=1,
+              text="So many complete trials without a better one, since the last amendment, after "
+              "which no further trial begins.")
     yield Key(table="control", name="trials", type="integer", low=1, required=True,
               text="How many trials of the budget are drawn at random and never pruned.")
     yield Key(table="audit", name="fraction", type="number", above=0, high=1, required=True,

@@ -100,6 +100,8 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         trials=trials,
         hours=budget["hours"],
         steps=budget["steps"],
+        target=budget["target"],
+        patience=budget["patience"],
         sampler=sampler,
         pruner=pruner,
         control=_control(given["control"], sampler, trials - len(named), where),

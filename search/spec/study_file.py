@@ -56,6 +56,8 @@ class StudySpec:
     trials: int  # lineages
     hours: float | None
     steps: int | None  # that all trials together report
+    target: float | None  # a value that ends the search
+    patience: int | None  # complete trials without a better one that end the search
     sampler: Strategy
     pruner: Strategy
     control: int  # of the lineages: drawn at random, never pruned, unknown to sampler and pruner
@@ -139,6 +141,10 @@ class StudySpec:
             parts.append(f"{self.hours:g} hours")
         if self.steps is not None:
             parts.append(counted(self.steps, "step"))
+        if self.target is not None:
+            parts.append(f"the target of {self.target:g}")
+        if self.patience is not None:
+            parts.append(f"a patience of {counted(self.patience, 'trial')}")
         if len(parts) == 1:
             return parts[0]
         return f"{', '.join(parts[:-1])} or {parts[-1]}, whichever comes first"

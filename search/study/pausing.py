@@ -1,5 +1,6 @@
 """A study's lineages as the model of learning curves sees them, for decisions and for people."""
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -12,8 +13,9 @@ from search.sampling.freeze_thaw import Curve
 from search.sampling.freeze_thaw.records import State
 from search.spec import StudySpec
 from search.study.specs import Specs
+from search.study.status import Paused
 
-__all__ = ["Outlook", "curves"]
+__all__ = ["Outlook", "curves", "paused_trials"]
 
 SHARE = 0.05  # of the time goes into `Outlook` at most, as whoever watches asks every second
 
@@ -109,3 +111,45 @@ def _seconds_per_step(trial: FrozenTrial) -> float | None:
     seconds = trial.user_attrs.get(attributes.STEP_SECONDS)
     steps = trial.intermediate_values
     return sum(seconds) / max(steps) if seconds and steps else None
+
+
+def paused_trials(
+    rows: Sequence[Row],
+    trials: Mapping[int, FrozenTrial],
+    expected: Mapping[int, tuple[float, float]],
+    direction: str,
+) -> list[Paused]:
+    """The paused trials, those of which most is expected first.
+
+    Args:
+        trials: by number.
+        expected: mean and standard deviation of a lineage's value at its last step, where known.
+    """
+    found = [
+        _paused(row, trials[row.trial], *expected.get(row.lineage, (None, None)))
+        for row in rows
+        if row.paused and row.trial is not None and row.trial in trials
+    ]
+    sign = 1.0 if direction == "maximize" else -1.0
+
+    def promise(one: Paused) -> float:
+        value = one.value if one.expected is None else one.expected
+        return -math.inf if value is None or math.isnan(value) else sign * value
+
+    return sorted(found, key=promise, reverse=True)
+
+
+def _paused(
+    row: Row, trial: FrozenTrial, expected: float | None, deviation: float | None
+) -> Paused:
+    steps = trial.intermediate_values
+    return Paused(
+        lineage=row.lineage,
+        number=trial.number,
+        name=trial.user_attrs.get(attributes.NAME),
+        step=max(steps, default=0),
+        value=steps[max(steps)] if steps else None,
+        expected=expected,
+        deviation=deviation,
+        params=trial.params,
+    )

@@ -1,18 +1,20 @@
 """The status of a study at one moment; its cost depends on what changed since the last look."""
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.attributes import Reason
-from search.ledger import Row
+from search.ledger import Row, RuleEnd
 from search.ledger.amendments import Amendment
 
-__all__ = ["Busy", "Paused", "Status", "Tally", "best_of", "busy_of", "paused_of"]
+__all__ = ["Busy", "Paused", "Status", "Tally", "best_of", "busy_of", "numbered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,9 @@ class Status:
             whose configuration cannot be trained.
         reasons: number of trials that ended for each reason.
         best: the COMPLETE trial with the best value; of equal ones, the earliest.
-        amendments: what was changed of the budget since the study was created.
+        amendments: what was changed since the study was created, oldest first.
+        held_since: since when somebody has paused the study, UTC; None: nobody has.
+        ended_by: the stop rule that ended it; None: none has.
     """
 
     name: str
@@ -135,6 +139,8 @@ class Status:
     reasons: Mapping[str, int] = field(default_factory=dict)
     best: FrozenTrial | None = None
     amendments: Sequence[Amendment] = ()
+    held_since: datetime | None = None
+    ended_by: RuleEnd | None = None
 
     @property
     def failed(self) -> int:
@@ -169,7 +175,7 @@ class Status:
     @property
     def over(self) -> bool:
         """Whether nothing is left to do: what has begun has ended, and nothing begins any more."""
-        used_up = self.out_of_time or self.out_of_steps
+        used_up = self.out_of_time or self.out_of_steps or self.ended_by is not None
         return self.done or (used_up and self.ended == self.begun)
 
     @property
@@ -179,8 +185,13 @@ class Status:
             return "halted"
         if self.done:
             return "finished"
+        if self.held_since is not None:
+            running = f", {len(self.at_work)} still running" if self.at_work else ""
+            return f"paused{running}"
         if self.at_work:
             return f"{len(self.at_work)} running"
+        if self.ended_by is not None:
+            return {"target": "target reached", "patience": "out of patience"}[self.ended_by.rule]
         if self.out_of_time or self.out_of_steps:
             return "out of time" if self.out_of_time else "out of steps"
         return "nobody at work"
@@ -188,7 +199,7 @@ class Status:
     @property
     def remaining_seconds(self) -> float | None:
         """Time until the budget is used up, at the rate so far; None while no worker runs."""
-        if self.done or not self.at_work:
+        if self.done or not self.at_work or self.held_since is not None:
             return None
         elapsed = self.elapsed_seconds
         estimates = []
@@ -199,6 +210,14 @@ class Status:
         if self.hours is not None and (estimates or self.pauses):
             estimates.append(max(0.0, self.hours * 3600 - elapsed))
         return min(estimates, default=None)
+
+
+def numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial | None:
+    """The trial of that number among trials in order of their numbers."""
+    if number is None:
+        return None
+    at = bisect_left(trials, number, key=lambda trial: trial.number)
+    return trials[at] if at < len(trials) and trials[at].number == number else None
 
 
 def best_of(trials: Sequence[FrozenTrial], direction: str) -> FrozenTrial | None:
@@ -223,22 +242,5 @@ def busy_of(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
         heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
         silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
         lost_attempts=row.lost_attempts,
-        params=trial.params,
-    )
-
-
-def paused_of(
-    row: Row, trial: FrozenTrial, expected: float | None, deviation: float | None
-) -> Paused:
-    """A paused row and its trial, with what is expected of it."""
-    steps = trial.intermediate_values
-    return Paused(
-        lineage=row.lineage,
-        number=trial.number,
-        name=trial.user_attrs.get(attributes.NAME),
-        step=max(steps, default=0),
-        value=steps[max(steps)] if steps else None,
-        expected=expected,
-        deviation=deviation,
         params=trial.params,
     )

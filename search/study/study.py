@@ -1,7 +1,5 @@
 """An open study: its frozen spec, its ledger, its trials."""
 
-import math
-from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -18,8 +16,9 @@ from search.errors import (
     StorageError,
     StudyNotFound,
 )
-from search.ledger import Ledger
+from search.ledger import Ledger, RuleEnd
 from search.ledger.amendments import Amendment, amend, amendments
+from search.ledger.by_hand import Stopped, hold, let_go_on, stop_trial
 from search.problem import Problem, Resumable
 from search.sampling.make import make_pruner
 from search.spec import StudySpec, parse_spec
@@ -33,15 +32,16 @@ from search.storage.study_rows import study_names
 from search.study.amend import amend_study, preview, read
 from search.study.choose_sampler import Chosen
 from search.study.load_problem import load_study_problem
-from search.study.pausing import Outlook
+from search.study.pausing import Outlook, paused_trials
 from search.study.rows import columns, records, worked_seconds
 from search.study.specs import Specs
-from search.study.status import Paused, Status, Tally, best_of, busy_of, paused_of
+from search.study.status import Paused, Status, Tally, best_of, busy_of, numbered
+from search.study.stop_rules import find_met
 
 if TYPE_CHECKING:
     import pandas
 
-    from search.study.plots import Plots
+    from search.study.views.plots import Plots
 
 __all__ = ["Study"]
 
@@ -255,7 +255,7 @@ class Study:
         if number is None:
             return self.best
         trials = self.trials
-        found = _numbered(trials, number)
+        found = numbered(trials, number)
         if found is not None:
             return found
         raise SearchError(
@@ -277,12 +277,63 @@ class Study:
     @property
     def plot(self) -> "Plots":
         """Interactive figures: `study.plot.history()` and so on."""
-        from search.study.plots import Plots
+        from search.study.views.plots import Plots
 
         return Plots(self.optuna, self.spec.metric)
 
+    def pause(self) -> bool:
+        """Pause the study: workers release their trials at the next heartbeat, and wait.
+
+        The pause is stored with the study, so workers that join wait as well. Its time does not
+        count towards the hours of the budget.
+
+        Returns:
+            False where it was paused before.
+        """
+        return hold(self.ledger)
+
+    def resume(self) -> bool:
+        """End the pause: workers go on with the released trials; False where there was none."""
+        return let_go_on(self.ledger)
+
+    def stop(self, number: int) -> Stopped:
+        """End a running or paused trial for good; it counts, PRUNED at its last report.
+
+        A worker that runs it notices at its next report or heartbeat, and goes on with another.
+
+        Raises:
+            SearchError: there is no such trial, or it has ended.
+        """
+        stopped = stop_trial(self.ledger, number)
+        if stopped is None:
+            trial = self.trial(number)
+            how = trial.user_attrs.get(attributes.REASON, trial.state.name.lower())
+            raise SearchError(
+                f"only a trial that runs or is paused can be stopped, got trial {number} of study "
+                f"{self.name!r}, which has ended ({how}); see `status {self.name}`"
+            )
+        self.checkpoints.delete(stopped.lineage, attempt=stopped.attempt)
+        return stopped
+
+    def ended_by(self) -> RuleEnd | None:
+        """The stop rule of the budget that ended the study; one that holds now is recorded."""
+        found = self.ledger.standing().ended_by
+        if found is not None or (self.spec.target is None and self.spec.patience is None):
+            return found
+        self._tally.add(self.trials)
+        number = len(self.amendments)
+        met = find_met(self.spec, self._tally.finished, amendment=number)
+        if met is None:
+            return None
+        return self.ledger.end_by(met.rule, met.trial, met.text, amendment=number)
+
     def used_up(self) -> bool:
-        """Whether the hours or the steps of the budget are used up: nothing begins any more."""
+        """Whether the budget is used up before its trials are: nothing begins any more.
+
+        Its hours or steps are, or a stop rule has ended the study.
+        """
+        if self.ended_by() is not None:
+            return True
         hours, steps = self.spec.hours, self.spec.steps
         if hours is not None and self.ledger.elapsed() >= hours * 3600:
             return True
@@ -291,7 +342,7 @@ class Study:
     def status(self) -> Status:
         """What the study looks like now; further calls cost what has changed since."""
         self.refresh()
-        counts = self.ledger.counts()
+        counts, standing = self.ledger.counts(), self.ledger.standing()
         trials = self.trials
         tally = self._tally
         tally.add(trials)
@@ -306,14 +357,16 @@ class Study:
             hours=self.spec.hours,
             steps=None if self.spec.steps is None else self.ledger.steps(),
             most_steps=self.spec.steps,
-            halted=self.ledger.halted(),
+            halted=standing.halted,
+            held_since=standing.held_since,
+            ended_by=standing.ended_by,
             sampler=self.sampler.name,
             sampler_reason=self.sampler.reason,
             pauses=self.pauses,
             running=[
                 busy_of(row, trial, 2 * self.spec.workers.heartbeat_seconds)
                 for row in self.ledger.running()
-                if (trial := _numbered(trials, row.trial)) is not None
+                if (trial := numbered(trials, row.trial)) is not None
             ],
             paused=self._paused(trials) if counts.paused else (),
             finished=tuple(tally.finished),
@@ -336,27 +389,7 @@ class Study:
         return {row.trial for row in rows if row.paused and row.trial is not None}
 
     def _paused(self, trials: Sequence[FrozenTrial]) -> list[Paused]:
-        """The paused trials, those of which most is expected first."""
         rows = self.ledger.rows(begun=True)
         numbered = {trial.number: trial for trial in trials}
         expected = self._outlook.of(self.specs, rows, numbered)
-        found = [
-            paused_of(row, numbered[row.trial], *expected.get(row.lineage, (None, None)))
-            for row in rows
-            if row.paused and row.trial is not None and row.trial in numbered
-        ]
-        sign = 1.0 if self.spec.direction == "maximize" else -1.0
-
-        def promise(one: Paused) -> float:
-            value = one.value if one.expected is None else one.expected
-            return -math.inf if value is None or math.isnan(value) else sign * value
-
-        return sorted(found, key=promise, reverse=True)
-
-
-def _numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial | None:
-    """The trial of that number among trials in order of their numbers."""
-    if number is None:
-        return None
-    at = bisect_left(trials, number, key=lambda trial: trial.number)
-    return trials[at] if at < len(trials) and trials[at].number == number else None
+        return paused_trials(rows, numbered, expected, self.spec.direction)

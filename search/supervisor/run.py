@@ -14,6 +14,7 @@ from search.errors import SearchError, StorageError, StudyHalted
 from search.signals import stopping
 from search.study import Study
 from search.study.status import Busy, Status
+from search.study.views.events import events
 from search.supervisor.launchers import Exit, Launcher
 from search.text import describe_error
 
@@ -231,7 +232,7 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
-        remarks = [*(f"The study was amended: {one}." for one in study.amendments), *remarks]
+        remarks = [*events(study), *remarks]
         write(
             study.optuna,
             metric=study.spec.metric,

@@ -9,7 +9,7 @@ from typing import Any
 from optuna.trial import TrialState
 
 from search import attributes
-from search.ledger import Choice, Claim
+from search.ledger import Choice, Claim, Standing
 from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import grid
@@ -57,7 +57,7 @@ class Claims:
             claim = None if made is None else self._carry_out(made)
             if claim is not None or made is None:
                 return claim
-            if stop.is_set() or ledger.halted() is not None:
+            if stop.is_set() or not _may_start(ledger.standing()):
                 return None
 
     def _carry_out(self, made: Made) -> Claim | None:
@@ -112,7 +112,7 @@ class Claims:
         """
         study = self._study
         assert self._decider is not None
-        while not study.used_up() and study.ledger.halted() is None:
+        while not study.used_up() and _may_start(study.ledger.standing()):
             study.refresh()
             made = self._decider.decide(asks=claim.lease.lineage)
             if made is None or made.row is None or made.row.lineage != claim.lease.lineage:
@@ -148,3 +148,7 @@ class Claims:
             return None
         _, best = max(reported, key=lambda one: (one[0], -one[1].number))
         return int(best.user_attrs[attributes.LINEAGE])
+
+
+def _may_start(standing: Standing) -> bool:
+    return standing.halted is None and standing.held_since is None

@@ -32,6 +32,7 @@ class TrialRun:
         attempt: of the lineage; a later one's checkpoint is not touched.
         stop: set when the worker was asked to stop.
         lost: set when this worker no longer holds the lease of the attempt.
+        held: set when somebody has paused the study.
         timeout_seconds: of this attempt; None for no limit.
         last_value: the metric at the last step of the attempt before; None without any.
         batch: makes one transaction of the writes inside it.
@@ -59,6 +60,7 @@ class TrialRun:
         checkpoints: CheckpointStore,
         stop: threading.Event,
         lost: threading.Event,
+        held: threading.Event,
         timeout_seconds: float | None,
         last_value: float | None,
         batch: Callable[[], AbstractContextManager[None]],
@@ -81,6 +83,7 @@ class TrialRun:
         self._checkpoints = checkpoints
         self._stop = stop
         self._lost = lost
+        self._held = held
         self._clock = clock
         self._batch = batch
         self._prunable = prunable
@@ -106,6 +109,7 @@ class TrialRun:
             self.paused
             or self._stop.is_set()
             or self._lost.is_set()
+            or self._held.is_set()
             or self.timed_out
             or self.storage_error is not None
             or self.decision_error is not None

@@ -74,11 +74,23 @@ def work(
     """
     history = History(study.spec.direction, CHECKPOINTS_KEPT, study.params)
     claims = Claims(study, name)
+    idle_seconds = min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds)
+    waits = False  # for somebody to resume the study
     while not stop.is_set():
-        cause = study.ledger.halted()
-        if cause is not None:
-            raise StudyHalted(study.name, cause)
+        standing = study.ledger.standing()
+        if standing.halted is not None:
+            raise StudyHalted(study.name, standing.halted)
         study.refresh()  # the study may have been amended
+        if standing.held_since is not None:
+            if not waits:
+                log.info("the study is paused; waiting until somebody resumes it")
+            waits = True
+            if study.ledger.counts().done == study.spec.trials:
+                return True
+            study.ledger.reap()
+            stop.wait(idle_seconds)
+            continue
+        waits = False
         claim = claims.next(stop)
         if claim is None:
             used_up = study.used_up()
@@ -89,10 +101,11 @@ def work(
                 claims.end_paused()
                 continue
             if used_up and counts.done == counts.begun:
-                log.info("the study's budget of hours or steps is used up")
+                end = study.ended_by()
+                log.info("%s", end.text if end else "the study's hours or steps are used up")
                 return True
             # A waiting worker keeps the database known as reachable, without which nobody reaps.
-            stop.wait(min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds))
+            stop.wait(idle_seconds)
             continue
         if claim.lease.attempt == 1:
             log.info("trial %d begins", claim.trial.number)  # `logs` finds a trial by these lines
@@ -133,8 +146,7 @@ def _attempt(
             claim, ending.state, ending.value, reason=ending.reason, attrs=ending.attrs
         )
     except Fenced:
-        log.warning("trial %d: lease lost (reassigned or ended elsewhere); result dropped", number)
-        return False
+        return _taken(study, claim)
     if ending.reason is Reason.ERROR:
         _halt_on_same_errors(study)
     _sweep(study, claim, ending, history)
@@ -143,6 +155,20 @@ def _attempt(
     if ending.reason is Reason.ERROR:
         log.error("%s", (ending.attrs or {})[attributes.TRACEBACK])
     return True
+
+
+def _taken(study: Study, claim: Claim) -> bool:
+    """Say why a trial is no longer this worker's; whether somebody stopped it for good."""
+    number = claim.trial.number
+    study.storage.optuna.forget(claim.trial._trial_id)
+    reason = study.trial(number).user_attrs.get(attributes.REASON)
+    if reason == Reason.BY_HAND.value:
+        log.info("trial %d was stopped by hand", number)
+        # This worker may have saved one since the other was deleted.
+        study.checkpoints.delete(claim.lease.lineage, attempt=claim.lease.attempt)
+        return True
+    log.warning("trial %d: lease lost (reassigned or ended elsewhere); result dropped", number)
+    return False
 
 
 def _run(
@@ -174,6 +200,7 @@ def _run(
             checkpoints=study.checkpoints,
             stop=stop,
             lost=heartbeat.lost,
+            held=heartbeat.held,
             timeout_seconds=spec.workers.trial_timeout_seconds,
             last_value=steps[max(steps)] if steps else None,
             batch=study.storage.optuna.batch,
@@ -197,7 +224,7 @@ def _run(
             raise StorageError(f"the storage failed: {describe_error(error)}") from error
         if isinstance(error, KeyboardInterrupt) and _interrupts_python():
             raise
-        ending = _ending(error, study, run, released=stop.is_set() or heartbeat.lost.is_set())
+        ending = _ending(error, study, run, released=_is_released(stop, heartbeat))
     if run is not None and run.decision_error is not None:
         raise run.decision_error
     if run is not None and run.storage_error is not None:
@@ -208,13 +235,19 @@ def _run(
     return ending
 
 
+def _is_released(stop: threading.Event, heartbeat: Heartbeat) -> bool:
+    """Whether the trial was to leave this worker without an end of its own."""
+    return stop.is_set() or heartbeat.lost.is_set() or heartbeat.held.is_set()
+
+
 def _ending(
     error: BaseException, study: Study, run: TrialRun | None, *, released: bool
 ) -> _Ending | _Leaves:
     """How an exception ends a trial, or that it goes on later.
 
     Args:
-        released: whether the worker was asked to stop, or has lost the lease.
+        released: whether the worker was asked to stop or has lost the lease, or the study was
+            paused.
     """
     value = run.last_value if run else None
     if isinstance(error, TrialPruned):

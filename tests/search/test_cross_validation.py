@@ -16,7 +16,7 @@ from toy import toy_spec
 import search
 from search import Fold, FoldContext, SpecError, TrialPruned, TrialStopped, cross_validate
 from search.spec import parse_spec
-from search.study.cv_results import cv_results, write_cv_results
+from search.study.views.cv_results import cv_results, write_cv_results
 
 SPEC = f"""
 problem = "{__name__}:Digits"

@@ -7,7 +7,7 @@ from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 from search.cli.pair_text import pair_record, print_pair
-from search.study.trial_pair import pair_of
+from search.study.views.trial_pair import pair_of
 
 EXAMPLE = "{prog} diff quick 3 17"
 

@@ -11,7 +11,7 @@ from search.cli.find_study import add_overrides, find_spec, overrides_of, unknow
 from search.cli.hints import storage_option
 from search.cli.progress import make_progress
 from search.errors import SearchError, StudyNotFound
-from search.ledger.retry_failed import retry_failed
+from search.ledger.by_hand import retry_failed
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
 from search.study import Study, create_study, open_study
@@ -58,6 +58,11 @@ def main(args: argparse.Namespace, app: Application) -> int:
     if args.retry_failed:
         log.info("%s to run again", counted(retry_failed(study.ledger), "failed trial"))
     status = study.status()
+    if status.held_since is not None:
+        raise SearchError(
+            f"study {study.name!r} was paused on {status.held_since:%Y-%m-%d %H:%M} UTC; "
+            f"let it go on with `resume {study.name}` first"
+        )
     gpus = app.gpus() if args.on == LOCAL else ()
     workers = args.workers or default_workers(args.threads, len(gpus))
     workers = min(workers, max(1, status.budget - status.ended))
@@ -155,4 +160,5 @@ def _summary(status: Status) -> str:
         f"{status.ended} of {status.budget} trials ended in {clock(status.elapsed_seconds)}: "
         f"{status.complete} complete, {status.pruned} pruned, {status.failed} failed"
         + (f" ({reasons})" if reasons else "")
+        + (f"; {status.ended_by.text}" if status.ended_by else "")
     )

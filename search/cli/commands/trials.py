@@ -9,7 +9,7 @@ from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json, trial_records
 from search.cli.tables import print_trials, write_csv
 from search.errors import SearchError
-from search.study.cv_results import write_cv_results
+from search.study.views.cv_results import write_cv_results
 
 EXAMPLE = "{prog} trials quick --csv"
 

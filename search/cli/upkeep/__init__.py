@@ -8,6 +8,9 @@ __all__ = ["COMMANDS"]
 COMMANDS: Mapping[str, str] = {
     "extend": "add trials, hours or steps to the budget of a study that runs or is finished",
     "add": "add one trial with given parameters to a study, next in turn",
+    "stop": "end a running or paused trial for good",
+    "pause": "let a study rest: its workers release their trials and wait",
+    "resume": "let a paused study go on",
     "copy-study": "copy a study with its ledger to another storage",
     "delete": "delete a study with its trials, checkpoints and artifacts",
 }

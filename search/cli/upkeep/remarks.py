@@ -13,9 +13,16 @@ def remark_on(study: Study, app: Application, storage: str) -> str | None:
     Args:
         storage: as the user named it.
     """
-    status = study.status()
+    status, end = study.status(), study.ended_by()
+    if status.held_since is not None:
+        option = storage_option(storage)
+        return (
+            f"it is paused, so no trial begins; `{app.prog} resume {study.name}{option}` ends that"
+        )
     if status.done:
         return "all its trials have ended, so hours and steps alone begin none; add --trials +N"
+    if end is not None:
+        return f"no trial begins, as {end.text}; amend budget.{end.rule} with `amend`"
     if status.out_of_steps:
         return f"its {study.spec.steps:,} steps are used up, so no trial begins; add --steps +N"
     if status.out_of_time:

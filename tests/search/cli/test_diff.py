@@ -8,7 +8,7 @@ import pytest
 import search
 from search import attributes
 from search.cli import app
-from search.study.trial_pair import pair_of
+from search.study.views.trial_pair import pair_of
 from search.worker.worker import work
 
 SPACE = "x = { float = [0.0, 1.0] }\nsteps = { int = [2, 9] }"

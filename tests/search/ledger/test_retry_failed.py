@@ -6,7 +6,7 @@ import pytest
 import toy
 from optuna.trial import TrialState
 
-from search.ledger.retry_failed import retry_failed
+from search.ledger.by_hand import retry_failed
 from search.worker.worker import work
 
 

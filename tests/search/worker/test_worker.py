@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 import search
 from search.errors import ProblemError, StorageError, StudyHalted, StudyNotFound
-from search.ledger.retry_failed import retry_failed
+from search.ledger.by_hand import retry_failed
 from search.storage import open_storage
 from search.worker.history import History
 from search.worker.worker import CHECKPOINTS_KEPT, _Ending, _sweep, work

@@ -1,0 +1,65 @@
+"""The rules of a budget that end a search before all its trials have ended."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from optuna.trial import FrozenTrial, TrialState
+
+from search import attributes
+from search.spec import StudySpec
+from search.text import counted, figure
+
+__all__ = ["Met", "find_met"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Met:
+    """A stop rule that holds.
+
+    Attributes:
+        rule: the key of the study file, "target" or "patience".
+        trial: the number of the best trial.
+        text: in words.
+    """
+
+    rule: str
+    trial: int
+    text: str
+
+
+def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int) -> Met | None:
+    """The first rule of `[budget]` that holds for the trials that have ended, in that order.
+
+    Args:
+        amendment: the number of the last one. Patience counts the trials that were proposed since:
+            who extends a study that ran out of patience wants to see more of them.
+    """
+    if spec.target is None and spec.patience is None:
+        return None
+    sign = 1.0 if spec.direction == "maximize" else -1.0
+    complete = [t for t in finished if t.state is TrialState.COMPLETE and t.value is not None]
+    complete.sort(key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number))
+    best: FrozenTrial | None = None
+    waited = 0
+    for trial in complete:
+        if best is None or sign * _value(trial) > sign * _value(best):
+            best, waited = trial, 0
+        elif trial.user_attrs.get(attributes.AMENDMENT, 0) >= amendment:
+            waited += 1
+        if spec.target is not None and sign * _value(best) >= sign * spec.target:
+            text = (
+                f"trial {best.number} reached the target: {spec.metric} {figure(_value(best))}, "
+                f"wanted {figure(spec.target)}"
+            )
+            return Met(rule="target", trial=best.number, text=text)
+        if spec.patience is not None and waited >= spec.patience:
+            text = (
+                f"patience is used up: {counted(waited, 'complete trial')} without a better one "
+                f"than trial {best.number}"
+            )
+            return Met(rule="patience", trial=best.number, text=text)
+    return None
+
+
+def _value(trial: FrozenTrial) -> float:
+    return float(trial.value or 0.0)

@@ -20,7 +20,7 @@ def test_no_command_prints_the_help(capsys):
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [("rnu", "run"), ("stauts", "status"), ("Run", "run"), ("copy_study", "copy-study"),
-     ("copy", "copy-study"), ("resume", "run"), ("dash", None), ("xyz", None)],
+     ("copy", "copy-study"), ("continue", "resume"), ("dash", None), ("xyz", None)],
 )  # fmt: skip
 def test_a_wrong_name_gets_the_nearest(typed, meant, capsys):
     with pytest.raises(SystemExit) as left:

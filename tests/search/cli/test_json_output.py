@@ -18,6 +18,7 @@ STATUS = {
     "study", "state", "metric", "direction", "budget", "ended", "complete", "pruned", "failed",
     "reasons", "elapsed_seconds", "remaining_seconds", "halted", "best", "running", "paused",
     "sampler", "begun", "steps", "most_steps", "amendments",
+    "paused_since", "ended_by",
 }  # fmt: skip
 BUSY = {
     "worker", "trial", "lineage", "attempt", "step", "value", "since_seconds", "heartbeat_seconds",

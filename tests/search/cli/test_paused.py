@@ -106,7 +106,8 @@ def test_the_dashboards_note(halfway):
 
 def test_expectations_are_not_computed_again_and_again(halfway, monkeypatch):
     asked = []
-    monkeypatch.setattr("search.study.pausing.expected", lambda *_, **__: asked.append(1) or {})
+    decision = "search.sampling.freeze_thaw.decision.expected"
+    monkeypatch.setattr(decision, lambda *_, **__: asked.append(1) or {})
     for _ in range(3):
         halfway.status()
     assert len(asked) == 1

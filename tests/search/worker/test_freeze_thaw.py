@@ -309,9 +309,7 @@ def test_a_budget_used_up_without_a_result_says_so(make, monkeypatch):
     study = make(steps=3)
     monkeypatch.setattr(toy.Toy, "report", diverging)
     run(study)
-    with pytest.raises(
-        NoResult, match="budget is used up: give a study of another name more steps"
-    ):
+    with pytest.raises(NoResult, match="budget is used up: add steps with `extend toy --steps"):
         _ = study.best
 
 

@@ -6,8 +6,9 @@ A page's blocks run in their order, in an empty directory of the page's own:
 - `console`: what stands behind `$ ` is run by bash; `# exit code N` behind it says how it must end;
 - `python`: is run by Python.
 
-Blocks of another language (`text`) are what a reader types on other machines. Containers and the
-README's two commands are run by tests/containers and by .ci/run.
+The data set is a slice of the real one. Blocks of another language (`text`) are what a reader types
+on other machines. Containers and the README's two commands are run by tests/containers and by
+.ci/run.
 """
 
 import os
@@ -21,6 +22,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from PIL import Image
+from slices import write_slice
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -61,7 +63,9 @@ def runnable(page: Path) -> bool:
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if runnable(page)], ids=lambda page: page.stem
 )
-def test_a_page_runs_as_it_stands(page: Path, tmp_path: Path, postgres_url: str) -> None:
+def test_a_page_runs_as_it_stands(
+    page: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, postgres_url: str
+) -> None:
     shoe = np.zeros((28, 28), np.uint8)
     shoe[10:20, 4:24] = 200
     Image.fromarray(shoe).save(tmp_path / "shoe.png")
@@ -69,6 +73,7 @@ def test_a_page_runs_as_it_stands(page: Path, tmp_path: Path, postgres_url: str)
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "OMP_NUM_THREADS": "1",
+        "FMNIST_HPO_DATA": str(write_slice(tmp_path_factory.mktemp("slice") / "data")),
     }
     # An address with a socket's directory has no host, so it goes in as a whole.
     url = sa.make_url(postgres_url).render_as_string(hide_password=False)

@@ -87,9 +87,14 @@ def _curve(
 def draw_named(
     trials: Sequence[FrozenTrial], metric: Metric, title: str, *, step: str
 ) -> Figure | None:
-    """The training and validation curves of the named trials; None if there are none."""
+    """The training and validation curves of the named trials.
+
+    None where there are none, where no trial has more than one step, or where colours run out.
+    """
     pairs = [p for p in curve_pairs(trials, metric.name) if metric.name in (p.name, p.validation)]
     if not pairs or len(trials) > len(SERIES):
+        return None
+    if all(len(trial.intermediate_values) < 2 for trial in trials):
         return None
     drawn = figure(9.0, 4.2, title)
     axes, axis = drawn.subplots(), metric.of_pair(pairs[0])

@@ -56,8 +56,8 @@ class StudyChanged(SearchError):
     def __init__(self, name: str, differences: Sequence[str]) -> None:
         super().__init__(
             f"study {name!r} was created from another file and its spec is frozen: "
-            f"{'; '.join(differences)}; undo the change, or give the study a new "
-            "name, in the file or with --name"
+            f"{'; '.join(differences)}; undo the change, amend the study by it with "
+            f"`amend {name} FILE`, or give the study a new name, in the file or with --name"
         )
         self.name = name
         self.differences = tuple(differences)

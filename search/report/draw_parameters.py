@@ -7,7 +7,12 @@ from typing import Any
 
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
-from optuna.distributions import IntDistribution
+from optuna.distributions import (
+    BaseDistribution,
+    CategoricalDistribution,
+    FloatDistribution,
+    IntDistribution,
+)
 from optuna.trial import FrozenTrial, TrialState
 
 from search.report.axes import RASTER_ABOVE, Metric, focus, legend, log_ticks
@@ -58,7 +63,7 @@ def draw_slices(
         axes.set_axis_off()
     for axes, name in zip(grid, shown, strict=False):
         having = [trial for trial in trials if name in trial.params and trial.value is not None]
-        distribution: Any = having[0].distributions[name]
+        distribution: Any = _joint(having, name)
         choices = _choices(distribution)
         for label, colour, marker in (
             ("pruned, last value", GREY, "x"),
@@ -100,6 +105,29 @@ def _kind(trial: FrozenTrial) -> str:
     if trial.state is TrialState.PRUNED:
         return "pruned, last value"
     return "control (random)" if is_control(trial) else "complete"
+
+
+def _joint(trials: Sequence[FrozenTrial], name: str) -> BaseDistribution:
+    """A distribution that contains a parameter's values in all these trials.
+
+    They have the same one unless the study's space was amended.
+    """
+    first = trials[0].distributions[name]
+    known: list[Any] = [first]
+    for trial in trials:
+        if trial.distributions[name] not in known:
+            known.append(trial.distributions[name])
+    if len(known) == 1:
+        return first
+    if all(isinstance(one, CategoricalDistribution) for one in known):
+        return CategoricalDistribution(list(dict.fromkeys(c for one in known for c in one.choices)))
+    if any(isinstance(one, CategoricalDistribution) for one in known):
+        return CategoricalDistribution(list(dict.fromkeys(t.params[name] for t in trials)))
+    low, high = min(one.low for one in known), max(one.high for one in known)
+    log = all(one.log for one in known)
+    if all(isinstance(one, IntDistribution) for one in known):
+        return IntDistribution(low, high, log=log)
+    return FloatDistribution(low, high, log=log)
 
 
 def _choices(distribution: Any) -> Sequence[Any] | None:
@@ -184,7 +212,7 @@ def draw_parallel(
 
 def _scale(trials: Sequence[FrozenTrial], name: str) -> tuple[Any, list[tuple[float, str]]]:
     """A function from a parameter's value to a height of 0 to 1, and the labels of its axis."""
-    distribution: Any = next(t for t in trials if name in t.params).distributions[name]
+    distribution: Any = _joint([trial for trial in trials if name in trial.params], name)
     choices = _choices(distribution)
     if choices is not None:
         last = max(1, len(choices) - 1)

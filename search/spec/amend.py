@@ -153,7 +153,7 @@ def revised(before: StudySpec, new: StudySpec) -> Draft:
         SpecError: it changes what cannot change, or nothing.
     """
     _refuse_another_study(before, new)
-    changes = _changes(before, new)
+    dropped, changes = _dropped(before, new), _changes(before, new)
     if not changes:
         raise SpecError(
             f"the file says what study {before.name!r} is already, so there is nothing to amend; "
@@ -165,7 +165,7 @@ def revised(before: StudySpec, new: StudySpec) -> Draft:
             f"a study cannot shrink, got budget.trials = {new.trials} where it has "
             f"{before.budget_trials}; set it to that or more"
         )
-    return Draft(spec=new.present, changes=changes, begun=_dropped(before, new))
+    return Draft(spec=new.present, changes=changes, begun=dropped)
 
 
 def _refuse_another_study(before: StudySpec, new: StudySpec) -> None:

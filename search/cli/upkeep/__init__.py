@@ -8,6 +8,7 @@ __all__ = ["COMMANDS"]
 COMMANDS: Mapping[str, str] = {
     "extend": "add trials, hours or steps to the budget of a study that runs or is finished",
     "add": "add one trial with given parameters to a study, next in turn",
+    "amend": "change what a study searches, by a changed study file",
     "stop": "end a running or paused trial for good",
     "pause": "let a study rest: its workers release their trials and wait",
     "resume": "let a paused study go on",

@@ -193,7 +193,7 @@ class ImageProblem(ABC):
         """See `search.problem.Problem.environment`."""
 
     @abstractmethod
-    def run(self, trial: TrialContext, /) -> float:
+    def run(self, trial: TrialContext, /) -> float | Mapping[str, float]:
         """See `search.problem.Problem.run`."""
 
     @abstractmethod

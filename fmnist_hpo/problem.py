@@ -20,7 +20,14 @@ __all__ = ["FashionProblem"]
 
 
 class FashionProblem(ImageProblem):
-    """An ANN or a CNN. The steps of a trial are epochs or parts of them, else folds."""
+    """An ANN or a CNN. The steps of a trial are epochs or parts of them, else folds.
+
+    Beside the validation accuracy a study may aim at, or bound, `parameters`, `mflops` and
+    `model_mb`, which are known in advance, and `latency_ms`, which is measured after a training.
+    """
+
+    #: See `search.problem.Problem`.
+    measures = ("latency_ms",)
 
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`."""
@@ -39,6 +46,13 @@ class FashionProblem(ImageProblem):
         from fmnist_hpo.environment import describe_torch
 
         return describe_torch()
+
+    def static_metrics(self, params: Mapping[str, Any]) -> Mapping[str, float]:
+        """See `search.problem.StaticMetrics` and `networks.probe.size`."""
+        from fmnist_hpo.networks import probe
+
+        network, _ = config.parse(params)
+        return probe.size(network, self.data.image_size, len(self.data.classes))
 
     def outline(self, params: Mapping[str, Any]) -> Outline:
         """See `search.problem.Probing.outline`; the size is the FLOPs of all forward passes."""
@@ -92,12 +106,22 @@ class FashionProblem(ImageProblem):
             )
         return how.steps
 
-    def run(self, trial: TrialContext, /) -> float:
+    def run(self, trial: TrialContext, /) -> float | Mapping[str, float]:
         """Train one network, or one per fold; see `search.problem.Problem.run`.
 
-        The value is the validation accuracy of the last step, or with patience that of the best
-        step; with folds it is their mean.
+        The first metric is the validation accuracy of the last step, or with patience that of the
+        best step; with folds it is their mean.
         """
+        accuracy = self._accuracy(trial)
+        if "latency_ms" not in trial.wanted:
+            return accuracy
+        from fmnist_hpo.networks import probe
+
+        network, _ = config.parse(trial.params)
+        latency = probe.latency_ms(network, self.data.image_size, len(self.data.classes))
+        return {"val_accuracy": accuracy, "latency_ms": latency}
+
+    def _accuracy(self, trial: TrialContext) -> float:
         if self.folds is not None:
             return cross_validate(trial, self.folds, self._fold)
         (split,) = self.splits

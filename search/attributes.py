@@ -21,6 +21,7 @@ LAST_STEP = "last_step"  # the step that completes it, in a study of freeze-thaw
 AMENDMENT = "amendment"  # number of the last amendment when it was proposed; absent: none was
 STEP_SECONDS = "step_seconds"  # what each recorded step took, where decisions weigh it, a list
 DECISIONS = "decisions"  # why it began and went on: what was expected each time, a list
+METRICS = "metrics"  # name -> value: of its configuration, and measured at its end
 CURVES = "curves"  # name -> one value per recorded step; "step" -> the steps
 WORKER = "worker"  # who ran this attempt
 ENVIRONMENT = "environment"  # processor, versions, threads: what `Problem.environment` returned
@@ -60,6 +61,7 @@ class Reason(Enum):
     TIMEOUT = "timeout"  # ran longer than one trial may; not repeated
     LOST = "lost"  # its worker died; repeated up to max_retries times
     STOPPED = "stopped"  # an attempt, not a trial: somebody asked its worker to stop; it goes on
+    INFEASIBLE = "infeasible"  # breaks a constraint that is known in advance; was not trained
     OUT_OF_BUDGET = "out-of-budget"  # paused when the budget was used up, or a stop rule ended it
     BY_HAND = "stopped-by-hand"  # somebody ended it; it counts, and does not go on
     ERROR = "error"  # the problem's code raised; not repeated, unless the study was halted for it

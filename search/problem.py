@@ -1,6 +1,6 @@
 """What an application implements (`Problem`), and what it gets for one trial (`TrialContext`)."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ __all__ = [
     "Probing",
     "Problem",
     "Resumable",
+    "StaticMetrics",
     "TrialContext",
     "TrialPruned",
     "TrialStopped",
@@ -44,6 +45,11 @@ class TrialContext(Protocol):
     @property
     def seed(self) -> int:
         """0 <= seed < 2**63; the same for every attempt of a lineage."""
+        ...
+
+    @property
+    def wanted(self) -> Collection[str]:
+        """The names of the metrics that the study's aims and constraints need."""
         ...
 
     @property
@@ -90,10 +96,11 @@ class Problem(Protocol):
     studied with `mode = "cross-validation"`: given a number, its steps are folds, and its `run` is
     most simply `search.cross_validate`.
 
-    Two class attributes are optional. `returns = (metric, direction)`: study files that disagree
-    are rejected. `percent: tuple[str, ...]`: names of metrics and curves in [0, 1] that reports
-    show as a percentage; it is stored with the study when the study is created. All other numbers
-    are shown by their magnitude.
+    Three class attributes are optional. `returns = (metric, direction)`: study files that disagree
+    are rejected. `measures: tuple[str, ...]`: the names of further metrics that `run` returns, on
+    which a study may put a second aim or constraints. `percent: tuple[str, ...]`: names of metrics
+    and curves in [0, 1] that reports show as a percentage; it is stored with the study when the
+    study is created. All other numbers are shown by their magnitude.
 
     Example:
         A search for the step size of a gradient descent on x ** 4. It resumes where it was
@@ -168,8 +175,12 @@ class Problem(Protocol):
         """Where it runs: versions, processor, device, threads. Stored with every trial."""
         ...
 
-    def run(self, trial: TrialContext, /) -> float:
+    def run(self, trial: TrialContext, /) -> float | Mapping[str, float]:
         """Carry one trial through and return the final value of the study's metric.
+
+        A problem with `measures` returns its metrics by name: the study's first metric, those of
+        `trial.wanted` that it measures, and others as it likes. What takes time to measure is
+        measured only where it is wanted.
 
         Raises:
             Diverged: the numbers are no longer finite.
@@ -226,6 +237,48 @@ class Resumable(Protocol):
         Raises:
             ProblemError: a trial of these parameters cannot be cut, as a rule of its training
                 needs to know the end.
+        """
+        ...
+
+
+@runtime_checkable
+class StaticMetrics(Protocol):
+    """What a problem may offer besides, so that `[constraints]` cost no training.
+
+    A proposal whose static metrics break a constraint is never trained: the worker asks the
+    sampler for another one.
+
+    Example:
+        The steps of `Problem`'s example have a price that is known in advance::
+
+            class PricedDescent(Descent):
+                def static_metrics(self, params):
+                    return {"evaluations": 3 * params["steps"]}
+
+        No trial of this study has more than 30 evaluations::
+
+            problem = "descent:PricedDescent"
+            name = "priced-descent"
+            metric = "distance"
+            direction = "minimize"
+            [budget]
+            trials = 8
+            [constraints]
+            evaluations = { max = 30 }
+            [space]
+            steps = { int = [1, 20] }
+            step_size = { float = [0.001, 0.5], log = true }
+    """
+
+    def static_metrics(self, params: Mapping[str, Any]) -> Mapping[str, float]:
+        """Metrics by name that follow from the parameters alone, such as a model's size.
+
+        The names are the same for all parameters. It is called for each proposal, up to some
+        hundred times a trial where the constraints are hard to keep: a few milliseconds, no
+        training. It may open the data.
+
+        Args:
+            params: every parameter, as in `TrialContext.params`.
         """
         ...
 

@@ -52,7 +52,7 @@ def verdict(trial: FrozenTrial) -> str:
     """How a trial ended, in a few words."""
     reason = trial.user_attrs.get(attributes.REASON)
     if trial.state is TrialState.COMPLETE:
-        return f"complete {figure(float(trial.value or 0.0))}"
+        return f"complete {', '.join(map(figure, trial.values or ()))}{_broken(trial)}"
     if reason == Reason.ERROR.value and attributes.ERROR in trial.user_attrs:
         return str(trial.user_attrs[attributes.ERROR])
     if reason is not None:
@@ -61,6 +61,12 @@ def verdict(trial: FrozenTrial) -> str:
         last = max(trial.intermediate_values)
         return f"pruned at step {last} with {figure(trial.intermediate_values[last])}"
     return trial.state.name.lower()
+
+
+def _broken(trial: FrozenTrial) -> str:
+    """Which constraints a trial breaks, as an addition to how it ended."""
+    names = [name for name, excess in trial.constraints.items() if excess > 0]
+    return f", breaks the constraint on {' and '.join(names)}" if names else ""
 
 
 def show_trial(trial: FrozenTrial, params: Mapping[str, Any] | None = None) -> str:

@@ -14,9 +14,9 @@ ROOT = Path(__file__).parents[1]
 #: Floors, topmost first. What stands on a floor imports its own room and the floors below it.
 FLOORS = {
     "search": [
-        "cli", "plan", "supervisor", "worker report", "study sklearn", "ledger", "storage",
+        "cli", "plan", "supervisor", "worker report", "study sklearn", "ledger", "storage", "aims",
         "sampling dashboard cross_validation", "spec", "text",
-        "attributes problem signals logs system", "errors",
+        "attributes problem outcome signals logs system", "errors",
     ],
     "fmnist_hpo": [
         "cli", "report", "results", "problem classical_problem", "image_problem estimators",

@@ -50,6 +50,13 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
     if not isinstance(study.problem, ImageProblem):
         print_best_line(study)
         return 0
+    if len(study.spec.aims) > 1:
+        print_best_line(study)
+        bound = f"{study.spec.metrics[1]}{'<=' if study.spec.directions[1] == 'minimize' else '>='}"
+        option = storage_option(storage)
+        print(f'next        {prog} export {study.name} --prefer "{bound}NUMBER"{option}')
+        print(f"            {prog} export {study.name} --trial N{option}")
+        return 0
     best, path = study.best, winner.bundle_path(study)
     bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
     if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit=refit)):

@@ -10,15 +10,16 @@ from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.networks import checkpoint
 from fmnist_hpo.networks.config import ANNConfig, NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.loop import EpochMetrics, Loop
-from fmnist_hpo.networks.models import build, count_flops
+from fmnist_hpo.networks.models import build, count_flops, count_parameters
 from fmnist_hpo.networks.preprocessing import EVALUATION_BATCH
 from fmnist_hpo.networks.process import keep_freed_memory, torch_defaults
 
-__all__ = ["StepCost", "flops", "measure_step", "remarks"]
+__all__ = ["StepCost", "flops", "latency_ms", "measure_step", "remarks", "size"]
 
 EPOCHS = 3  # short epochs that are timed; the median counts
 PART_SECONDS = 0.25  # intended training time of a short epoch
 FEWEST_BATCHES = 2  # of a short epoch
+LATENCIES, LATENCY_SECONDS = 20, 0.3  # timed forward passes at least, and seconds of them at most
 VALIDATED = EVALUATION_BATCH  # images validated in a short epoch
 
 
@@ -38,6 +39,41 @@ def flops(network: NetworkConfig, image_size: tuple[int, int], classes: int) -> 
     """FLOPs of one image's forward pass, counted without computing it."""
     with torch_defaults(), torch.device("meta"):
         return count_flops(build(network, image_size=image_size, classes=classes), image_size)
+
+
+def size(network: NetworkConfig, image_size: tuple[int, int], classes: int) -> dict[str, float]:
+    """What a network measures before it is trained, counted without computing it.
+
+    Returns:
+        `parameters`, `mflops` (of one image's forward pass, in millions) and `model_mb` (megabytes
+        of all weights and running statistics as float32).
+    """
+    with torch_defaults(), torch.device("meta"):
+        built = build(network, image_size=image_size, classes=classes)
+        values = sum(tensor.numel() for tensor in built.state_dict().values())
+        return {
+            "parameters": count_parameters(built),
+            "mflops": count_flops(built, image_size) / 1e6,
+            "model_mb": 4 * values / 1e6,
+        }
+
+
+def latency_ms(network: NetworkConfig, image_size: tuple[int, int], classes: int) -> float:
+    """The median time of one image's forward pass in milliseconds, on the processor.
+
+    In torch, with the threads of this process, and with weights as they are drawn: they do not
+    matter. Other processes on the machine lengthen it.
+    """
+    with torch_defaults(), torch.random.fork_rng(devices=[]), torch.inference_mode():
+        built = build(network, image_size=image_size, classes=classes).eval()
+        image = torch.zeros(1, 1, *image_size)
+        built(image)  # the first one chooses kernels and allocates memory
+        times: list[float] = []
+        while len(times) < LATENCIES or sum(times) < LATENCY_SECONDS:
+            began = time.perf_counter()
+            built(image)
+            times.append(time.perf_counter() - began)
+    return 1000 * statistics.median(times)
 
 
 def remarks(network: NetworkConfig, image_size: tuple[int, int]) -> tuple[str, ...]:

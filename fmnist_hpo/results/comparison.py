@@ -28,9 +28,13 @@ from fmnist_hpo.results.winner import (
     measurements,
     recorded,
 )
+from search.outcome import value_of
 from search.study import Study
+from search.text import figure
 
 __all__ = ["Chosen", "Comparison", "Paired", "Row", "compare", "mcnemar"]
+
+FRONT_SHOWN = 5  # trials of a front in a note
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +148,8 @@ def _gaps(study: Study, one: Chosen) -> Iterator[str]:
         return
     path = bundle_path(study)
     if one.bundle is None:
-        yield f"{study.name}: no bundle in {path}; `export {study.name}`"
+        which = " --trial N" if len(study.spec.aims) > 1 else ""
+        yield f"{study.name}: no bundle in {path}; `export {study.name}{which}`"
     if one.measured is None and one.measurements:
         yield (
             f"{study.name}: the test set was measured of another model of the study, not of this "
@@ -159,7 +164,10 @@ def _gaps(study: Study, one: Chosen) -> Iterator[str]:
 
 
 def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:
-    """A line where accuracies of different images stand in one column."""
+    """The front of each study with two metrics, and where accuracies cannot be compared."""
+    for study in studies:
+        if len(study.spec.aims) > 1:
+            yield f"{study.name} has two metrics; its front of {_front(study)}"
     sets = _grouped((row.data, row.study) for row in rows)
     if len(sets) > 1:
         yield (
@@ -177,6 +185,21 @@ def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:
                 f"different validation parts of {data}: {_listed(splits)}; compare their test "
                 "accuracies"
             )
+
+
+def _front(study: Study) -> str:
+    """How many trials are on a front, and the first of them with their values."""
+    front = study.pareto
+    shown = "; ".join(
+        f"trial {trial.number}: "
+        + ", ".join(
+            f"{name} {figure(value)}"
+            for name, value in zip(study.spec.metrics, trial.values, strict=True)
+        )
+        for trial in front[:FRONT_SHOWN]
+    )
+    more = f"; and {len(front) - FRONT_SHOWN} more" if len(front) > FRONT_SHOWN else ""
+    return f"{len(front)}: {shown}{more}"
 
 
 def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -214,7 +237,7 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def _row(study: Study, one: Chosen) -> Row:
     bundle, measured = one.bundle, one.measured
-    trial = study.best if bundle is None else study.trial(bundle.provenance.trial)
+    trial = study.pareto[0] if bundle is None else study.trial(bundle.provenance.trial)
     params = study.params(trial)
     figures: dict[str, Any] = {}
     if measured is not None:
@@ -228,9 +251,9 @@ def _row(study: Study, one: Chosen) -> Row:
     return Row(
         study=study.name,
         model=str(params.get("family") or params.get("model") or study.spec.problem.split(":")[-1]),
-        validation_accuracy=trial.value if study.spec.metric in study.percent else None,
+        validation_accuracy=value_of(trial) if study.spec.metric in study.percent else None,
         metric=study.spec.metric,
-        value=trial.value,
+        value=value_of(trial),
         search_seconds=study.ledger.elapsed(),
         data=_data(study),
         **figures,

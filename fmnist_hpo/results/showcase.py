@@ -5,6 +5,7 @@ import logging
 from fmnist_hpo.bundle import Bundle
 from search import attributes
 from search.dashboard import Artifacts, Pictures
+from search.outcome import value_of
 from search.study import Study
 from search.supervisor.run import annotate
 
@@ -36,7 +37,7 @@ def _attach_curves(study: Study, pictures: Pictures) -> None:
 
     sign = -1.0 if study.spec.direction == "maximize" else 1.0
     complete = [trial for trial in study.trials if trial.state.name == "COMPLETE"]
-    complete.sort(key=lambda trial: sign * (trial.value or 0.0))
+    complete.sort(key=lambda trial: sign * (value_of(trial) or 0.0))
     for trial in complete[:MOST_CURVES]:
         curves = trial.user_attrs.get(attributes.CURVES, {})
         if "train_loss" in curves and not pictures.has(trial, "curves.png"):

@@ -14,6 +14,7 @@ from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
 from search.errors import ProblemError
 from search.ledger import measurements as evaluations
+from search.outcome import value_of
 from search.study import Study, load_problem
 
 if TYPE_CHECKING:
@@ -104,7 +105,8 @@ def export_trial(
     check_replaceable(directory, study.name, study.uid)  # before it trains
     trial = study.trial(number)
     problem = _problem(study)
-    if trial.value is None or trial.state.name != "COMPLETE":
+    value = value_of(trial)
+    if value is None or trial.state.name != "COMPLETE":
         raise InputError(
             f"trial {trial.number} of study {study.name!r} is not complete but "
             f"{trial.state.name.lower()}; choose one that is, see `trials {study.name}`"
@@ -148,7 +150,7 @@ def export_trial(
             trial=trial.number,
             params=params,
             seed=seed,
-            value=trial.value,
+            value=value,
             spec_hash=study.spec.hash,
             git_commit=_git_commit(),
             environment=trial.user_attrs[attributes.ENVIRONMENT] if kept else problem.environment(),
@@ -246,7 +248,7 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
     other weights, and none of its measurements.
 
     Args:
-        bundle: None for the best trial's, refitted or not.
+        bundle: None for the best trial's, refitted or not; with two metrics for any of the front.
     """
     from fmnist_hpo.bundle.evaluation import Evaluation
 
@@ -254,7 +256,7 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
     for one in reversed(found):
         stored = Evaluation.from_json(one.payload["evaluation"])
         if bundle is None:
-            same = one.payload["trial"] == study.best.number
+            same = one.payload["trial"] in {trial.number for trial in study.pareto}
         elif "model" in one.payload:
             same = one.payload["model"] == model_hash(bundle)
         else:  # recorded without the hash: it is of the bundle that holds it

@@ -10,24 +10,30 @@ A value that is no finite number is null. Times are in seconds.
     paused as a whole), ended_by (null, or the stop rule that ended it: rule, trial, text, at),
     amendments (a list of: number, at, text, replaced, hash, trials (in all since then), given (the
     parameters of the trial that it adds, or null)),
-    best (null, or: trial, name, value, params),
+    metrics (name -> direction of each metric aimed at; `metric` is the first),
+    best (null, or: trial, name, value, metrics, params),
+    front (with two metrics, the trials that no other betters in both: a list of the same; best is
+    null then),
     running (a list of: worker, trial, lineage, attempt, step, value, since_seconds,
     heartbeat_seconds, params),
     paused (a list, the most promising first, of: trial, name, lineage, step, value, expected and
     deviation (of the value at its last step; null if unknown), params).
 `trials --json` prints a list of objects with the columns of `trials --csv`; `params` is an object.
 `best --json` prints one object: study, trial, name, METRIC (the value under the metric's name),
-    params.
+    metrics (name -> value: what is aimed at and what constraints need), params. With two metrics:
+    study, front (a list of: trial, name, metrics, params; the best by the first metric first).
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from search import attributes
+from search.aims import choose
+from search.outcome import value_of
 from search.study import Study
 from search.study.rows import records, worked_seconds
 from search.study.status import Busy, Paused, Status
@@ -47,6 +53,7 @@ def status_record(status: Status) -> dict[str, Any]:
         "state": status.state,
         "metric": status.metric,
         "direction": status.direction,
+        "metrics": dict(status.metrics),
         "sampler": {"name": status.sampler, "reason": status.sampler_reason},
         "budget": status.budget,
         "begun": status.begun,
@@ -63,7 +70,8 @@ def status_record(status: Status) -> dict[str, Any]:
         "paused_since": None if status.held_since is None else status.held_since.isoformat(),
         "ended_by": None if status.ended_by is None else status.ended_by.to_json(),
         "amendments": [one.to_json() for one in status.amendments],
-        "best": None if status.best is None else _trial(status.best),
+        "best": None if status.best is None else _trial(status.best, status.metrics),
+        "front": [_trial(trial, status.metrics) for trial in status.front],
         "running": [_busy(busy) for busy in status.running],
         "paused": [_paused(one) for one in status.paused],
     }
@@ -83,21 +91,35 @@ def best_record(study: Study) -> dict[str, Any]:
     Raises:
         NoResult: no trial is complete.
     """
+    if len(study.spec.aims) > 1:
+        front = [
+            {
+                "trial": trial.number,
+                "name": trial.user_attrs.get(attributes.NAME),
+                "metrics": choose.metrics_of(study.spec, trial),
+                "params": study.params(trial),
+            }
+            for trial in study.pareto
+        ]
+        return {"study": study.name, "front": front}
     best = study.best
     return {
         "study": study.name,
         "trial": best.number,
         "name": best.user_attrs.get(attributes.NAME),
-        study.spec.metric: best.value,
+        study.spec.metric: value_of(best),
+        "metrics": choose.metrics_of(study.spec, best),
         "params": study.params(best),
     }
 
 
-def _trial(trial: FrozenTrial) -> dict[str, Any]:
+def _trial(trial: FrozenTrial, metrics: Iterable[str]) -> dict[str, Any]:
     return {
         "trial": trial.number,
         "name": trial.user_attrs.get(attributes.NAME),
-        "value": trial.value,
+        "value": value_of(trial),
+        "metrics": dict(zip(metrics, trial.values or (), strict=False))
+        | trial.user_attrs.get(attributes.METRICS, {}),
         "params": trial.params,
     }
 

@@ -3,6 +3,7 @@
 `diff --json` prints one object; each pair is a list of two, null where a trial has no value:
     study, trials (a list of two objects: trial, name, state, reason, value, steps, seconds,
     attempts, stopped, lost, workers),
+    metrics (name -> pair; of a study with two metrics or constraints),
     params (name -> pair), differing (names of parameters that differ),
     curves (name -> {"steps", "values": pairs}, at the steps that both have recorded),
     last (name -> pair of {"step", "value"}), environment (key -> pair, where they differ).
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from search import attributes
 from search.cli.tables import console, ending
+from search.outcome import value_of
 from search.study.views.trial_pair import Cost, TrialPair
 from search.text import clock, figure
 
@@ -45,7 +47,9 @@ def print_pair(pair: TrialPair) -> None:
 def _rows(pair: TrialPair) -> Iterator[tuple[str, ...]]:
     one, other = pair.trials
     yield "ended", ending(one), ending(other)
-    yield "value", _shown(one.value), _shown(other.value)
+    yield "value", *(", ".join(map(_shown, t.values or [None])) for t in pair.trials)
+    for name, found in pair.metrics.items():
+        yield name, *map(_shown, found)
     yield "steps", *(str(cost.steps) for cost in pair.cost)
     yield "time", *("" if c.seconds is None else clock(c.seconds) for c in pair.cost)
     yield "attempts", *map(_attempts, pair.cost)
@@ -93,11 +97,12 @@ def pair_record(study: str, pair: TrialPair) -> dict[str, Any]:
                 "name": trial.user_attrs.get(attributes.NAME),
                 "state": trial.state.name.lower(),
                 "reason": trial.user_attrs.get(attributes.REASON),
-                "value": trial.value,
+                "value": value_of(trial),
                 **asdict(cost),
             }
             for trial, cost in zip(pair.trials, pair.cost, strict=True)
         ],
+        "metrics": dict(pair.metrics),
         "params": dict(pair.params),
         "differing": [name for name in pair.params if pair.differs(name)],
         "curves": {

@@ -32,6 +32,13 @@ def _head(plan: Plan) -> Iterator[tuple[str, str]]:
     yield "space", f"{points}: {names}{kinds}"
     for parameter in spec.space.parameters:
         yield "", f"{parameter.name:<18}{_values(parameter, plan.values)}"
+    if spec.constraints:
+        text = ", ".join(map(str, spec.constraints))
+        if plan.feasible is not None:
+            text += (
+                f"; {100 * plan.feasible:.0f} % of random configurations keep what is known of them"
+            )
+        yield "constraints", text
     if spec.named:
         yield "named", ", ".join(str(named.name) for named in spec.named)
 

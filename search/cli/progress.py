@@ -15,6 +15,7 @@ from search.text import clock, figure, labelled, show_params, show_trial, verdic
 __all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
 
 QUIET_SECONDS = 30.0  # without a line
+FRONT_SHOWN = 8  # of the front, the best by the first metric
 PAUSED_SHOWN = 5  # of the paused trials, those of which most is expected
 
 
@@ -58,7 +59,8 @@ class PlainProgress:
     def update(self, status: Status) -> None:
         news = self._news.lines(status)
         if news:
-            best = f", best {figure(status.best.value or 0.0)}" if status.best else ""
+            best = f", best {figure(status.best.values[0])}" if status.best else ""
+            best += f", {len(status.front)} on the front" if status.front else ""
             at = clock(status.elapsed_seconds)
             news.append(f"[{at}] {status.ended}/{status.budget} ended{best}")
         elif status.paused and status.elapsed_seconds - self._spoke >= QUIET_SECONDS:
@@ -158,15 +160,27 @@ def make_status(status: Status) -> Group:
     parts += [Text(str(one), style="dim") for one in status.amendments]
     if status.best is not None:
         best = Text(f"best {status.metric} ", style="green")
-        best.append(figure(status.best.value or 0.0), style="bold green")
+        best.append(figure(status.best.values[0]), style="bold green")
         best.append(f"  trial {status.best.number}  {show_trial(status.best)}")
         parts.append(best)
+    parts += [Text(line, style="green") for line in _front(status)]
     parts.append(Text(f"sampler {status.sampler}: {status.sampler_reason}", style="dim"))
     if status.running:
         parts.append(_running(status))
     if status.paused:
         parts.append(_paused(status))
     return Group(*parts)
+
+
+def _front(status: Status) -> list[str]:
+    """The trials that no other betters in both metrics, as far as there is room for them."""
+    if not status.front:
+        return []
+    lines = [f"front of {len(status.front)}: {', '.join(status.metrics)}"]
+    for trial in status.front[:FRONT_SHOWN]:
+        values = ", ".join(map(figure, trial.values))
+        lines.append(f"  {values}  trial {trial.number}  {show_trial(trial)}")
+    return lines
 
 
 def _paused(status: Status) -> Table:

@@ -12,8 +12,10 @@ from rich.live import Live
 from rich.table import Table
 
 from search import attributes
+from search.aims import choose
 from search.attributes import Reason
 from search.cli.progress import Redrawn, make_status
+from search.outcome import is_feasible, value_of
 from search.study import Study
 from search.study.rows import columns, records, seconds, worked_seconds
 from search.study.status import Status
@@ -27,6 +29,7 @@ __all__ = [
     "print_best",
     "print_best_line",
     "print_differences",
+    "print_front",
     "print_status",
     "print_studies",
     "print_trials",
@@ -57,11 +60,17 @@ def print_studies(statuses: Sequence[Status]) -> None:
             status.state,
             f"{status.ended}/{status.budget}",
             clock(status.elapsed_seconds),
-            "" if best is None else _value(best.value),
+            _best_or_front(status),
             "" if best is None else str(best.number),
-            status.metric,
+            ", ".join(status.metrics),
         )
     console().print(table)
+
+
+def _best_or_front(status: Status) -> str:
+    if status.front:
+        return f"front of {len(status.front)}"
+    return "" if status.best is None else _value(value_of(status.best))
 
 
 def watch_status(study: Study) -> None:
@@ -78,7 +87,7 @@ def watch_status(study: Study) -> None:
 def print_trials(study: Study) -> None:
     """Print one row per trial."""
     table = Table(box=None, header_style="bold", pad_edge=False)
-    for heading in ("trial", "ended", study.spec.metric, "steps", "time", "parameters"):
+    for heading in ("trial", "ended", ", ".join(study.spec.metrics), "steps", "time", "parameters"):
         table.add_column(heading, justify="left" if heading in _WORDS else "right")
     worked = worked_seconds(study.ledger.attempts())
     paused = study.paused
@@ -87,7 +96,7 @@ def print_trials(study: Study) -> None:
         table.add_row(
             str(trial.number),
             ending(trial, paused=trial.number in paused),
-            _value(trial.value),
+            _values(trial),
             str(max(trial.intermediate_values, default=0)),
             "" if spent is None else clock(spent),
             show_trial(trial),
@@ -121,28 +130,52 @@ def write_csv(study: Study, out: TextIO) -> None:
 
 
 def print_best(study: Study) -> None:
-    """Print the best trial: its number, name, value and parameters.
+    """Print the best trial: its number, name, value and parameters; with two metrics the front.
 
     Raises:
-        NoResult: no trial is complete.
+        NoResult: no trial is complete, or none keeps the constraints.
     """
+    if len(study.spec.aims) > 1:
+        print_front(study)
+        return
     best = study.best
     named = best.user_attrs.get(attributes.NAME)
     head = f"trial {best.number}" + (f" ({named})" if named else "")
-    print(f"{head}: {study.spec.metric} {_value(best.value)}")
+    print(f"{head}: {study.spec.metric} {_value(value_of(best))}")
+    for name, value in choose.metrics_of(study.spec, best).items():
+        if name != study.spec.metric and value is not None:
+            print(f"  {name}: {figure(value)}")
     for name, value in study.params(best).items():
         print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
 
 
-def print_best_line(study: Study) -> None:
-    """Print the best trial and its value, the last lines of `run`.
+def print_front(study: Study) -> None:
+    """Print the trials that no other betters in both metrics, the best by the first one first.
 
     Raises:
-        NoResult: no trial is complete.
+        NoResult: there is none.
     """
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("trial", *study.spec.metrics, "parameters"):
+        table.add_column(heading, justify="left" if heading in _WORDS else "right")
+    for trial in study.pareto:
+        table.add_row(str(trial.number), *map(figure, trial.values), show_trial(trial))
+    console().print(table)
+
+
+def print_best_line(study: Study) -> None:
+    """Print the best trial and its value, or the front: the last lines of `run`.
+
+    Raises:
+        NoResult: no trial is complete, or none keeps the constraints.
+    """
+    if len(study.spec.aims) > 1:
+        print()
+        print_front(study)
+        return
     best = study.best
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
-    print(f"{study.spec.metric:<11} {_value(best.value)}")
+    print(f"{study.spec.metric:<11} {_value(value_of(best))}")
 
 
 class EpochPrinter:
@@ -161,7 +194,7 @@ class EpochPrinter:
 def print_verdict(replay: Replay) -> None:
     """Print whether the runs are identical, or where they and their environments differ."""
     stored, new = replay.value
-    value = "last value" if replay.trial.value is None else "value"
+    value = "last value" if value_of(replay.trial) is None else "value"
     if replay.identical:
         print(f"identical: {len(replay.epochs)} steps and the {value} {_figure(stored)}")
         return
@@ -177,6 +210,12 @@ def print_differences(environment: Mapping[str, tuple[str, str]]) -> None:
     """Print one line for each value that differs: key -> (then, now)."""
     for key, (was, now) in environment.items():
         print(f"  {key}: {was} then, {now} now")
+
+
+def _values(trial: FrozenTrial) -> str:
+    """The values of a trial; those of one that breaks a constraint stand in brackets."""
+    text = ", ".join(map(figure, trial.values or ()))
+    return text if is_feasible(trial) or not text else f"({text})"
 
 
 def _value(value: float | None) -> str:

@@ -14,7 +14,10 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-__all__ = ["FeasibleStorage", "drop_infeasible_best"]
+from search.dashboard.private import serialized
+from search.outcome import front_of, is_feasible
+
+__all__ = ["FeasibleStorage", "feasible_best"]
 
 
 class FeasibleStorage:
@@ -42,7 +45,7 @@ class FeasibleStorage:
     def get_best_trial(self, study_id: int) -> FrozenTrial:
         """The best feasible trial, as `study.best_trial`; the best of all when none is feasible.
 
-        The latter is taken out again by `drop_infeasible_best`: here a trial must be returned.
+        The latter is taken out again by `feasible_best`: here a trial must be returned.
 
         Raises:
             ValueError: no trial is COMPLETE.
@@ -50,7 +53,7 @@ class FeasibleStorage:
         complete = self.get_all_trials(study_id, deepcopy=False, states=(TrialState.COMPLETE,))
         if not complete:
             raise ValueError("No trials are completed yet.")
-        candidates = [trial for trial in complete if _is_feasible(trial)] or complete
+        candidates = [trial for trial in complete if is_feasible(trial)] or complete
         if self._storage.get_study_directions(study_id) == [StudyDirection.MAXIMIZE]:
             return max(candidates, key=_only_value)
         return min(candidates, key=_only_value)
@@ -61,19 +64,45 @@ class FeasibleStorage:
 BaseStorage.register(FeasibleStorage)
 
 
-def drop_infeasible_best(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """Bottle plugin: a study without a feasible trial has no best trial."""
+def feasible_best(storage: BaseStorage) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Bottle plugin: no infeasible trial is among the best, which with two metrics are the front.
 
-    @wraps(callback)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        body = callback(*args, **kwargs)
-        if isinstance(body, dict) and "best_trials" in body:
-            body["best_trials"] = [
-                trial for trial in body["best_trials"] if all(c <= 0 for c in trial["constraints"])
-            ]
-        return body
+    A study without a feasible trial has no best trial.
+    """
 
-    return answer
+    def plugin(callback: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(callback)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            body = callback(*args, **kwargs)
+            if isinstance(body, dict) and "best_trials" in body:
+                front = _front(storage, kwargs["study_id"])
+                if front is not None:
+                    body["best_trials"] = serialized(kwargs["study_id"], front)
+                body["best_trials"] = [
+                    trial
+                    for trial in body["best_trials"]
+                    if all(excess <= 0 for excess in trial["constraints"])
+                ]
+            return body
+
+        return answer
+
+    return plugin
+
+
+def _front(storage: BaseStorage, study_id: int) -> list[FrozenTrial] | None:
+    """The front of a study with two metrics whose trials have constraints.
+
+    optuna-dashboard leaves out of the front what an infeasible trial betters.
+    """
+    directions = storage.get_study_directions(study_id)
+    if len(directions) != 2:
+        return None
+    trials = storage.get_all_trials(study_id, deepcopy=False)
+    if not any(trial.constraints for trial in trials):
+        return None
+    front = front_of(trials, [direction.name.lower() for direction in directions])
+    return [_mirrored(trial) for trial in front]
 
 
 def _mirrored(trial: FrozenTrial) -> FrozenTrial:
@@ -83,10 +112,6 @@ def _mirrored(trial: FrozenTrial) -> FrozenTrial:
     mirrored = copy.copy(trial)  # the storage's cache holds the original
     mirrored._system_attrs = {**trial._system_attrs, "constraints": list(constraints.values())}
     return mirrored
-
-
-def _is_feasible(trial: FrozenTrial) -> bool:
-    return all(value <= 0.0 for value in trial.constraints.values())
 
 
 def _only_value(trial: FrozenTrial) -> float:

@@ -10,11 +10,13 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.dashboard.private import stored_note, study_id_of
+from search.outcome import best_of, front_of
 
 __all__ = ["annotate"]
 
 #: optuna-dashboard splits a longer note over several attributes, which two workers could mix.
 _NOTE_LENGTH = 2045
+_FRONT = 8  # trials of a front shown
 _ROWS = 20  # parameters shown
 _CELL_LENGTH = 40  # characters of a parameter's name or value shown
 _MARK = "*Written by the search; a note of your own in its place is kept.*"
@@ -23,36 +25,36 @@ _MARK = "*Written by the search; a note of your own in its place is kept.*"
 def annotate(
     study: optuna.Study,
     *,
-    metric: str,
+    metrics: Sequence[str],
     remarks: Sequence[str] = (),
     params_of: Callable[[FrozenTrial], Mapping[str, Any]] = lambda trial: trial.params,
     paused: Collection[int] = (),
 ) -> None:
-    """Name the study's metric and bring its note up to date; meant to follow each trial's end.
+    """Name the study's metrics and bring its note up to date; meant to follow each trial's end.
 
     Writes only what differs from what is stored, and never over a note that a user wrote.
 
     Args:
-        study: with one objective.
-        metric: the metric's name, as in the study file.
+        study: with one or two objectives.
+        metrics: their names, as in the study file.
         remarks: further paragraphs, in Markdown.
         params_of: the parameters of the best trial that are shown, its own and further ones.
         paused: numbers of trials that Optuna shows as running and nobody works on.
     """
     from optuna_dashboard import save_note
 
-    if study.metric_names != [metric]:
+    if study.metric_names != list(metrics):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.set_metric_names([metric])
-    note, stored = _summary(study, metric, remarks, params_of, paused), stored_note(study)
+            study.set_metric_names(list(metrics))
+    note, stored = _summary(study, metrics, remarks, params_of, paused), stored_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
 
 def _summary(
     study: optuna.Study,
-    metric: str,
+    metrics: Sequence[str],
     remarks: Sequence[str],
     params_of: Callable[[FrozenTrial], Mapping[str, Any]],
     paused: Collection[int],
@@ -67,17 +69,9 @@ def _summary(
     states = ", ".join(f"{words[word]} {word}" for word in ordered if words[word])
     page = f"/dashboard/studies/{study_id_of(study)}"
     lines = [f"**Trials:** {states or 'none yet'}"]
-    try:
-        best = study.best_trial
-    except ValueError:
-        lines.append("**Best:** no trial to choose yet")
-        rows = []
-    else:
-        lines.append(
-            f"**Best {_plain(metric)}:** {best.value:.6g} in "
-            f"[trial {best.number}]({page}/trials?numbers={best.number})"
-        )
-        rows = _rows({**best.params, **params_of(best)})
+    best = _best(study)
+    rows = _rows({**best[0].params, **params_of(best[0])}) if len(best) == 1 else []
+    lines.append(_best_line(best, metrics, page))
     lines += remarks
     # optuna-dashboard 0.21 draws nothing on /trialTable; the table is on the last of these
     lines.append(
@@ -85,6 +79,31 @@ def _summary(
         f"[Table and CSV]({page}/smartSelection)"
     )
     return _assembled(lines, rows)
+
+
+def _best(study: optuna.Study) -> list[FrozenTrial]:
+    """The best feasible trial; with two metrics the front, the best by the first metric first."""
+    trials = study.get_trials(deepcopy=False)
+    directions = [direction.name.lower() for direction in study.directions]
+    if len(directions) > 1:
+        return front_of(trials, directions)
+    best = best_of(trials, *directions)
+    return [] if best is None else [best]
+
+
+def _best_line(best: Sequence[FrozenTrial], metrics: Sequence[str], page: str) -> str:
+    if not best:
+        return "**Best:** no trial to choose yet"
+    links = [
+        f"{', '.join(f'{value:.6g}' for value in trial.values)} in "
+        f"[trial {trial.number}]({page}/trials?numbers={trial.number})"
+        for trial in best[:_FRONT]
+    ]
+    names = ", ".join(map(_plain, metrics))
+    if len(metrics) == 1:
+        return f"**Best {names}:** {links[0]}"
+    more = f"; and {len(best) - _FRONT} more" if len(best) > _FRONT else ""
+    return f"**Front of {len(best)} ({names}):** {'; '.join(links)}{more}"
 
 
 def _assembled(lines: list[str], rows: list[str]) -> str:

@@ -1,11 +1,14 @@
 """The parts of Optuna and optuna-dashboard that have no public name as of 5.0 and 0.21."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import optuna
 from optuna.artifacts._protocol import ArtifactStore  # the type of a store, for annotations only
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-__all__ = ["ArtifactStore", "storage_of", "stored_note", "study_id_of", "trial_id_of"]
+__all__ = ["ArtifactStore", "serialized", "storage_of", "stored_note", "study_id_of", "trial_id_of"]
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
@@ -21,6 +24,13 @@ def study_id_of(study: optuna.Study) -> int:
 def trial_id_of(trial: FrozenTrial) -> int:
     """A trial's id in its storage: optuna-dashboard keys artifacts by it, not by the number."""
     return trial._trial_id
+
+
+def serialized(study_id: int, trials: Sequence[FrozenTrial]) -> list[dict[str, Any]]:
+    """Trials as the page of optuna-dashboard gets them."""
+    from optuna_dashboard._serializer import serialize_frozen_trial
+
+    return [dict(serialize_frozen_trial(study_id, trial, {})) for trial in trials]
 
 
 def stored_note(study: optuna.Study) -> str:

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage
 
 from search.dashboard.artifacts import missing_is_not_found
 from search.dashboard.auth import Door, is_loopback
-from search.dashboard.constraints import FeasibleStorage, drop_infeasible_best
+from search.dashboard.constraints import FeasibleStorage, feasible_best
 from search.dashboard.large_studies import few_curves, one_plot_at_a_time, remember
 from search.dashboard.private import ArtifactStore
 from search.errors import SearchError
@@ -55,7 +55,7 @@ def _dashboard(storage: BaseStorage, artifact_store: ArtifactStore | None) -> "W
     for plugin in (
         remember(storage),
         few_curves(storage),
-        drop_infeasible_best,
+        feasible_best(storage),
         one_plot_at_a_time,
         missing_is_not_found,
     ):

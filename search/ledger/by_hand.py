@@ -48,6 +48,8 @@ def stop_trial(ledger: Ledger, number: int) -> Stopped | None:
         None where the trial has ended, or there is none of that number.
     """
     scope = ledger.scope
+    # With two metrics a trial that was not complete has no values: not all are known.
+    valued = len(ledger.storage.optuna.get_study_directions(ledger.study_id)) == 1
 
     def work(session: orm.Session) -> Stopped | None:
         row = session.execute(
@@ -61,7 +63,7 @@ def stop_trial(ledger: Ledger, number: int) -> Stopped | None:
         trial = trial_of(session, scope, number)
         assert trial is not None, "it is locked"
         steps = trial.intermediate_values
-        value = steps[max(steps)] if steps else None
+        value = steps[max(steps)] if steps and valued else None
         reason = {attributes.REASON: Reason.BY_HAND.value}
         finish_trial(session, trial_id, TrialState.PRUNED, value=value, user_attrs=reason, steps={})
         if row.worker is not None:

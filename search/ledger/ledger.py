@@ -223,7 +223,7 @@ class Ledger:
         self,
         claim: Claim,
         state: TrialState,
-        value: float | None = None,
+        value: float | Sequence[float] | None = None,
         *,
         reason: Reason | None = None,
         attrs: Mapping[str, Any] | None = None,
@@ -233,6 +233,7 @@ class Ledger:
 
         Args:
             state: COMPLETE, PRUNED or FAIL.
+            value: of the trial; with two metrics one of each, or none.
             attrs: user attributes to set with it ("error", "traceback").
             steps: last reports to write with it.
 

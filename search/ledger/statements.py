@@ -5,7 +5,7 @@ do not wait for each other in a circle: rows of lineages, the study, a trial, th
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -156,7 +156,7 @@ def end(
     lease: Lease,
     number: int,
     state: TrialState,
-    value: float | None,
+    value: float | Sequence[float] | None,
     attrs: Mapping[str, Any],
     steps: Mapping[int, float],
 ) -> bool:

@@ -4,7 +4,7 @@ import math
 import os
 import random
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 
+from search.aims.foreknown import keeps_known, random_points
 from search.plan.measure import Probes, probe
 from search.plan.simulate import FOLLOWS_VALUES, simulate
 from search.problem import Cost, Probing, Problem
@@ -27,6 +28,7 @@ __all__ = ["Forecast", "Plan", "Range", "first_points", "make_plan"]
 
 PROBED = 8  # of the study's own first trials
 PROBED_DRAWN = 4  # of its first trials without a name, where these are not among those
+JUDGED = 200  # random configurations of which it is asked whether they keep the constraints
 SIMULATED_TRIALS = 1000  # in all simulations together
 SIMULATIONS = (5, 50)  # at least and at most
 
@@ -63,6 +65,7 @@ class Plan:
     count: Count
     values: Mapping[str, int | None]  # parameter -> number of its values; None: infinitely many
     remarks: Mapping[str, Mapping[str, Any]]  # what makes no sense -> a configuration of that kind
+    feasible: float | None  # share of random configurations that keep the constraints known early
     forecast: Forecast | None  # None: the problem has no probe
     memory_bytes: int | None  # of this machine; None: not known
 
@@ -81,6 +84,7 @@ class Plan:
                 "branches": self.count.branches,
                 "values": dict(self.values),
             },
+            "feasible": self.feasible,
             "remarks": [{"remark": k, "example": dict(v)} for k, v in self.remarks.items()],
             "workers": self.workers,
             "memory_bytes": self.memory_bytes,
@@ -123,11 +127,12 @@ def make_plan(
     workers = min(workers, spec.trials)
     chosen = choose_sampler(spec, problem)
     spec = spec.with_sampler(chosen.name)
+    keeps = partial(keeps_known, problem, spec)
     forecast = None
     remarks: dict[str, Mapping[str, Any]] = {}
     if isinstance(problem, Probing):
-        first = _first_probed(spec)
-        known = [*first.values(), *_ends(spec)]
+        first = _feasible(_first_probed(spec), spec, keeps)
+        known = [*first.values(), *filter(keeps, _ends(spec))]
         outlines = [problem.outline(point) for point in known]
         for point, outline in zip(known, outlines, strict=True):
             for remark in outline.remarks:
@@ -143,9 +148,30 @@ def make_plan(
         count=count(spec.space, spec.fixed),
         values={p.name: count_values(p.distribution) for p in spec.space.parameters},
         remarks=remarks,
+        feasible=_feasible_share(spec, keeps),
         forecast=forecast,
         memory_bytes=_memory_bytes(),
     )
+
+
+def _feasible(
+    points: Mapping[int, dict[str, Any]],
+    spec: StudySpec,
+    keeps: Callable[[Mapping[str, Any]], bool],
+) -> dict[int, dict[str, Any]]:
+    """The configurations by lineage, those that break a constraint replaced by feasible ones."""
+    drawn = ({**spec.fixed, **point} for point in random_points(spec, spec.seed))
+    others = filter(keeps, drawn)
+    return {
+        lineage: point if keeps(point) else next(others, point) for lineage, point in points.items()
+    }
+
+
+def _feasible_share(spec: StudySpec, keeps: Callable[[Mapping[str, Any]], bool]) -> float | None:
+    if not spec.constraints or not spec.space.parameters:
+        return None
+    points = list(random_points(spec, spec.seed, JUDGED))
+    return sum(keeps({**spec.fixed, **point}) for point in points) / len(points)
 
 
 def _first_probed(spec: StudySpec) -> dict[int, dict[str, Any]]:
@@ -175,7 +201,7 @@ def first_points(spec: StudySpec, lineages: Sequence[int]) -> dict[int, dict[str
             conditional=spec.space.conditional,
         )
         study = optuna.create_study(
-            direction=StudyDirection[spec.direction.upper()], sampler=sampler
+            directions=[StudyDirection[each.upper()] for each in spec.directions], sampler=sampler
         )
         study.ask()
         draw = partial(_draw, study, study.trials[0], known)

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attributes
 from search.attributes import Reason
 from search.ledger.records import Attempt
+from search.outcome import is_feasible
 from search.report.curves import curve
 from search.storage.sampler_view import as_searched
 from search.study import rows
@@ -31,6 +32,7 @@ __all__ = [
     "importances",
     "is_control",
     "last_attempts",
+    "of_first_metric",
     "running_best",
     "spans",
     "training_seconds",
@@ -218,7 +220,7 @@ class Point:
     number: int
     hours: float  # since the study's first trial began
     value: float
-    complete: bool  # else pruned: the value is the last one reported
+    complete: bool  # and feasible; else pruned, with the last value it reported
     control: bool
     training_seconds: float
 
@@ -248,7 +250,7 @@ def history(
                 number=trial.number,
                 hours=(rows.utc(seen.datetime_complete) - start).total_seconds() / 3600,
                 value=seen.value,
-                complete=seen.state is TrialState.COMPLETE,
+                complete=seen.state is TrialState.COMPLETE and is_feasible(seen),
                 control=is_control(trial),
                 training_seconds=training_seconds(seen, worked),
             )
@@ -263,6 +265,13 @@ def _as_pruned(trial: FrozenTrial) -> FrozenTrial:
         trial = copy.copy(trial)
         trial.user_attrs = {**trial.user_attrs, attributes.AUDIT: {**mark, "trial": trial.number}}
     return as_searched(trial) or trial
+
+
+def of_first_metric(trial: FrozenTrial) -> FrozenTrial:
+    """A trial of a study with two metrics, with the value of the first one alone."""
+    seen = copy.copy(trial)
+    seen.values = None if trial.values is None else trial.values[:1]
+    return seen
 
 
 def running_best(points: Sequence[Point], direction: str) -> list[tuple[Point, float]]:
@@ -288,7 +297,8 @@ def importances(study: optuna.Study, trials: Sequence[FrozenTrial]) -> dict[str,
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a parameter occurs in few trials
         try:
-            shares = optuna.importance.get_param_importances(study)
+            first = (lambda trial: trial.values[0]) if len(study.directions) > 1 else None
+            shares = optuna.importance.get_param_importances(study, target=first)
         except (ValueError, RuntimeError):  # no parameter varies
             return {}
     having = Counter(name for trial in complete for name in trial.params)

@@ -22,6 +22,8 @@ from search.report.draw_steps import (
     draw_pauses,
     draw_regret,
 )
+from search.report.front.draw import draw_front
+from search.report.front.text import CAPTION, front_table
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
 from search.report.study_report import StudyReport, called
 from search.report.trial_table import TRIAL_HEAD, trial_rows
@@ -53,6 +55,8 @@ def make_sections(report: StudyReport, *, level: int = 2) -> list[Section]:
 
 def _configuration(report: StudyReport) -> list[Part]:
     best = report.best
+    if report.front:
+        return front_table(report.study.spec, report.front)
     if best is None:
         return []
     rows = [(k, _text(v)) for k, v in report.study.params(best).items()]
@@ -85,6 +89,9 @@ def _endings(report: StudyReport) -> list[Part]:
 def _search(report: StudyReport) -> list[Part]:
     name, metric = report.study.name, report.metric
     parts: list[Part] = []
+    if report.front:
+        drawn = draw_front(report.study.trials, report.front, report.metrics, f"{name}: the front")
+        parts.append(Drawing(name=f"{name}-front", figure=drawn, caption=CAPTION))
     points = facts.history(report.trials, report.worked)
     if points:
         parts.append(

@@ -9,11 +9,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.ledger.records import Attempt
+from search.outcome import best_of, front_of, is_feasible
 from search.report import control, facts
 from search.report.axes import Metric
+from search.report.front import text as front_text
 from search.study import Study
 from search.study.rows import worked_seconds
-from search.study.status import best_of
 from search.study.views.events import events
 from search.text import clock, counted
 
@@ -25,6 +26,8 @@ class StudyReport:
     """One study, read once.
 
     Attributes:
+        trials: of a study with two metrics with the first value alone, see `front` for both.
+        front: with two metrics, the trials that no other betters in both.
         planned_steps: from a trial's parameters to the steps it would run unpruned, where they
             tell; used to say what pruning spared.
         attempts: of all lineages.
@@ -36,6 +39,7 @@ class StudyReport:
     attempts: Sequence[Attempt]
     planned_steps: Callable[[Mapping[str, Any]], int | None]
     waiting: Collection[int] = ()
+    front: Sequence[FrozenTrial] = ()
 
     @classmethod
     def of(
@@ -43,9 +47,11 @@ class StudyReport:
     ) -> "StudyReport":
         """Read a study's trials."""
         waiting = {row.lineage for row in study.ledger.rows() if not row.done}
+        trials, two = study.trials, len(study.spec.aims) > 1
         return cls(
             study=study,
-            trials=study.trials,
+            trials=[facts.of_first_metric(trial) for trial in trials] if two else trials,
+            front=front_of(trials, study.spec.directions) if two else (),
             attempts=study.ledger.attempts(),
             planned_steps=planned_steps,
             waiting=waiting,
@@ -62,7 +68,18 @@ class StudyReport:
         return Metric(name=spec.metric, direction=spec.direction, percent=self.study.percent)
 
     @property
+    def metrics(self) -> list[Metric]:
+        """Every metric that the study aims at."""
+        return [
+            Metric(name=aim.name, direction=aim.direction, percent=self.study.percent)
+            for aim in self.study.spec.aims
+        ]
+
+    @property
     def best(self) -> FrozenTrial | None:
+        """The best feasible trial; None with two metrics."""
+        if len(self.study.spec.aims) > 1:
+            return None
         return best_of(self.trials, self.study.spec.direction)
 
     def summary(self) -> list[str]:
@@ -98,15 +115,19 @@ class StudyReport:
             f"{clock(self.study.ledger.elapsed())} of wall-clock time"
             f"{'' if pruner == 'none' else spared}.",
             *events(self.study),
+            *front_text.constraint_lines(spec, self.trials),
         ]
-        if best is not None:
+        if len(spec.aims) > 1:
+            lines.insert(1, front_text.summary_line(spec, self.front))
+        elif best is not None:
             lines.insert(
                 1,
                 f"Best: trial {best.number}{called(best)} with {metric.words} "
                 f"{metric.show(best.value or 0.0)}.",
             )
         else:
-            lines.insert(1, "Best: no trial is complete yet.")
+            what = "keeps the constraints" if spec.constraints else "is complete"
+            lines.insert(1, f"Best: no trial {what} yet.")
         return [*lines, *self.checks()]
 
     def checks(self) -> list[str]:
@@ -165,9 +186,9 @@ class StudyReport:
 
     @cached_property
     def ranked(self) -> list[FrozenTrial]:
-        """The complete trials, the best first."""
+        """The complete feasible trials, the best first."""
         sign = -1 if self.metric.direction == "maximize" else 1
-        complete = [t for t in self.trials if t.state is TrialState.COMPLETE]
+        complete = [t for t in self.trials if t.state is TrialState.COMPLETE and is_feasible(t)]
         return sorted(complete, key=lambda t: (sign * float(t.value or 0.0), t.number))
 
     @property

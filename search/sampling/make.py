@@ -38,6 +38,7 @@ def make_sampler(
         "cma-es": lambda **o: optuna.samplers.CmaEsSampler(
             seed=seed, warn_independent_sampling=False, **o
         ),
+        "nsga-ii": lambda **o: optuna.samplers.NSGAIISampler(seed=seed, **o),
         "qmc": lambda **o: optuna.samplers.QMCSampler(
             seed=seed, scramble=True, warn_independent_sampling=False, **o
         ),

@@ -26,6 +26,16 @@ class Hindrance:
 
 def find_hindrance(spec: StudySpec) -> Hindrance | None:
     """The first reason against freeze-thaw in a study file; None where there is none."""
+    if len(spec.aims) > 1:
+        return Hindrance(
+            rule="one metric, whose curve it continues", got="two metrics", remedy="give one"
+        )
+    if spec.constraints:
+        return Hindrance(
+            rule="a study without [constraints], which it does not model",
+            got=", ".join(map(str, spec.constraints)),
+            remedy="remove [constraints]",
+        )
     if spec.pruner.name != "none":
         return Hindrance(
             rule="a study without pruner, as it decides itself which trials go on",

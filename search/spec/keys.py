@@ -73,9 +73,13 @@ def _top() -> Iterator[Key]:
               condition="of letters, digits, '.', '_' and '-', at most 100")
     yield key("problem", "string", "The class that trains and scores a configuration.",
               required=True, condition="module:Class")
-    yield key("metric", "string", "The name of the value that a trial returns.", required=True)
+    either = "required, unless metrics stands"
+    yield key("metric", "string", "The name of the value that a trial returns.", condition=either)
     yield key("direction", "string", "Whether a larger or a smaller value is better.",
-              required=True, choices=("maximize", "minimize"))
+              choices=("maximize", "minimize"), condition=either)
+    yield key("metrics", "list", "In place of metric and direction: one or two metrics. Of two, "
+              "the search is for the trials that no other betters in both.",
+              condition="of { name, direction }")
     yield key("seed", "integer", "The seed of the sampler and of every trial.", default=0, low=0)
     yield key("mode", "string", "How a configuration is scored: on one held-out part, or on folds.",
               default="holdout", choices=("holdout", "cross-validation"))
@@ -85,6 +89,7 @@ def _top() -> Iterator[Key]:
         "budget": "How much is searched.",
         "sampler": "What proposes configurations.",
         "pruner": "What ends a trial before its last step.",
+        "constraints": "Metrics that a configuration must keep within bounds, a table each.",
         "control": "Random trials beside the sampler's, to compare it with random search.",
         "audit": "Pruned trials that run on, to see what the pruner throws away.",
         "workers": "How workers behave.",
@@ -114,6 +119,16 @@ def _tables() -> Iterator[Key]:
     yield Key(table="budget", name="patience", type="integer", low=1,
               text="So many complete trials without a better one, since the last amendment, after "
               "which no further trial begins.")
+    yield Key(table="metrics", name="name", type="string", required=True,
+              text="The name of a metric that a trial returns; the first one is also reported at "
+              "each step.")
+    yield Key(table="metrics", name="direction", type="string", required=True,
+              choices=("maximize", "minimize"), text="Whether a larger or a smaller value is "
+              "better.")
+    yield Key(table="constraints.NAME", name="max", type="number",
+              text="The largest value that is allowed of the metric NAME.")
+    yield Key(table="constraints.NAME", name="min", type="number",
+              text="The smallest value that is allowed.")
     yield Key(table="control", name="trials", type="integer", low=1, required=True,
               text="How many trials of the budget are drawn at random and never pruned.")
     yield Key(table="audit", name="fraction", type="number", above=0, high=1, required=True,
@@ -156,7 +171,7 @@ def _options() -> Iterator[Key]:
         takers = tuple(only.split())
         return Key(table=table, name=name, type=kind, text=text, only=takers, **more)
 
-    samplers = ("auto", "freeze-thaw", "random", "tpe", "gp", "cma-es", "qmc", "grid")
+    samplers = ("auto", "freeze-thaw", "random", "tpe", "gp", "cma-es", "nsga-ii", "qmc", "grid")
     yield Key(table="sampler", name="name", type="string", default="auto", choices=samplers,
               condition="tpe where an option stands without a name",
               text="The method that proposes configurations; auto is freeze-thaw where the problem "
@@ -166,6 +181,8 @@ def _options() -> Iterator[Key]:
     yield option("sampler", "cma-es", "n_startup_trials", "integer", start, default=1, low=0)
     yield option("sampler", "tpe", "n_ei_candidates", "integer",
                  "The number of candidates of which the best is proposed.", default=24, low=1)
+    yield option("sampler", "nsga-ii", "population_size", "integer",
+                 "The number of complete trials of a generation.", default=50, low=2)
     yield option("sampler", "qmc", "qmc_type", "string", "The low-discrepancy sequence.",
                  default="sobol", choices=("sobol", "halton"))
     pruners = ("none", "median", "percentile", "successive-halving", "hyperband", "patience",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SpecError
+from search.spec.aims import parse_aims, parse_constraints
 from search.spec.freeze_thaw import find_hindrance
 from search.spec.keys import TOP, keys_of
 from search.spec.overrides import Override, overridden
@@ -90,11 +91,12 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     named = _named(given["trials"] or [], space, fixed, where)
     budget = _values(given["budget"] or {}, "budget", where)
     trials = _budget(budget["trials"], space, fixed, sampler, named, where)
+    aims = parse_aims(given, where)
     spec = StudySpec(
         name=given["name"],
         problem=given["problem"],
-        metric=given["metric"],
-        direction=given["direction"],
+        aims=aims,
+        constraints=parse_constraints(given["constraints"] or {}, where),
         seed=given["seed"],
         folds=_folds(given, where),
         trials=trials,
@@ -114,9 +116,34 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         text=text,
         present=text,
     )
+    _check_two_aims(spec, where)
     if sampler.name == FREEZE_THAW and (hindrance := find_hindrance(spec)) is not None:
         raise SpecError(f"{where}: {hindrance.message}")
     return spec
+
+
+def _check_two_aims(spec: StudySpec, where: str) -> None:
+    """Refuse what needs one value of a trial, in a study with two metrics."""
+    if len(spec.aims) == 1:
+        return
+    refused = {
+        "[pruner]": spec.pruner.name != "none" and f"the pruner {spec.pruner.name}",
+        "[control]": spec.control and f"{spec.control} trials",
+        "budget.target": spec.target is not None and f"target = {spec.target:g}",
+        "budget.patience": spec.patience is not None and f"patience = {spec.patience}",
+        "[audit]": spec.audit and f"fraction = {spec.audit}",
+    }
+    for table, got in refused.items():
+        if got:
+            raise SpecError(
+                f"{where}: {table} compares trials by one value, got {got} and two metrics; remove "
+                "it, or make one of the metrics a constraint"
+            )
+    if spec.sampler.name == "cma-es":
+        raise SpecError(
+            f"{where}: the sampler cma-es takes one metric, got two; name another, such as "
+            "nsga-ii, tpe or gp"
+        )
 
 
 def read_workers(text: str) -> Workers:

@@ -10,6 +10,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 
+from search.spec.aims import Aim, Constraint
 from search.spec.keys import MOST_LINEAGES
 from search.spec.space import Space
 from search.spec.values import leaves
@@ -49,8 +50,8 @@ class StudySpec:
 
     name: str
     problem: str
-    metric: str
-    direction: str
+    aims: tuple[Aim, ...]  # one or two
+    constraints: tuple[Constraint, ...]
     seed: int
     folds: int | None  # of a cross-validation; None: one part is held out
     trials: int  # lineages
@@ -83,6 +84,31 @@ class StudySpec:
     def budget_trials(self) -> int:
         """`budget.trials` of the file: the lineages without those added one at a time."""
         return self.trials - len(self.given)
+
+    @property
+    def metric(self) -> str:
+        """The name of the first metric, which trials report at each step."""
+        return self.aims[0].name
+
+    @property
+    def direction(self) -> str:
+        """Of the first metric: "maximize" or "minimize"."""
+        return self.aims[0].direction
+
+    @property
+    def directions(self) -> tuple[str, ...]:
+        """Of each metric."""
+        return tuple(aim.direction for aim in self.aims)
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The names of the metrics that are aimed at."""
+        return tuple(aim.name for aim in self.aims)
+
+    @cached_property
+    def wanted(self) -> frozenset[str]:
+        """The names of all metrics that aims and constraints need."""
+        return frozenset(self.metrics) | {each.name for each in self.constraints}
 
     @cached_property
     def most_trials(self) -> int:

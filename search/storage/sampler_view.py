@@ -3,7 +3,8 @@
 A control trial is hidden. A trial that runs on although the pruner would have ended it is shown as
 the pruned one it would be, from that step on and whatever becomes of it. So neither control nor
 audit changes what is proposed and what is pruned. After an amendment of the space a trial is shown
-with the parameters that it has in the new one, or hidden.
+with the parameters that it has in the new one, or hidden. With two metrics a trial that ended early
+is shown without its curve.
 """
 
 import copy
@@ -44,9 +45,23 @@ class SearchedStorage(OptunaStorage):
         shown = [seen for seen in map(as_searched, whole) if seen is not None]
         if self._see is not None:
             shown = [seen for seen in map(self._see, shown) if seen is not None]
+        if len(self.get_study_directions(study_id)) > 1:
+            shown = [_without_steps(trial) for trial in shown]
         if states is not None:
             shown = [trial for trial in shown if trial.state in states]
         return copy.deepcopy(shown) if deepcopy else shown
+
+
+def _without_steps(trial: FrozenTrial) -> FrozenTrial:
+    """A trial that ended early, without the curve by which Optuna's TPE would rank it.
+
+    With two metrics TPE has no direction for it, and raises.
+    """
+    if trial.state is not TrialState.PRUNED or not trial.intermediate_values:
+        return trial
+    seen = copy.copy(trial)
+    seen.intermediate_values = {}
+    return seen
 
 
 def as_searched(trial: FrozenTrial) -> FrozenTrial | None:

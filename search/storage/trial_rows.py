@@ -193,15 +193,16 @@ def finish_trial(
     trial_id: int,
     state: TrialState,
     *,
-    value: float | None,
+    value: float | Sequence[float] | None,
     user_attrs: Mapping[str, Any],
     steps: Mapping[int, float],
 ) -> None:
-    """End a RUNNING trial that this session has locked; a value of NaN is none.
+    """End a RUNNING trial that this session has locked; values with a NaN are none.
 
     SQLite keeps NaN as NULL, and Optuna refuses to read a finished trial's value of NULL.
     """
-    values = () if value is None or math.isnan(value) else (value,)
+    given = value if isinstance(value, Sequence) else () if value is None else (value,)
+    values = () if any(map(math.isnan, given)) else given
     _put(session, _STEPS, "step", trial_id, _step_rows(steps))
     _put(session, _USER, "key", trial_id, _attr_rows(_bounded(user_attrs)))
     _put(session, _VALUES, "objective", trial_id, _value_rows(values))

@@ -53,7 +53,7 @@ def create_study(
         Ledger.create(
             storage,
             spec.name,
-            directions=[StudyDirection[spec.direction.upper()]],
+            directions=[StudyDirection[each.upper()] for each in spec.directions],
             lineages=spec.trials,
             user_attrs={
                 attributes.SPEC: spec.text,
@@ -62,7 +62,7 @@ def create_study(
                 attributes.PERCENT: percent,
                 attributes.SAMPLER: vars(chosen),
             },
-            system_attrs={attributes.METRIC_NAMES: [spec.metric]},
+            system_attrs={attributes.METRIC_NAMES: list(spec.metrics)},
         )
     except optuna.exceptions.DuplicatedStudyError:
         stored = open_study(spec.name, storage).spec

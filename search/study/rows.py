@@ -8,6 +8,7 @@ from optuna.trial import FrozenTrial
 
 from search import attributes
 from search.ledger.records import Attempt
+from search.outcome import is_feasible, value_of
 from search.storage.trial_rows import utc
 
 __all__ = ["columns", "records", "seconds", "utc", "worked_seconds"]
@@ -20,9 +21,20 @@ _BEFORE = ("number", "lineage", "amendment", "arm", "state", "reason", "name", "
 
 
 def columns(trials: Sequence[FrozenTrial], params_of: ParamsOf) -> list[str]:
-    """The names of all columns; those of parameters begin with `param_`."""
+    """The names of all columns; those of parameters begin with `param_`.
+
+    What only studies with constraints or two metrics record, stands before them: `feasible`, and
+    each metric as `metric_NAME`.
+    """
+    metrics = sorted({name for t in trials for name in t.user_attrs.get(attributes.METRICS, {})})
+    feasible = ["feasible"] if any(trial.constraints for trial in trials) else []
     params = sorted({name for trial in trials for name in params_of(trial)})
-    return [*_BEFORE, *(f"param_{name}" for name in params)]
+    return [
+        *_BEFORE,
+        *feasible,
+        *(f"metric_{name}" for name in metrics),
+        *(f"param_{name}" for name in params),
+    ]
 
 
 def records(
@@ -39,7 +51,10 @@ def records(
         worked: see `worked_seconds`.
         paused: numbers of the trials whose state is "paused"; to Optuna they are running.
     """
-    return [_record(trial, worked, paused) | _params(params_of(trial)) for trial in trials]
+    return [
+        _record(trial, worked, paused) | _metrics(trial) | _params(params_of(trial))
+        for trial in trials
+    ]
 
 
 def _record(
@@ -54,7 +69,7 @@ def _record(
         "state": "paused" if trial.number in paused else trial.state.name.lower(),
         "reason": attrs.get(attributes.REASON),
         "name": attrs.get(attributes.NAME),
-        "value": trial.value,
+        "value": value_of(trial),
         "steps": max(trial.intermediate_values, default=0),
         "seconds": seconds(trial, worked),
         "worker": attrs.get(attributes.WORKER),
@@ -63,6 +78,12 @@ def _record(
         "audit_step": attrs.get(attributes.AUDIT, {}).get("step"),
         "error": attrs.get(attributes.ERROR),
     }
+
+
+def _metrics(trial: FrozenTrial) -> dict[str, Any]:
+    feasible = {"feasible": is_feasible(trial)} if trial.constraints else {}
+    recorded = trial.user_attrs.get(attributes.METRICS, {})
+    return feasible | {f"metric_{name}": value for name, value in recorded.items()}
 
 
 def _params(params: Mapping[str, Any]) -> dict[str, Any]:

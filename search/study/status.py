@@ -13,8 +13,9 @@ from search import attributes
 from search.attributes import Reason
 from search.ledger import Row, RuleEnd
 from search.ledger.amendments import Amendment
+from search.outcome import best_of, front_of
 
-__all__ = ["Busy", "Paused", "Status", "Tally", "best_of", "busy_of", "numbered"]
+__all__ = ["Busy", "Paused", "Status", "Tally", "busy_of", "numbered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +59,15 @@ class Tally:
         finished: every trial that has ended, in the order in which `add` found it.
         states: number of trials that ended in each state.
         reasons: number of trials that ended for each reason.
-        best: the COMPLETE trial with the best value; of equal ones, the earliest.
+        best: see `Status.best`.
+        front: see `Status.front`.
+
+    Args:
+        directions: "maximize" or "minimize" for each of the study's metrics.
     """
 
-    def __init__(self, direction: str) -> None:
-        self._direction = direction
+    def __init__(self, *directions: str) -> None:
+        self._directions = directions
         self._clear()
 
     def _clear(self) -> None:
@@ -70,6 +75,7 @@ class Tally:
         self.states: Counter[TrialState] = Counter()
         self.reasons: Counter[str] = Counter()
         self.best: FrozenTrial | None = None
+        self.front: list[FrozenTrial] = []
         self._looked_at = 0  # number of trials seen so far
         self._last = -1  # number of the last trial seen
         self._open: list[int] = []  # indices of trials that had not ended
@@ -94,7 +100,10 @@ class Tally:
             for trial in new
             if attributes.REASON in trial.user_attrs
         )
-        self.best = best_of([*([self.best] if self.best else []), *new], self._direction)
+        if len(self._directions) > 1:
+            self.front = front_of([*self.front, *new], self._directions)
+        else:
+            self.best = best_of([*([self.best] if self.best else []), *new], *self._directions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +120,11 @@ class Status:
         pruned: lineages that the pruner ended, that were paused when the budget was used up, or
             whose configuration cannot be trained.
         reasons: number of trials that ended for each reason.
-        best: the COMPLETE trial with the best value; of equal ones, the earliest.
+        best: the feasible COMPLETE trial with the best value; of equal ones, the earliest. None
+            with two metrics.
+        front: with two metrics, the feasible COMPLETE trials that no other betters in both; the
+            best by the first metric first.
+        metrics: name -> direction of each metric.
         amendments: what was changed since the study was created, oldest first.
         held_since: since when somebody has paused the study, UTC; None: nobody has.
         ended_by: the stop rule that ended it; None: none has.
@@ -138,6 +151,8 @@ class Status:
     pruned: int = 0
     reasons: Mapping[str, int] = field(default_factory=dict)
     best: FrozenTrial | None = None
+    front: Sequence[FrozenTrial] = ()
+    metrics: Mapping[str, str] = field(default_factory=dict)
     amendments: Sequence[Amendment] = ()
     held_since: datetime | None = None
     ended_by: RuleEnd | None = None
@@ -218,13 +233,6 @@ def numbered(trials: Sequence[FrozenTrial], number: int | None) -> FrozenTrial |
         return None
     at = bisect_left(trials, number, key=lambda trial: trial.number)
     return trials[at] if at < len(trials) and trials[at].number == number else None
-
-
-def best_of(trials: Sequence[FrozenTrial], direction: str) -> FrozenTrial | None:
-    """The COMPLETE trial with the best value; of equal ones, the earliest. None without one."""
-    sign = 1.0 if direction == "maximize" else -1.0
-    complete = [t for t in trials if t.state is TrialState.COMPLETE and t.value is not None]
-    return max(complete, key=lambda t: (sign * (t.value or 0.0), -t.number), default=None)
 
 
 def busy_of(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:

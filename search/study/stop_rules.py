@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.outcome import is_feasible
 from search.spec import StudySpec
 from search.text import counted, figure
 
@@ -30,6 +31,8 @@ class Met:
 def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int) -> Met | None:
     """The first rule of `[budget]` that holds for the trials that have ended, in that order.
 
+    Trials that break a constraint do not count.
+
     Args:
         amendment: the number of the last one. Patience counts the trials that were proposed since:
             who extends a study that ran out of patience wants to see more of them.
@@ -37,7 +40,7 @@ def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int
     if spec.target is None and spec.patience is None:
         return None
     sign = 1.0 if spec.direction == "maximize" else -1.0
-    complete = [t for t in finished if t.state is TrialState.COMPLETE and t.value is not None]
+    complete = [t for t in finished if t.state is TrialState.COMPLETE and is_feasible(t)]
     complete.sort(key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number))
     best: FrozenTrial | None = None
     waited = 0

@@ -9,8 +9,8 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.aims import choose
 from search.errors import (
-    NoResult,
     ProblemError,
     SearchError,
     StorageError,
@@ -35,7 +35,7 @@ from search.study.load_problem import load_study_problem
 from search.study.pausing import Outlook, paused_trials
 from search.study.rows import columns, records, worked_seconds
 from search.study.specs import Specs
-from search.study.status import Paused, Status, Tally, best_of, busy_of, numbered
+from search.study.status import Paused, Status, Tally, busy_of, numbered
 from search.study.stop_rules import find_met
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Study:
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
         self.ledger.on_lost = self._delete_checkpoint
-        self._tally = Tally(spec.direction)
+        self._tally = Tally(*spec.directions)
         self._outlook = Outlook()
         self._searched: dict[int, optuna.Study] = {}
         self.specs.refresh()
@@ -111,7 +111,7 @@ class Study:
         if number not in self._searched:
             spec, see = self.specs.under(number), self.specs.since(number)
             storage = self.storage.optuna
-            if spec.control or spec.audit or see is not None:
+            if spec.control or spec.audit or len(spec.aims) > 1 or see is not None:
                 storage = SearchedStorage(storage, see)
             self._searched[number] = self._optuna_study(storage, spec)
         return self._searched[number]
@@ -226,24 +226,25 @@ class Study:
 
     @property
     def best(self) -> FrozenTrial:
-        """The COMPLETE trial with the best value.
+        """The COMPLETE trial with the best value that keeps the constraints.
 
         Raises:
-            NoResult: no trial is COMPLETE.
+            NoResult: there is none.
+            SearchError: the study has two metrics.
         """
-        best = best_of(self.trials, self.spec.direction)
-        if best is None:
-            remedy = "let it run on"
-            if self.used_up():
-                what, more = ("hours", "+1") if self.spec.hours is not None else ("steps", "+100")
-                remedy = (
-                    f"its budget is used up: add {what} with `extend {self.name} --{what} {more}`"
-                )
-            raise NoResult(
-                f"study {self.name!r} has no complete trial to choose from; "
-                f"{remedy}; `trials {self.name}` shows how its trials ended"
-            )
-        return best
+        return choose.best(self.spec, self.trials, self.used_up)
+
+    @property
+    def pareto(self) -> list[FrozenTrial]:
+        """The trials that no other one betters: see `search.aims.choose.front`."""
+        return choose.front(self.spec, self.trials, self.used_up)
+
+    def preferred(self, bound: str) -> FrozenTrial:
+        """The trial of the front that keeps a bound such as "latency_ms<=0.2".
+
+        See `search.aims.choose.preferred`.
+        """
+        return choose.preferred(self.spec, self.trials, bound, self.used_up)
 
     def trial(self, number: int | None) -> FrozenTrial:
         """The trial of that number; the best one for None.
@@ -374,6 +375,8 @@ class Study:
             pruned=tally.states[TrialState.PRUNED],
             reasons=dict(tally.reasons),
             best=tally.best,
+            front=tuple(tally.front),
+            metrics=dict(zip(self.spec.metrics, self.spec.directions, strict=True)),
             amendments=self.amendments,
         )
 

@@ -1,5 +1,6 @@
 """Asks a problem and the strategies whether they accept what a study file allows."""
 
+from search.aims.foreknown import check_metrics
 from search.errors import ProblemError, SearchError, SpecError
 from search.problem import Problem
 from search.sampling.make import make_pruner, make_sampler
@@ -15,8 +16,8 @@ def validate(spec: StudySpec) -> Problem:
     """The problem of a spec, which it and the strategies accept as far as can be told beforehand.
 
     Raises:
-        SpecError: the sampler or the pruner refuses an option's value or does not fit the study, or
-            the problem returns another metric.
+        SpecError: the sampler or the pruner refuses an option's value or does not fit the study,
+            the problem returns another metric, or the constraints cannot be kept.
         ProblemError: the problem refuses its settings or a parameter.
     """
     if spec.sampler.name != AUTO:
@@ -32,6 +33,8 @@ def validate(spec: StudySpec) -> Problem:
             f'direction = "{direction}"'
         )
     _check_params(problem, spec)
+    with own_code(spec.problem, "asked for the metrics of a configuration"):
+        check_metrics(problem, spec)
     choose_sampler(spec, problem)
     return problem
 

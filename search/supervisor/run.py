@@ -235,7 +235,7 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
         remarks = [*events(study), *remarks]
         write(
             study.optuna,
-            metric=study.spec.metric,
+            metrics=study.spec.metrics,
             remarks=remarks,
             params_of=study.params,
             paused=study.paused,

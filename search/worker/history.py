@@ -7,34 +7,37 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.outcome import is_feasible, losses
 from search.worker.unsettled import Unsettled
 
 __all__ = ["History"]
 
+_Ranked = tuple[tuple[float, ...], int, int]  # losses, number, lineage
+
 
 class History:
-    """The best complete trials, and which parameters were tried.
+    """The best complete trials that keep the constraints, and which parameters were tried.
 
     A finished trial never changes, so a study of thousands makes one more trial no slower.
 
     Args:
-        direction: "maximize" or "minimize".
-        kept: how many of the best trials are ranked.
+        directions: "maximize" or "minimize" for each metric.
+        kept: how many of the best trials are ranked by one metric; of two, all of the front are.
         params_of: every parameter of a trial, by which two count as equal.
     """
 
     def __init__(
         self,
-        direction: str,
+        directions: Sequence[str],
         kept: int,
         params_of: Callable[[FrozenTrial], Mapping[str, Any]] = lambda trial: trial.params,
     ) -> None:
         self._params_of = params_of
-        self._sign = -1.0 if direction == "maximize" else 1.0
+        self._directions = directions
         self._kept = kept
         self._unsettled = Unsettled()
         self._seen: set[int] = set()
-        self._best: list[tuple[float, int, int]] = []  # signed value, number, lineage
+        self._best: list[_Ranked] = []
         self._fallen: list[int] = []
         self._tried: dict[Hashable, list[tuple[int, int | None]]] = {}  # number, lineage
 
@@ -53,14 +56,19 @@ class History:
                 attributes.LINEAGE
             )  # another program may add trials without
             self._tried.setdefault(_key(self._params_of(trial)), []).append((trial.number, lineage))
-            if trial.state is TrialState.COMPLETE and lineage is not None:
-                complete.append((self._sign * trial.values[0], trial.number, lineage))
+            if trial.state is TrialState.COMPLETE and lineage is not None and is_feasible(trial):
+                complete.append((losses(trial.values, self._directions), trial.number, lineage))
         if complete:
             before = self.best
-            self._best = heapq.nsmallest(self._kept, [*self._best, *complete])
+            self._best = self._ranked([*self._best, *complete])
             now = self.best
             self._fallen += [lineage for lineage in before if lineage not in now]
         return unfinished
+
+    def _ranked(self, trials: list[_Ranked]) -> list[_Ranked]:
+        if len(self._directions) == 1:
+            return heapq.nsmallest(self._kept, trials)
+        return [one for one in trials if not any(_betters(other, one) for other in trials)]
 
     @property
     def best(self) -> list[int]:
@@ -72,9 +80,12 @@ class History:
         fallen, self._fallen = self._fallen, []
         return fallen
 
-    def is_among_best(self, value: float) -> bool:
-        """Whether a value would rank among the `kept` best known, ties included."""
-        return len(self._best) < self._kept or self._sign * value <= self._best[-1][0]
+    def is_among_best(self, values: Sequence[float]) -> bool:
+        """Whether the values of a trial would rank among the best known, ties included."""
+        mine = (losses(values, self._directions), -1, -1)
+        if len(self._directions) == 1:
+            return len(self._best) < self._kept or mine[0] <= self._best[-1][0]
+        return not any(_betters(other, mine) for other in self._best)
 
     def twin(
         self, trials: Sequence[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int
@@ -87,6 +98,11 @@ class History:
             if self._params_of(other) == params
         ] + self._tried.get(_key(params), [])
         return min((n for n, of in found if n < number and of != lineage), default=None)
+
+
+def _betters(one: _Ranked, other: _Ranked) -> bool:
+    """Whether a trial is better in one metric, and not worse in the other."""
+    return one[0] != other[0] and all(a <= b for a, b in zip(one[0], other[0], strict=True))
 
 
 def _key(params: Mapping[str, Any]) -> Hashable:

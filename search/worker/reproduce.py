@@ -11,6 +11,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.errors import NoResult, ProblemError, SearchError
+from search.outcome import value_of
 from search.problem import Diverged, TrialPruned
 from search.study import Study
 from search.text import describe_error
@@ -93,18 +94,19 @@ def reproduce(
     os.environ["OMP_NUM_THREADS"] = stored_environment.get("threads", "1")
     replay = _ReplayRun(study, trial, on_epoch)
     value = _run(study, replay)
-    steps = trial.intermediate_values
+    steps, stored = trial.intermediate_values, value_of(trial)
     return Replay(
         trial=trial,
         epochs=tuple(replay.epochs),
-        value=(steps[max(steps)] if trial.value is None else trial.value, value),
+        value=(steps[max(steps)] if stored is None else stored, value),
         environment=differences(stored_environment, study.problem.environment()),
     )
 
 
 def _run(study: Study, replay: "_ReplayRun") -> float | None:
     try:
-        return float(study.problem.run(replay))
+        returned = study.problem.run(replay)
+        return float(returned[study.spec.metric] if isinstance(returned, Mapping) else returned)
     except (TrialPruned, Diverged):
         return replay.last_value
     except SearchError:
@@ -141,6 +143,7 @@ class _ReplayRun:
 
     def __init__(self, study: Study, trial: FrozenTrial, on_epoch: Callable[[Epoch], None]) -> None:
         self.params: Mapping[str, Any] = study.params(trial)
+        self.wanted = study.spec.wanted
         self.seed = study.spec.trial_seed(trial.user_attrs[attributes.LINEAGE])
         self.epochs: list[Epoch] = []
         self.last_value: float | None = None

@@ -1,5 +1,9 @@
-"""Samples a trial's parameters with the study's sampler."""
+"""Samples a trial's parameters with the study's sampler, and rejects what is infeasible."""
 
+import copy
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -11,23 +15,48 @@ from optuna.distributions import (
 )
 
 from search import attributes
+from search.aims.foreknown import excesses, keeps_known, random_points, static_metrics
 from search.ledger import Claim
 from search.sampling.make import make_sampler
+from search.spec import StudySpec
 from search.spec.strategies import FREEZE_THAW
 from search.study import Study
 from search.worker.history import History
 
-__all__ = ["suggest"]
+__all__ = ["Proposal", "set_constraints", "suggest"]
+
+PROPOSED = 20  # infeasible proposals of the sampler, after which random ones follow
 
 
-def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial, dict[str, Any]]:
+@dataclass(frozen=True, kw_only=True)
+class Proposal:
+    """A trial with its parameters.
+
+    Attributes:
+        params: all of them, `[fixed]` included.
+        metrics: those that are known in advance, by name, where the study needs them.
+        feasible: whether these keep the constraints.
+    """
+
+    trial: optuna.Trial
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    feasible: bool
+
+    def report(self, value: float, step: int) -> None:
+        """Store the first metric at a step; Optuna's `report` refuses a study with two metrics."""
+        self.trial.storage.set_trial_intermediate_value(self.trial._trial_id, step, value)
+
+
+def suggest(study: Study, claim: Claim, history: History) -> Proposal:
     """Sample every parameter of a claimed trial.
+
+    A proposal that breaks a constraint that is known in advance is rejected, and the sampler is
+    asked again; after `PROPOSED` of them feasible parameters are drawn at random. If none is found,
+    the last proposal stays.
 
     A trial whose parameters were tried before is marked, and run all the same: its seed differs,
     so it measures the spread of the value.
-
-    Returns:
-        Optuna's trial, and all parameters for the problem, `[fixed]` included.
     """
     spec, lineage = study.specs.of(claim.trial), claim.lease.lineage
     searched = study.searched(claim.trial.user_attrs.get(attributes.AMENDMENT, 0))
@@ -44,13 +73,67 @@ def suggest(study: Study, claim: Claim, history: History) -> tuple[optuna.Trial,
     if assigned is not None:
         for name, distribution in spec.distributions(assigned.params).items():
             _ask(trial, name, distribution)
+    elif spec.constraints and not trial.params:
+        trial._fixed_params = _feasible(study, spec, trial, spec.trial_seed(lineage))
     chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
     params = {**spec.fixed, **trial.params, **chosen}
     trials = study.optuna._get_trials(deepcopy=False, use_cache=True)
     twin = history.twin(trials, params, trial.number, lineage)
     if twin is not None:
         trial.set_user_attr(attributes.DUPLICATE_OF, twin)
-    return trial, params
+    metrics = static_metrics(study.problem, spec, params)
+    if metrics:
+        trial.set_user_attr(attributes.METRICS, metrics)
+    feasible = set_constraints(trial, spec, metrics)
+    return Proposal(trial=trial, params=params, metrics=metrics, feasible=feasible)
+
+
+def set_constraints(trial: optuna.Trial, spec: StudySpec, metrics: Mapping[str, float]) -> bool:
+    """Record for Optuna how far these metrics lie outside their bounds; whether all are inside."""
+    found = excesses(spec, metrics)
+    for name in found.keys() - trial.constraints.keys():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial.set_constraint(name, found[name])
+    return all(excess <= 0 for excess in found.values())
+
+
+def _feasible(study: Study, spec: StudySpec, trial: optuna.Trial, seed: int) -> dict[str, Any]:
+    """Parameters of a new trial that keep what is known in advance; else the last that were drawn.
+
+    Nothing is stored of a rejected proposal.
+    """
+    point: dict[str, Any] = {}
+    for point in _proposals(spec, trial, seed):
+        if keeps_known(study.problem, spec, {**spec.fixed, **point}):
+            break
+    return point
+
+
+def _proposals(spec: StudySpec, trial: optuna.Trial, seed: int) -> Iterator[dict[str, Any]]:
+    """The sampler's proposals, then random ones."""
+    searched, stored, sampler = trial.study, trial._cached_frozen_trial, trial.study.sampler
+    space = sampler.infer_relative_search_space(searched, stored)
+    for _ in range(PROPOSED):
+        draft = copy.copy(stored)
+        draft.params, draft.distributions = {}, {}
+        relative = sampler.sample_relative(searched, stored, space)
+
+        def choose(
+            name: str,
+            distribution: BaseDistribution,
+            draft: optuna.trial.FrozenTrial = draft,
+            relative: Mapping[str, Any] = relative,
+        ) -> Any:
+            if name in relative:
+                value = relative[name]
+            else:
+                value = sampler.sample_independent(searched, draft, name, distribution)
+            draft.params[name], draft.distributions[name] = value, distribution
+            return value
+
+        yield spec.space.walk(choose, spec.fixed)
+    yield from random_points(spec, seed)
 
 
 def _ask(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

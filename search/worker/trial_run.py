@@ -4,7 +4,7 @@ import math
 import operator
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -41,6 +41,8 @@ class TrialRun:
         pause_at: the step at which the trial is due to pause; None: it runs to its end.
         go_on: called then; what lets the trial go on at once, or None: it pauses.
         timed: whether the seconds of each step are recorded.
+        wanted: names of the metrics that the study needs.
+        report: stores a value and its step; None: Optuna's `Trial.report`.
 
     Attributes:
         paused: whether the trial pauses, so that the problem was told to stop.
@@ -69,15 +71,19 @@ class TrialRun:
         pause_at: int | None = None,
         go_on: Callable[[], Choice | None] = lambda: None,
         timed: bool = False,
+        wanted: Collection[str] = (),
+        report: Callable[[float, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.params = params
         self.seed = seed
+        self.wanted = wanted
         self.last_value = last_value
         self.storage_error: Exception | None = None
         self.decision_error: Exception | None = None
         self.paused = False
         self._trial = trial
+        self._report = report or trial.report
         self._lineage = lineage
         self._attempt = attempt
         self._checkpoints = checkpoints
@@ -145,7 +151,7 @@ class TrialRun:
             raise ValueError(f"need at most {MOST_CURVES} curves, got {count}")
         if step not in steps:
             self._append(step, figures)
-            with self._storing():
+            with self.storing():
                 self._record(step, value)
         # A step that was recorded before may be due as well: its worker died before it paused.
         if self._pause_at is not None and step >= self._pause_at and not self.should_stop:
@@ -161,7 +167,7 @@ class TrialRun:
                 self._step_seconds.append(round(now - self._since, 3))
                 self._trial.set_user_attr(attributes.STEP_SECONDS, self._step_seconds)
                 self._since = now
-            self._trial.report(value, step)
+            self._report(value, step)
         self.last_value = value
         if self._prunable and self._trial.should_prune():
             if not self._audited or math.isnan(value):  # of NaN the pruner cannot be wrong
@@ -183,7 +189,8 @@ class TrialRun:
             self._pause_at = None if choice is None else choice.pause_at
 
     @contextmanager
-    def _storing(self) -> Iterator[None]:
+    def storing(self) -> Iterator[None]:
+        """Keep what the storage raises apart from what the problem raises."""
         try:
             yield
         except (TrialPruned, MemoryError):

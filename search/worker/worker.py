@@ -4,10 +4,11 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
@@ -23,8 +24,9 @@ from search.text import describe_error
 from search.worker.claims import Claims
 from search.worker.failure import describe_failure
 from search.worker.history import History
+from search.worker.result import metrics_of
 from search.worker.stop import hard_stop
-from search.worker.suggest import suggest
+from search.worker.suggest import set_constraints, suggest
 from search.worker.trial_run import TrialRun
 
 __all__ = ["work"]
@@ -32,7 +34,7 @@ __all__ = ["work"]
 log = logging.getLogger(__name__)
 
 SAME_ERRORS = 3  # in a row, then the study is halted: a typo must not burn a budget
-CHECKPOINTS_KEPT = 5  # of the best complete trials; `export` wants the best one's
+CHECKPOINTS_KEPT = 5  # of the best feasible trials, or all of a front: for `export`
 IDLE_SECONDS = 1.0  # between two looks for a lineage that has become free
 
 
@@ -46,9 +48,9 @@ class _Leaves(Enum):
 @dataclass(frozen=True, kw_only=True)
 class _Ending:
     state: TrialState
-    value: float | None = None
+    values: Sequence[float] = ()  # one of each metric, or none
     reason: Reason | None = None
-    attrs: Mapping[str, str] | None = None
+    attrs: Mapping[str, Any] | None = None
 
 
 def work(
@@ -72,7 +74,7 @@ def work(
         ProblemError: the problem cannot be built here, or on other data than the study's.
         StorageError: the storage failed for good; a trial that ran was released if possible.
     """
-    history = History(study.spec.direction, CHECKPOINTS_KEPT, study.params)
+    history = History(study.spec.directions, CHECKPOINTS_KEPT, study.params)
     claims = Claims(study, name)
     idle_seconds = min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds)
     waits = False  # for somebody to resume the study
@@ -143,7 +145,7 @@ def _attempt(
             log.info("trial %d pauses", number)
             return False
         study.ledger.end(
-            claim, ending.state, ending.value, reason=ending.reason, attrs=ending.attrs
+            claim, ending.state, ending.values, reason=ending.reason, attrs=ending.attrs
         )
     except Fenced:
         return _taken(study, claim)
@@ -189,7 +191,10 @@ def _run(
     run: TrialRun | None = None
     try:
         with study.storage.optuna.batch():
-            trial, params = suggest(study, claim, history)
+            proposal = suggest(study, claim, history)
+        if not proposal.feasible:
+            return _Ending(state=TrialState.PRUNED, reason=Reason.INFEASIBLE)
+        trial, params = proposal.trial, proposal.params
         steps = claim.trial.intermediate_values
         run = TrialRun(
             trial,
@@ -204,16 +209,26 @@ def _run(
             timeout_seconds=spec.workers.trial_timeout_seconds,
             last_value=steps[max(steps)] if steps else None,
             batch=study.storage.optuna.batch,
-            prunable=not spec.is_control(lineage) and attributes.AUDIT not in trial.user_attrs,
+            prunable=len(spec.aims) == 1
+            and not spec.is_control(lineage)
+            and attributes.AUDIT not in trial.user_attrs,
             audited=spec.is_audited(lineage),
             pause_at=claim.pause_at,
             go_on=lambda: claims.go_on(claim),
             timed=study.pauses and spec.hours is not None,
+            wanted=spec.wanted,
+            report=proposal.report if len(spec.aims) > 1 else None,
         )
-        value = float(study.problem.run(run))
-        if not math.isfinite(value):
-            raise Diverged(f"the final value is {value}")
-        ending: _Ending | _Leaves = _Ending(state=TrialState.COMPLETE, value=value)
+        returned = study.problem.run(run)
+        metrics = metrics_of(spec, returned, proposal.metrics)
+        ending: _Ending | _Leaves = _Ending(
+            state=TrialState.COMPLETE,
+            values=[metrics[name] for name in spec.metrics],
+            attrs={attributes.METRICS: _finite(metrics)} if len(metrics) > 1 else None,
+        )
+        if spec.constraints and not run.paused:
+            with run.storing():
+                set_constraints(trial, spec, metrics)
         if run.paused:  # of a problem that did not let `TrialStopped` pass
             ending = _Leaves.PAUSED
     except optuna.exceptions.UpdateFinishedTrialError:
@@ -249,21 +264,23 @@ def _ending(
         released: whether the worker was asked to stop or has lost the lease, or the study was
             paused.
     """
-    value = run.last_value if run else None
+    last = run.last_value if run else None
+    # With two metrics a trial that was not complete has no values: not all are known.
+    values = () if last is None or len(study.spec.aims) > 1 else (last,)
     if isinstance(error, TrialPruned):
-        return _Ending(state=TrialState.PRUNED, value=value)
+        return _Ending(state=TrialState.PRUNED, values=values)
     if isinstance(error, TrialStopped):
         if run is not None and run.paused:
             return _Leaves.PAUSED
         if released or run is None:
             return _Leaves.RELEASED
-        return _Ending(state=TrialState.PRUNED, value=value, reason=Reason.TIMEOUT)
+        return _Ending(state=TrialState.PRUNED, values=values, reason=Reason.TIMEOUT)
     if isinstance(error, Diverged | MemoryError):
         name, _, message = describe_error(error).partition(": ")
         diverged = isinstance(error, Diverged)
         return _Ending(
             state=TrialState.PRUNED if diverged else TrialState.FAIL,
-            value=value if diverged else None,
+            values=values if diverged else (),
             reason=Reason.DIVERGED if diverged else Reason.OUT_OF_MEMORY,
             attrs={attributes.ERROR: message or name},
         )
@@ -272,6 +289,11 @@ def _ending(
         reason=Reason.ERROR,
         attrs=describe_failure(error, study.problem),
     )
+
+
+def _finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN, so a value that is not finite becomes null."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _is_of_storage(error: BaseException) -> bool:
@@ -294,13 +316,13 @@ def _halt_on_same_errors(study: Study) -> None:
 
 
 def _sweep(study: Study, claim: Claim, ending: _Ending, history: History) -> None:
-    """Keep the checkpoints of the best complete trials only, so that the disk stays bounded."""
+    """Keep the checkpoints of the best feasible trials only, so that the disk stays bounded."""
     lineage = claim.lease.lineage
-    value = ending.value if ending.state is TrialState.COMPLETE else None
+    complete = ending.state is TrialState.COMPLETE
     # What others have finished since the history was read can only make ours rank lower.
-    if value is not None and history.is_among_best(value):
+    if complete and history.is_among_best(ending.values):
         history.add(study.trials)
-    if value is None or lineage not in history.best:
+    if not complete or lineage not in history.best:
         study.checkpoints.delete(lineage, attempt=claim.lease.attempt)
     for fallen in history.take_fallen():
         study.checkpoints.delete(fallen)

@@ -108,7 +108,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Example:
     assert best.value != max(t.value or 0.0 for t in study.trials)
     from search.dashboard import annotate
 
-    annotate(study, metric="accuracy")
+    annotate(study, metrics=["accuracy"])
     return Example(url, folder, study, artifacts[best.number], best)
 
 

@@ -30,7 +30,7 @@ class Trial:
     """A trial in memory; it asks to stop after some batches, where a number is given."""
 
     def __init__(self, params: dict[str, Any], stop_after: int | None = None) -> None:
-        self.params, self.seed = params, 3
+        self.params, self.seed, self.wanted = params, 3, set[str]()
         self.batches, self.stop_after = 0, stop_after
         self.checkpoint: bytes | None = None
         self.curves: dict[str, list[float]] = {"val_accuracy": []}
@@ -187,3 +187,23 @@ def test_the_study_quick_begins_with_both_families() -> None:
     assert set(families[:2]) == {"ann", "cnn"}
     assert min(families.count("ann"), families.count("cnn")) >= 2
     assert len(points) <= spec.trials
+
+
+def test_sizes_are_known_in_advance_and_latency_is_measured_where_it_is_wanted(
+    problem: FashionProblem,
+) -> None:
+    params = {"family": "ann", "layers": 1, "hidden_units": 16, "epochs": 1, "learning_rate": 0.02}
+    size = problem.static_metrics(params)
+    assert size["parameters"] == 784 * 16 + 16 + 16 * 10 + 10
+    assert size["mflops"] == pytest.approx(2 * (784 * 16 + 16 * 10) / 1e6)
+    assert size["model_mb"] >= 4 * size["parameters"] / 1e6
+    accuracy = problem.run(Trial(params))
+    trial = Trial(params)
+    trial.wanted = {"latency_ms"}
+    before = torch.random.get_rng_state()
+    measured = problem.run(trial)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert isinstance(measured, dict)
+    assert measured["val_accuracy"] == accuracy
+    assert 0 < measured["latency_ms"] < 1000
+    assert {"latency_ms"} == set(problem.measures)

@@ -190,6 +190,38 @@ class Improving(Toy):
         return float(run.params["x"])
 
 
+class Sized(Toy):
+    """Its size is ten times x; its latency is measured and falls with x, as its value rises."""
+
+    measures = ("latency_ms",)
+
+    def static_metrics(self, params: Mapping[str, Any]) -> Mapping[str, float]:
+        return {"size": 10 * params["x"]}
+
+    def run(self, run: TrialContext) -> Mapping[str, float]:  # type: ignore[override]
+        x = run.params["x"]
+        for step in (1, 2):
+            run.report(step, x * step / 2)
+        if run.params.get("how") == "diverged":
+            raise Diverged("the loss is nan")
+        return {"value": x, "latency_ms": 2 * x * x, "unasked": math.nan}
+
+
+class Fronted(Sized):
+    """Its latency also depends on y, so that some trials better others in both metrics."""
+
+    def run(self, run: TrialContext) -> Mapping[str, float]:  # type: ignore[override]
+        metrics = dict(super().run(run))
+        return {**metrics, "latency_ms": metrics["latency_ms"] + run.params["y"]}
+
+
+class Silent(Sized):
+    """Does not return the metric that it declares."""
+
+    def run(self, run: TrialContext) -> float:  # type: ignore[override]
+        return float(run.params["x"])
+
+
 class Shared(Toy):
     """Its value is shown as a percentage."""
 

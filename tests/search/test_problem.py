@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import search
-from search.problem import Problem, Resumable
+from search.problem import Problem, Resumable, StaticMetrics
 
 
 def example(of: type) -> str:
@@ -42,6 +42,19 @@ def test_the_example_of_a_problem_is_a_study_that_ends() -> None:
     assert (status.done, status.failed) == (True, 0)
     assert status.complete >= 1
     assert float(study.best.value or 1.0) < 1.0
+
+
+def test_the_example_of_static_metrics_keeps_its_constraint() -> None:
+    text = example(StaticMetrics)
+    more = textwrap.dedent(text[text.index("class Priced") - 8 : text.index("No trial of this")])
+    study_file = textwrap.dedent(text[text.index("problem = ") - 8 :])
+    Path("descent.py").write_text(f"{code_of_descent()}\n\n{more}")
+    Path("descent.toml").write_text(study_file)
+    study = search.create("descent.toml", storage="sqlite:///studies.db")
+    search.work(study)
+    assert all(trial.params["steps"] <= 10 for trial in study.trials)
+    assert study.status().complete + study.status().pruned == 8
+    study.storage.close()
 
 
 @pytest.mark.slow

@@ -16,7 +16,14 @@ EXAMPLE = "{prog} export quick --refit"
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
     parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
-    parser.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    which.add_argument(
+        "--prefer",
+        metavar="BOUND",
+        help='of a study with two metrics: such as "latency_ms<=0.2"; the trial of its front that '
+        "keeps this and is best by the other metric",
+    )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
     parser.add_argument("--refit", action="store_true", help=REFIT_HELP)
     parser.add_argument(
@@ -33,7 +40,8 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     storage = open_stored(args.storage, args.study)
     study = open_named(args.study, storage=storage, checkpoints=args.checkpoints)
     out = args.out or bundle_path(study)
-    bundle = export_trial(study, args.trial, out, refit=args.refit, train=args.retrain, say=say)
+    number = args.trial if args.prefer is None else study.preferred(args.prefer).number
+    bundle = export_trial(study, number, out, refit=args.refit, train=args.retrain, say=say)
     showcase(study, bundle)
     print(f"bundle of trial {bundle.provenance.trial} of study {study.name!r}: {bundle.path}")
     return 0

@@ -40,6 +40,8 @@ class TrialPair:
     """Two trials, each value as (of the first, of the second); None where one has none.
 
     Attributes:
+        metrics: what was recorded beside the curves, where the study has two metrics or
+            constraints.
         params: every parameter of either, `[fixed]` included.
         curves: name -> step -> values, at the steps that both have recorded; the metric first.
         last: name -> (step, value) of each one's last step.
@@ -48,6 +50,7 @@ class TrialPair:
     """
 
     trials: tuple[FrozenTrial, FrozenTrial]
+    metrics: Mapping[str, tuple[float | None, float | None]]
     params: Mapping[str, tuple[Any, Any]]
     curves: Mapping[str, Mapping[int, tuple[float | None, float | None]]]
     last: Mapping[str, tuple[tuple[int, float | None] | None, tuple[int, float | None] | None]]
@@ -72,6 +75,7 @@ def pair_of(study: Study, first: int, second: int) -> TrialPair:
     names = list(dict.fromkeys([*curves[0], *curves[1]]))
     return TrialPair(
         trials=trials,
+        metrics=_joined(*(trial.user_attrs.get(attributes.METRICS, {}) for trial in trials)),
         params=_joined(study.params(trials[0]), study.params(trials[1])),
         curves={
             name: {

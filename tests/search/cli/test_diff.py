@@ -66,7 +66,7 @@ def test_as_json(study, sqlite_url, capsys):
     assert app.main(["diff", "toy", "1", "0", "--json", "--storage", sqlite_url]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found.keys() == {
-        "study", "trials", "params", "differing", "curves", "last", "environment",
+        "study", "trials", "metrics", "params", "differing", "curves", "last", "environment",
     }  # fmt: skip
     assert [one["trial"] for one in found["trials"]] == [1, 0]
     assert found["differing"] == ["steps"]

@@ -17,7 +17,7 @@ from search.worker.worker import work
 STATUS = {
     "study", "state", "metric", "direction", "budget", "ended", "complete", "pruned", "failed",
     "reasons", "elapsed_seconds", "remaining_seconds", "halted", "best", "running", "paused",
-    "sampler", "begun", "steps", "most_steps", "amendments",
+    "metrics", "front", "sampler", "begun", "steps", "most_steps", "amendments",
     "paused_since", "ended_by",
 }  # fmt: skip
 BUSY = {
@@ -45,7 +45,9 @@ def test_status_of_one_study_and_of_all(make_study, sqlite_url, capsys):
     best = study.best
     assert one["best"] == {
         "trial": best.number, "name": None, "value": best.value, "params": best.params,
+        "metrics": {"value": best.value},
     }  # fmt: skip
+    assert (one["metrics"], one["front"]) == ({"value": "maximize"}, [])
     assert (one["state"], one["budget"], one["ended"], one["complete"]) == ("finished", 2, 2, 2)
     assert (one["running"], one["remaining_seconds"], one["halted"]) == ([], None, None)
     assert printed(capsys, "status", "--json", "--storage", sqlite_url) == [one]

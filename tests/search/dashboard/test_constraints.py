@@ -85,6 +85,18 @@ def test_without_a_feasible_trial_none_is_best(storage: BaseStorage) -> None:
     assert len(detail["trials"]) == 2
 
 
+def test_an_infeasible_trial_hides_none_of_the_front(storage: BaseStorage) -> None:
+    study = optuna.create_study(storage=storage, directions=["maximize", "minimize"])
+    for values, excess in (((1.0, 1.0), 1.0), ((0.5, 2.0), -1.0), ((0.4, 1.5), 0.0)):
+        trial = study.ask()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            trial.set_constraint("size", excess)
+        study.tell(trial, values)
+    assert {t.number for t in study.best_trials} == {1, 2}
+    assert [t["number"] for t in shown(storage)["best_trials"]] == [1, 2]
+
+
 def test_without_constraints_the_best_is_the_best(storage: BaseStorage) -> None:
     study = optuna.create_study(storage=storage)
     assert shown(storage)["best_trials"] == []

@@ -41,7 +41,7 @@ def add(study: optuna.Study, value: float, params: dict[str, str | float]) -> No
 
 
 def test_the_note_sums_the_study_up(study: optuna.Study) -> None:
-    annotate(study, metric="val_accuracy")
+    annotate(study, metrics=["val_accuracy"])
     assert "none yet" in get_note(study)
     assert "no trial to choose yet" in get_note(study)
     add(study, 0.875, {"learning_rate": 0.123456789, "optimizer": "adam"})
@@ -49,7 +49,7 @@ def test_the_note_sums_the_study_up(study: optuna.Study) -> None:
     study.tell(study.ask(), state=TrialState.PRUNED)
     study.ask()
 
-    annotate(study, metric="val_accuracy")
+    annotate(study, metrics=["val_accuracy"])
     note = get_note(study)
     assert "**Trials:** 1 running, 2 complete, 1 pruned" in note
     page = f"/dashboard/studies/{study._study_id}"
@@ -59,10 +59,10 @@ def test_the_note_sums_the_study_up(study: optuna.Study) -> None:
 
 
 def test_the_note_shows_fixed_parameters_too(study: optuna.Study) -> None:
-    annotate(study, metric="accuracy", params_of=lambda trial: {"epochs": 15})
+    annotate(study, metrics=["accuracy"], params_of=lambda trial: {"epochs": 15})
     assert "epochs" not in get_note(study)
     add(study, 0.875, {"x": 0.25})
-    annotate(study, metric="accuracy", params_of=lambda trial: {"epochs": 15})
+    annotate(study, metrics=["accuracy"], params_of=lambda trial: {"epochs": 15})
     assert "| `x` | `0.25` |\n| `epochs` | `15` |" in get_note(study)
 
 
@@ -74,30 +74,30 @@ def test_the_note_tells_an_attempt_that_was_stopped_from_a_failure(study: optuna
     ):
         attrs = {} if reason is None else {"reason": reason}
         study.add_trial(create_trial(state=state, user_attrs=attrs))
-    annotate(study, metric="val_accuracy")
+    annotate(study, metrics=["val_accuracy"])
     assert "**Trials:** 1 fail, 1 diverged, 1 stopped" in get_note(study)
 
 
 def test_an_unchanged_note_is_not_written_again(study: optuna.Study) -> None:
     add(study, 0.5, {"x": 0.5})
-    annotate(study, metric="accuracy")
+    annotate(study, metrics=["accuracy"])
     before = stored(study)
-    annotate(study, metric="accuracy")
+    annotate(study, metrics=["accuracy"])
     assert stored(study) == before
     assert before["dashboard:note_ver"] == 1
 
 
 def test_a_note_of_somebody_else_is_kept(study: optuna.Study) -> None:
-    annotate(study, metric="accuracy")
+    annotate(study, metrics=["accuracy"])
     save_note(study, "Mine.")
     add(study, 0.5, {"x": 0.5})
-    annotate(study, metric="accuracy")
+    annotate(study, metrics=["accuracy"])
     assert get_note(study) == "Mine."
 
 
 def test_a_long_note_stays_in_one_attribute(study: optuna.Study) -> None:
     add(study, 0.5, {f"{'long' * 30}_{i}": "value" * 40 for i in range(40)})
-    annotate(study, metric="metric" * 60)
+    annotate(study, metrics=["metric" * 60])
     assert len(get_note(study)) <= 2045
     assert get_note(study).count("…` | `") > 5
     parts = [key for key in stored(study) if key.startswith("dashboard:note_str:")]
@@ -106,7 +106,7 @@ def test_a_long_note_stays_in_one_attribute(study: optuna.Study) -> None:
 
 def test_names_and_values_cannot_break_the_markdown(study: optuna.Study) -> None:
     add(study, 0.5, {"a|b": "`<img src=x>`\n\n# Heading"})
-    annotate(study, metric="*acc*|`x`")
+    annotate(study, metrics=["*acc*|`x`"])
     note = get_note(study)
     assert "| `a b` | `'<img src=x>'  # Heading` |" in note
     assert "**Best `*acc* 'x'`:**" in note

@@ -197,3 +197,11 @@ def test_more_workers_than_processors_take_longer() -> None:
 def test_a_range_without_a_width_is_one_time(ends, text):
     low, middle, high = ends
     assert _range(Range(low=low, middle=middle, high=high), "{middle} ({low} to {high})") == text
+
+
+def test_only_what_keeps_the_constraints_is_planned_for(capsys: pytest.CaptureFixture[str]) -> None:
+    planned = plan("toy:Sized", trials=6, extra="[constraints]\nsize = { max = 4 }")
+    assert planned.feasible == pytest.approx(0.4, abs=0.15)
+    print_plan(planned)
+    said = capsys.readouterr().out
+    assert "constraints size <= 4; " in said and " % of random configurations keep" in said

@@ -294,6 +294,7 @@ def test_the_defaults_in_the_table_of_keys_are_optunas(kind: str) -> None:
         "tpe": optuna.samplers.TPESampler,
         "gp": optuna.samplers.GPSampler,
         "cma-es": optuna.samplers.CmaEsSampler,
+        "nsga-ii": optuna.samplers.NSGAIISampler,
         "qmc": optuna.samplers.QMCSampler,
         "median": optuna.pruners.MedianPruner,
         "percentile": optuna.pruners.PercentilePruner,

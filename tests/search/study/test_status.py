@@ -7,7 +7,8 @@ from hypothesis import given
 from made_trials import trial
 from optuna.trial import TrialState
 
-from search.study.status import Tally, best_of
+from search.outcome import best_of
+from search.study.status import Tally
 
 STATES = [TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
 

@@ -27,7 +27,7 @@ def twin_anew(trials, params, number, lineage):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_as_looking_at_all_of_them_anew(direction, seed):
     dice = random.Random(seed)
-    history, trials = History(direction, 3), []
+    history, trials = History([direction], 3), []
     for number in range(60):
         value = dice.choice([0.1, 0.2, 0.3, 0.4, 0.5])
         lineage = dice.choice([number, max(0, number - 1)])

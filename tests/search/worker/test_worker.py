@@ -348,7 +348,7 @@ def test_checkpoints_of_the_best_are_kept_and_no_others(make_study, tmp_path):
 @pytest.mark.slow
 def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind(make_study):
     study = make_study(trials=40)
-    history = History("maximize", CHECKPOINTS_KEPT)
+    history = History(["maximize"], CHECKPOINTS_KEPT)
     value = 0.0
     for at_once in (1, 1, 1, 1, 1, 2, 3, 7, 1, 2):
         ended = []
@@ -359,7 +359,7 @@ def test_of_several_good_trials_that_end_at_once_none_leaves_a_checkpoint_behind
             study.ledger.end(claim, TrialState.COMPLETE, value)
             ended.append((claim, value))
         for claim, of in ended:
-            _sweep(study, claim, _Ending(state=TrialState.COMPLETE, value=of), history)
+            _sweep(study, claim, _Ending(state=TrialState.COMPLETE, values=[of]), history)
         last = claim.lease.lineage
         best = set(range(max(0, last - CHECKPOINTS_KEPT + 1), last + 1))
         assert {n for n in range(40) if study.checkpoints.load(n, params={})} == best

@@ -1,0 +1,1 @@
+"""What a report says of two metrics and of constraints."""

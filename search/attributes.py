@@ -35,6 +35,7 @@ PARAMS = "params"  # a candidate of StudySearchCV, written out for people
 
 # System attributes of a trial.
 LEASE = "search:lease"  # [lineage, attempt]
+CONSTRAINT = "constraints:"  # Optuna's, a prefix: how far a constraint is broken
 FIXED_PARAMS = "fixed_params"  # Optuna's: values that `suggest` returns
 COMPLETED_RUNG = "completed_rung_"  # Optuna's, a prefix: what a halving pruner saw at that rung
 
@@ -44,6 +45,7 @@ SPEC = "search:spec"  # the text of its study file; a StudySearchCV's study has 
 FINGERPRINT = "search:fingerprint"  # of the problem's data
 CHECKPOINTS = "search:checkpoints"  # address of its checkpoints
 SAMPLER = "search:sampler"  # {"name": , "reason": } which sampler was chosen for it, and why
+PRIOR = "search:prior"  # what was taken over from earlier studies, see `study.prior`
 PERCENT = "search:percent"  # names of the metrics that are shown as a percentage
 SKLEARN = "search:sklearn"  # fingerprint of a StudySearchCV
 RANDOM_STATE = "search:random_state"  # of a StudySearchCV: an integer, or a RandomState's state

@@ -90,6 +90,7 @@ def _top() -> Iterator[Key]:
         "sampler": "What proposes configurations.",
         "pruner": "What ends a trial before its last step.",
         "constraints": "Metrics that a configuration must keep within bounds, a table each.",
+        "prior": "Earlier studies whose results this one takes over.",
         "control": "Random trials beside the sampler's, to compare it with random search.",
         "audit": "Pruned trials that run on, to see what the pruner throws away.",
         "workers": "How workers behave.",
@@ -129,6 +130,11 @@ def _tables() -> Iterator[Key]:
               text="The largest value that is allowed of the metric NAME.")
     yield Key(table="constraints.NAME", name="min", type="number",
               text="The smallest value that is allowed.")
+    yield Key(table="prior", name="studies", type="list", required=True,
+              text="The earlier studies, with the same metric.",
+              condition='of "NAME", in the same storage, or "NAME@URL"; at most 20')
+    yield Key(table="prior", name="trials", type="integer", default=5, low=0, high=1000,
+              text="How many of their best configurations run first: trials of the budget.")
     yield Key(table="control", name="trials", type="integer", low=1, required=True,
               text="How many trials of the budget are drawn at random and never pruned.")
     yield Key(table="audit", name="fraction", type="number", above=0, high=1, required=True,

@@ -13,6 +13,7 @@ from search.spec.aims import parse_aims, parse_constraints
 from search.spec.freeze_thaw import find_hindrance
 from search.spec.keys import TOP, keys_of
 from search.spec.overrides import Override, overridden
+from search.spec.prior import Prior, parse_prior
 from search.spec.size import count
 from search.spec.space import Space
 from search.spec.space_table import parse_space
@@ -91,7 +92,9 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     named = _named(given["trials"] or [], space, fixed, where)
     budget = _values(given["budget"] or {}, "budget", where)
     trials = _budget(budget["trials"], space, fixed, sampler, named, where)
-    aims = parse_aims(given, where)
+    aims, prior = parse_aims(given, where), parse_prior(given["prior"], where)
+    if prior is not None:
+        _check_prior(prior, space, sampler, trials - len(named), where)
     spec = StudySpec(
         name=given["name"],
         problem=given["problem"],
@@ -113,6 +116,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         fixed=fixed,
         space=space,
         named=named,
+        prior=prior,
         text=text,
         present=text,
     )
@@ -120,6 +124,21 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     if sampler.name == FREEZE_THAW and (hindrance := find_hindrance(spec)) is not None:
         raise SpecError(f"{where}: {hindrance.message}")
     return spec
+
+
+def _check_prior(prior: Prior, space: Space, sampler: Strategy, unnamed: int, where: str) -> None:
+    """Refuse earlier studies where every trial is given in advance, or is no room for theirs."""
+    if not space.parameters or sampler.name == "grid":
+        got = "the sampler grid" if space.parameters else "no [space]"
+        raise SpecError(
+            f"{where}: prior needs a space that is not given point by point, got {got}; remove "
+            "[prior], or name another sampler"
+        )
+    if prior.trials > unnamed:
+        raise SpecError(
+            f"{where}: prior.trials are part of budget.trials: need at most {unnamed} (without the "
+            f"named ones), got {prior.trials}; lower it, or raise budget.trials"
+        )
 
 
 def _check_two_aims(spec: StudySpec, where: str) -> None:

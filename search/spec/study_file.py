@@ -9,9 +9,11 @@ from functools import cached_property
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import FrozenTrial
 
 from search.spec.aims import Aim, Constraint
 from search.spec.keys import MOST_LINEAGES
+from search.spec.prior import Prior
 from search.spec.space import Space
 from search.spec.values import leaves
 from search.text import counted
@@ -70,6 +72,9 @@ class StudySpec:
     named: tuple[NamedTrial, ...]
     text: str  # of the file, as it was read
     present: str  # the text since the last amendment; that of the file while there is none
+    prior: Prior | None = None  # earlier studies
+    #: Trials of earlier studies that the sampler learns from, as long as there are few own ones.
+    earlier: tuple[FrozenTrial, ...] = ()
     added: int = 0  # of the lineages: by amendments
     #: Lineages that were added one at a time, and the parameters that each of them was given.
     given: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)

@@ -3,12 +3,13 @@
 A control trial is hidden. A trial that runs on although the pruner would have ended it is shown as
 the pruned one it would be, from that step on and whatever becomes of it. So neither control nor
 audit changes what is proposed and what is pruned. After an amendment of the space a trial is shown
-with the parameters that it has in the new one, or hidden. With two metrics a trial that ended early
+with the parameters that it has in the new one, or hidden. Trials of earlier studies are shown as
+long as there are few own ones. With two metrics a trial that ended early
 is shown without its curve.
 """
 
 import copy
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -25,15 +26,19 @@ class SearchedStorage(OptunaStorage):
 
     Args:
         see: how a trial is seen by the present spec, None: not at all; without it, as it is.
+        earlier: trials of earlier studies that are shown before the study's own, one fewer for each
+            of these that has ended.
     """
 
     def __init__(
         self,
         whole: OptunaStorage,
         see: Callable[[FrozenTrial], FrozenTrial | None] | None = None,
+        earlier: Sequence[FrozenTrial] = (),
     ) -> None:
         super().__init__(whole.rdb, whole._retry, whole._writing, whole._reopen, beside=whole)
         self._see = see
+        self._earlier = earlier
 
     def get_all_trials(
         self,
@@ -42,6 +47,8 @@ class SearchedStorage(OptunaStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         whole = super().get_all_trials(study_id, deepcopy=False)
+        ended = sum(trial.state.is_finished() for trial in whole) if self._earlier else 0
+        whole = [*self._earlier[ended:], *whole]
         shown = [seen for seen in map(as_searched, whole) if seen is not None]
         if self._see is not None:
             shown = [seen for seen in map(self._see, shown) if seen is not None]

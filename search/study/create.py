@@ -14,6 +14,7 @@ from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
 from search.study.choose_sampler import choose_sampler
 from search.study.load_problem import own_code
+from search.study.prior import read_prior
 from search.study.study import Study
 from search.study.validate import validate
 
@@ -38,7 +39,8 @@ def create_study(
 
     Raises:
         StudyChanged: the study in the storage was created from other content.
-        SpecError: the sampler or the pruner refuses an option's value.
+        SpecError: the sampler or the pruner refuses an option's value, or an earlier study of
+            [prior] is not there or has other metrics.
         ProblemError: the problem refuses its data or a parameter.
         StorageError: `checkpoints` is no address of a kind that is known.
     """
@@ -49,6 +51,9 @@ def create_study(
     percent = _percent(problem, spec.problem)
     # Refuses an address before the study bears it.
     place = CheckpointStore(checkpoints or default_checkpoints(spec.name), "").address
+    prior = {}
+    if spec.prior is not None and spec.name not in study_names(storage):
+        prior[attributes.PRIOR] = read_prior(spec.with_sampler(chosen.name), storage, problem)
     try:
         Ledger.create(
             storage,
@@ -61,6 +66,7 @@ def create_study(
                 attributes.CHECKPOINTS: place,
                 attributes.PERCENT: percent,
                 attributes.SAMPLER: vars(chosen),
+                **prior,
             },
             system_attrs={attributes.METRIC_NAMES: list(spec.metrics)},
         )

@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.aims import choose
+from search.aims.earlier import with_prior
 from search.errors import (
     ProblemError,
     SearchError,
@@ -62,9 +63,8 @@ class Study:
             )
         spec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
         self._chosen = Chosen.of(spec, attrs.get(attributes.SAMPLER))
-        self.specs = Specs(
-            spec.with_sampler(self._chosen.name), lambda after: amendments(self.ledger, after=after)
-        )
+        frozen = with_prior(spec.with_sampler(self._chosen.name), attrs)
+        self.specs = Specs(frozen, lambda after: amendments(self.ledger, after=after))
         self.fingerprint: Mapping[str, str] = attrs[attributes.FINGERPRINT]
         #: Names of the metrics in [0, 1] that are shown as a percentage.
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
@@ -111,8 +111,9 @@ class Study:
         if number not in self._searched:
             spec, see = self.specs.under(number), self.specs.since(number)
             storage = self.storage.optuna
-            if spec.control or spec.audit or len(spec.aims) > 1 or see is not None:
-                storage = SearchedStorage(storage, see)
+            earlier = self.specs.frozen.earlier
+            if spec.control or spec.audit or len(spec.aims) > 1 or see is not None or earlier:
+                storage = SearchedStorage(storage, see, earlier)
             self._searched[number] = self._optuna_study(storage, spec)
         return self._searched[number]
 

@@ -49,7 +49,11 @@ class Key:
         if self.choices:
             few = len(self.choices) <= 2
             return " or ".join(self.choices) if few else f"one of {', '.join(self.choices)}"
-        kind = {"integer": "a whole number", "number": "a number", "string": "a non-empty string"}
+        kind = {
+            "integer": "a whole number",
+            "number": "a number",
+            "string": "1 to 200 printable characters",
+        }
         rule = kind.get(self.type, f"a {self.type}")
         bounds = [
             f"{sign} {bound:,g}" if bound < 10_000 else f"{sign} {bound:,.0f}"

@@ -229,7 +229,7 @@ def test_the_files_that_ship_are_valid() -> None:
         ("[data]\nday = [2000-01-01]\n", "a value is no date"),
         ("# " + "x" * (1 << 20), "has at most 1,048,576 bytes"),
         ("seed = \x00", "is not valid TOML"),
-        ('name = "a"\nproblem = "a:B"\nmetric = "a\\u0000b"', "metric must be a non-empty string"),
+        ('name = "a"\nproblem = "a:B"\nmetric = "a\\u0000b"', "metric must be 1 to 200 printable"),
     ],
 )
 def test_whatever_the_parser_meets_is_one_line(text: str, message: str) -> None:

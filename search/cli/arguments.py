@@ -15,6 +15,7 @@ __all__ = [
     "add_storage",
     "default_storage",
     "log_level",
+    "natural",
     "positive",
 ]
 
@@ -45,12 +46,21 @@ def log_level(args: argparse.Namespace) -> int:
     return logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
 
 
+def natural(text: str) -> int:
+    """A whole number >= 0, as a type of an argument."""
+    return _whole(text, 0)
+
+
 def positive(text: str) -> int:
     """A whole number >= 1, as a type of an argument."""
+    return _whole(text, 1)
+
+
+def _whole(text: str, low: int) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= 1, got {text!r}")
+        number = low - 1
+    if number < low:
+        raise argparse.ArgumentTypeError(f"must be a whole number >= {low}, got {text!r}")
     return number

@@ -138,7 +138,7 @@ def _nearest_file(path: Path, known: Collection[str]) -> str:
     """What to do about a study file that does not exist."""
     if path.stem in known:
         return f"one of that name ships: use {path.stem!r}"
-    beside = [file.stem for file in path.parent.glob("*.toml")]
+    beside = [file.stem for file in path.parent.glob("*.toml") if file.exists()]
     near = nearest(path.stem, [*beside, *known])
     if near is not None:
         named = path.with_stem(near) if near in beside else f"{near!r}, which ships"

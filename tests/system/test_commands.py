@@ -173,6 +173,7 @@ def test_copy_study_moves_trials_and_ledger(command):
         ),
         (["run", "toy.toml", "--workers", "0"], "must be a whole number >= 1, got '0'"),
         (["run", "toy.toml", "--checkpoints", "ftp://x"], "to a directory or to s3://"),
+        (["logs", "toy", "--trial", "x"], "argument --trial: must be a whole number >= 0, got 'x'"),
         (["rnu", "toy.toml"], "no command 'rnu'; did you mean `fmnist-hpo run`?"),
         (["export", "quick"], "there is no storage"),
         (["evaluate", "nowhere"], "nowhere"),

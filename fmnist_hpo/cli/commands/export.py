@@ -8,7 +8,7 @@ from fmnist_hpo.cli.texts import say
 from fmnist_hpo.results.showcase import showcase
 from fmnist_hpo.results.winner import bundle_path, export_trial
 from search.cli.application import Application
-from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.arguments import STORED_HELP, add_storage, natural
 from search.cli.find_study import open_named, open_stored
 
 EXAMPLE = "{prog} export quick --refit"
@@ -17,7 +17,7 @@ EXAMPLE = "{prog} export quick --refit"
 def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
     parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
     which = parser.add_mutually_exclusive_group()
-    which.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    which.add_argument("--trial", type=natural, metavar="N", help="its number (default: the best)")
     which.add_argument(
         "--prefer",
         metavar="BOUND",

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from search.cli.application import Application
-from search.cli.arguments import add_storage
+from search.cli.arguments import add_storage, natural
 from search.cli.find_study import must_exist
 from search.dashboard import Artifacts, serve
 from search.errors import SearchError
@@ -18,7 +18,7 @@ PASSWORD_VARIABLE = "FMNIST_HPO_PASSWORD"
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="default: this machine only")
     parser.add_argument(
-        "--port", type=int, metavar="N", default=8080, help="default: 8080; 0 takes a free one"
+        "--port", type=natural, metavar="N", default=8080, help="default: 8080; 0 takes a free one"
     )
     parser.add_argument(
         "--password-file",

@@ -3,7 +3,7 @@
 import argparse
 
 from search.cli.application import Application
-from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.arguments import STORED_HELP, add_storage, natural
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 from search.cli.pair_text import pair_record, print_pair
@@ -14,8 +14,8 @@ EXAMPLE = "{prog} diff quick 3 17"
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
-    parser.add_argument("first", metavar="A", type=int, help="the number of a trial")
-    parser.add_argument("second", metavar="B", type=int, help="the number of another one")
+    parser.add_argument("first", metavar="A", type=natural, help="the number of a trial")
+    parser.add_argument("second", metavar="B", type=natural, help="the number of another one")
     parser.add_argument("--json", action="store_true", help="one JSON object, with all steps")
     add_storage(parser)
     app.add_options("diff", parser)

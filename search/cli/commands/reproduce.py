@@ -3,7 +3,7 @@
 import argparse
 
 from search.cli.application import Application
-from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.arguments import STORED_HELP, add_storage, natural
 from search.cli.find_study import open_named, open_stored
 from search.cli.tables import EpochPrinter, print_verdict
 from search.worker.reproduce import reproduce
@@ -14,7 +14,7 @@ DIFFERENT = 3  # exit code
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
-    parser.add_argument("--trial", type=int, metavar="N", help="its number (default: the best)")
+    parser.add_argument("--trial", type=natural, metavar="N", help="its number (default: the best)")
     add_storage(parser)
     app.add_options("reproduce", parser)
 

@@ -1,7 +1,6 @@
-"""The loop against a plain one, and itself: the same numbers however often it is interrupted."""
+"""The loop against a plain one, its options against hand-made ones, and its errors."""
 
 import dataclasses
-import json
 import math
 import subprocess
 import sys
@@ -12,6 +11,19 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from small_trainings import (
+    ANN,
+    BATCHES,
+    CNN,
+    FREE,
+    FREE_ANN,
+    PATIENT,
+    StopAfter,
+    assert_same,
+    curve,
+    interrupted,
+    part_of,
+)
 from torch.nn import functional as F
 
 from fmnist_hpo.data import Split, TrainingData, load_training, split
@@ -22,110 +34,6 @@ from fmnist_hpo.networks.loop import Loop
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import learning_rate
 from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, normalization
-
-ANN: dict[str, Any] = {
-    "family": "ann",
-    "hidden_units": 32,
-    "batch_norm": True,
-    "dropout": 0.3,
-    "epochs": 3,
-    "schedule": "one-cycle",
-}
-CNN: dict[str, Any] = {
-    "family": "cnn",
-    "channels": 8,
-    "dropout": 0.2,
-    "dense_units": 16,
-    "epochs": 3,
-    "flip": True,
-    "shift": 2,
-    "erase": 0.5,
-    "optimizer": "sgd",
-    "label_smoothing": 0.1,
-    "normalization": "standard",
-}
-CNN_ADAM = CNN | {"optimizer": "adamw", "weight_decay": 0.01, "batch_norm": True}
-FREE = CNN | {"optimizer": "schedule-free", "weight_decay": 0.01, "batch_norm": True}
-DEEP = CNN | {"convolutions": 2, "shortcut": True, "batch_norm": True, "flip_in_turn": True}
-DEEP |= {"mixup": 0.4, "average": 0.9}
-MUON = {"optimizer": "muon", "weight_decay": 0.01, "batch_norm": True}
-FREE_ANN = {**ANN, "optimizer": "schedule-free", "schedule": "constant"}
-BATCHES = 12  # an epoch: 800 images to train on, 64 a batch
-
-
-def part_of(data: TrainingData, n: int) -> tuple[TrainingData, Split]:
-    small = dataclasses.replace(data, images=data.images[:n], labels=data.labels[:n])
-    return small, split(small)
-
-
-@pytest.fixture(scope="module")
-def small(fashion_dir: Path) -> tuple[TrainingData, Split]:
-    """1,000 real images."""
-    return part_of(load_training(fashion_dir), 1000)
-
-
-def curve(history: tuple[training.EpochMetrics, ...]) -> list[tuple[float | None, ...]]:
-    return [(m.train_loss, m.train_accuracy, m.val_loss, m.val_accuracy) for m in history]
-
-
-class StopAfter:
-    """Asks to stop after so many batches."""
-
-    def __init__(self, batches: int) -> None:
-        self.left = batches
-
-    def __call__(self) -> bool:
-        self.left -= 1
-        return self.left == 0
-
-
-def interrupted(params: dict[str, Any], small: tuple[TrainingData, Split], batches: int) -> bytes:
-    with pytest.raises(training.Interrupted) as caught:
-        training.train(*parse(params), *small, seed=5, should_stop=StopAfter(batches))
-    return caught.value.checkpoint
-
-
-def assert_same(one: training.TrainResult, other: training.TrainResult) -> None:
-    assert curve(one.history) == curve(other.history)
-    assert one.weights.keys() == other.weights.keys()
-    for name, tensor in one.weights.items():
-        assert torch.equal(tensor, other.weights[name]), name
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "params",
-    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON],
-    ids=[
-        *("ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free", "cnn-deep"),
-        *("ann-muon", "cnn-muon"),
-    ],
-)
-@pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
-def test_resumed_after_any_batch(
-    params: dict[str, Any], small: tuple[TrainingData, Split], batches: int
-) -> None:
-    whole = training.train(*parse(params), *small, seed=5)
-    checkpoint = interrupted(params, small, batches)
-    assert curve(training.history(checkpoint)) == curve(whole.history)[: (batches - 1) // BATCHES]
-    resumed = list(training.epochs(*parse(params), *small, seed=5, resume=checkpoint))
-    assert_same(whole, resumed[-1].result())
-    assert [epoch.number for epoch in resumed] == [1, 2, 3]
-    assert sum(epoch.resumed for epoch in resumed) == (batches - 1) // BATCHES
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("params", [ANN, FREE], ids=["ann", "cnn-schedule-free"])
-@pytest.mark.parametrize("batches", [1, 3, 4, BATCHES, BATCHES + 2, 3 * BATCHES])
-def test_steps_of_a_quarter_epoch_resume_after_any_batch(
-    params: dict[str, Any], small: tuple[TrainingData, Split], batches: int
-) -> None:
-    params = params | {"report_every": 0.25}
-    whole = training.train(*parse(params), *small, seed=5)
-    assert len(whole.history) == 12
-    checkpoint = interrupted(params, small, batches)
-    assert len(training.history(checkpoint)) == (batches - 1) // 3
-    assert_same(whole, training.train(*parse(params), *small, seed=5, resume=checkpoint))
 
 
 def test_steps_change_what_is_seen_and_not_what_is_trained(
@@ -261,9 +169,6 @@ def test_images_are_mirrored_in_turn(small: tuple[TrainingData, Split]) -> None:
         assert torch.equal(mirrored, first ^ (epoch % 2 == 1))
 
 
-PATIENT = ANN | {"patience": 2, "epochs": 40, "learning_rate": 0.01}
-
-
 def test_patience_ends_a_run_and_keeps_the_best_epoch(small: tuple[TrainingData, Split]) -> None:
     epochs = list(training.epochs(*parse(PATIENT), *small, seed=5))
     result, accuracies = epochs[-1].result(), [e.metrics.val_accuracy for e in epochs]
@@ -281,18 +186,6 @@ def test_patience_ends_a_run_and_keeps_the_best_epoch(small: tuple[TrainingData,
         assert torch.equal(tensor, training.weights(result.checkpoint)[name]), name
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])
-def test_patience_resumes_after_any_batch(small: tuple[TrainingData, Split], batches: int) -> None:
-    whole = training.train(*parse(PATIENT), *small, seed=5)
-    resume = interrupted(PATIENT, small, batches)
-    resumed = training.train(*parse(PATIENT), *small, seed=5, resume=resume)
-    assert_same(whole, resumed)
-    assert whole.kept == resumed.kept
-    again = training.train(*parse(PATIENT), *small, seed=5, resume=resumed.checkpoint)
-    assert_same(whole, again)  # a run whose patience has run out is over
-
-
 def test_patience_does_nothing_without_a_validation_part(
     small: tuple[TrainingData, Split],
 ) -> None:
@@ -300,63 +193,6 @@ def test_patience_does_nothing_without_a_validation_part(
     patient = training.train(*parse(ANN | {"patience": 1}), small[0], everything, seed=5)
     assert_same(patient, training.train(*parse(ANN), small[0], everything, seed=5))
     assert patient.kept == 3
-
-
-def test_a_checkpoint_of_a_version_with_fewer_parameters_resumes(
-    small: tuple[TrainingData, Split],
-) -> None:
-    checkpoint = interrupted(ANN, small, BATCHES + 5)
-    tensors = safetensors.torch.load(checkpoint)
-    length = int.from_bytes(checkpoint[:8], "little")
-    state = json.loads(json.loads(checkpoint[8 : 8 + length])["__metadata__"]["state"])
-    network, how, *others = json.loads(state["key"])
-    del how["patience"], state["best"]
-    state["key"] = json.dumps([network, how, *others])
-    older = safetensors.torch.save(tensors, {"state": json.dumps(state)})
-    whole = training.train(*parse(ANN), *small, seed=5)
-    assert_same(whole, training.train(*parse(ANN), *small, seed=5, resume=older))
-    with pytest.raises(InputError, match="its own run only"):
-        training.train(*parse(ANN | {"patience": 3}), *small, seed=5, resume=older)
-
-
-@pytest.mark.slow
-def test_resumed_in_another_process(
-    small: tuple[TrainingData, Split], fashion_dir: Path, tmp_path: Path
-) -> None:
-    whole = training.train(*parse(CNN_ADAM), *small, seed=5)
-    (tmp_path / "in").write_bytes(interrupted(CNN_ADAM, small, BATCHES + 5))
-    code = f"""
-import dataclasses, pathlib, torch
-from fmnist_hpo.networks import training
-from fmnist_hpo.networks.config import parse
-from fmnist_hpo.data import load_training, split
-torch.set_num_threads({torch.get_num_threads()})
-data = load_training(pathlib.Path({str(fashion_dir)!r}))
-data = dataclasses.replace(data, images=data.images[:1000], labels=data.labels[:1000])
-resume = pathlib.Path("in").read_bytes()
-result = training.train(*parse({CNN_ADAM!r}), data, split(data), seed=5, resume=resume)
-pathlib.Path("out").write_bytes(result.checkpoint)
-"""
-    subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=tmp_path, check=True)
-    out = (tmp_path / "out").read_bytes()
-    assert curve(training.history(out)) == curve(whole.history)
-    for name, tensor in training.weights(out).items():
-        assert torch.equal(tensor, whole.weights[name]), name
-
-
-def test_checkpoints_of_epochs_resume_and_are_no_pickle(small: tuple[TrainingData, Split]) -> None:
-    checkpoints: list[bytes] = []
-    for last in training.epochs(*parse(ANN), *small, seed=5):
-        checkpoints.append(last.save())
-    whole = last.result()
-    for epoch, checkpoint in enumerate(checkpoints, start=1):
-        assert curve(training.history(checkpoint)) == curve(whole.history)[:epoch]
-        assert_same(whole, training.train(*parse(ANN), *small, seed=5, resume=checkpoint))
-        assert safetensors.torch.load(checkpoint)  # reads nothing else
-    assert all(
-        torch.equal(tensor, whole.weights[name])
-        for name, tensor in training.weights(checkpoints[-1]).items()
-    )
 
 
 def test_the_seed_decides_and_the_callers_generator_is_left_alone(
@@ -502,18 +338,6 @@ def test_two_runs_in_turns_do_not_disturb_each_other(small: tuple[TrainingData, 
         last = one, other
     for result, epoch in zip(alone, last, strict=True):
         assert_same(result, epoch.result())
-
-
-@pytest.mark.parametrize(
-    "change", [{"hidden_units": 33}, {"learning_rate": 0.01}, {"epochs": 4}, {"seed": 6}]
-)
-def test_a_checkpoint_of_another_run(
-    small: tuple[TrainingData, Split], change: dict[str, Any]
-) -> None:
-    checkpoint = interrupted(ANN, small, 1)
-    seed = change.pop("seed", 5)
-    with pytest.raises(InputError, match="its own run only"):
-        training.train(*parse(ANN | change), *small, seed=seed, resume=checkpoint)
 
 
 def test_nothing_to_train_on(small: tuple[TrainingData, Split]) -> None:

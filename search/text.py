@@ -1,6 +1,7 @@
 """Trials, parameters, counts, durations and errors as text."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -13,6 +14,7 @@ __all__ = [
     "counted",
     "describe_error",
     "figure",
+    "finite",
     "install_extra",
     "labelled",
     "percent",
@@ -128,3 +130,14 @@ def shorten(text: str, length: int) -> str:
     mark = f" ... {len(text) - length:,} characters ... "
     kept = length - len(mark)
     return text[: kept - kept // 2] + mark + text[len(text) - kept // 2 :]
+
+
+def finite(value: Any) -> Any:
+    """A JSON value with null for each number that is not finite, which JSON does not have."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): finite(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(item) for item in value]
+    return value

@@ -25,8 +25,7 @@ A value that is no finite number is null. Times are in seconds.
 """
 
 import json
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -37,13 +36,14 @@ from search.outcome import value_of
 from search.study import Study
 from search.study.rows import records, worked_seconds
 from search.study.status import Busy, Paused, Status
+from search.text import finite
 
 __all__ = ["best_record", "print_json", "status_record", "trial_records"]
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON that every parser takes: NaN and infinities become null."""
-    print(json.dumps(_finite(value), indent=2, allow_nan=False))
+    print(json.dumps(finite(value), indent=2, allow_nan=False))
 
 
 def status_record(status: Status) -> dict[str, Any]:
@@ -149,13 +149,3 @@ def _paused(one: Paused) -> dict[str, Any]:
         "deviation": one.deviation,
         "params": one.params,
     }
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_finite(item) for item in value]
-    return value

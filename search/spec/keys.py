@@ -98,6 +98,8 @@ def _top() -> Iterator[Key]:
         "control": "Random trials beside the sampler's, to compare it with random search.",
         "audit": "Pruned trials that run on, to see what the pruner throws away.",
         "workers": "How workers behave.",
+        "notify": "Notices of what happens, posted to a URL.",
+        "track": "Trackers that the trials are written to while the study runs.",
         "data": "Settings for the problem: its class gets this table.",
         "fixed": "Parameters that are the same in every trial.",
         "space": "Parameters that are searched, a table each.",
@@ -150,6 +152,13 @@ def _tables() -> Iterator[Key]:
               text="How often a trial is resumed after its worker died.")
     yield Key(table="workers", name="trial_timeout_seconds", type="number", above=0,
               text="Seconds after which a trial is ended.")
+    yield Key(table="notify", name="url", type="string", required=True,
+              condition='"env:NAME": the environment variable that holds it',
+              text="Where one JSON document is posted for each event.")
+    yield Key(table="notify", name="on", type="list", default=["finished", "halted"],
+              condition="of best, finished, halted", text="The events.")
+    yield Key(table="track", name="to", type="list", required=True,
+              condition='of "mlflow:URI" and "tensorboard:DIR"', text="The trackers.")
     yield Key(table="trials", name="name", type="string", required=True,
               text="The name of this trial, in tables and reports.")
     yield Key(table="trials", name="params", type="table", default={},

@@ -12,6 +12,7 @@ from search.errors import SpecError
 from search.spec.aims import parse_aims, parse_constraints
 from search.spec.freeze_thaw import find_hindrance
 from search.spec.keys import TOP, keys_of
+from search.spec.outside import parse_notify, parse_track
 from search.spec.overrides import Override, overridden
 from search.spec.prior import Prior, parse_prior
 from search.spec.size import count
@@ -117,6 +118,8 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         space=space,
         named=named,
         prior=prior,
+        notify=parse_notify(given["notify"], where),
+        track=parse_track(given["track"], where),
         text=text,
         present=text,
     )

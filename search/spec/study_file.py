@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial
 
 from search.spec.aims import Aim, Constraint
 from search.spec.keys import MOST_LINEAGES
+from search.spec.outside import Notify, Tracker
 from search.spec.prior import Prior
 from search.spec.space import Space
 from search.spec.values import leaves
@@ -73,6 +74,8 @@ class StudySpec:
     text: str  # of the file, as it was read
     present: str  # the text since the last amendment; that of the file while there is none
     prior: Prior | None = None  # earlier studies
+    notify: Notify | None = None
+    track: tuple[Tracker, ...] = ()
     #: Trials of earlier studies that the sampler learns from, as long as there are few own ones.
     earlier: tuple[FrozenTrial, ...] = ()
     added: int = 0  # of the lineages: by amendments

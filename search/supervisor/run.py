@@ -16,6 +16,7 @@ from search.study import Study
 from search.study.status import Busy, Status
 from search.study.views.events import events
 from search.supervisor.launchers import Exit, Launcher
+from search.supervisor.watchers import Watcher, watching
 from search.text import describe_error
 
 __all__ = ["Interrupted", "Progress", "annotate", "run"]
@@ -69,7 +70,9 @@ def run(
             for name in launcher.gone([busy.worker for busy in study.status().running]):
                 study.ledger.release_worker(name, blame=False)
             launcher.start(workers)
-            status = _Tending(study, launcher, progress, asked).until_over()
+            with watching(study) as watchers:
+                tending = _Tending(study, launcher, (progress, *watchers), asked)
+                status = tending.until_over()
             if status is not None:
                 return status
             log.info("stopping: the workers release their trials")
@@ -99,11 +102,15 @@ class _Tending:
     """The look at study and workers once a second, and what it remembers from one to the next."""
 
     def __init__(
-        self, study: Study, launcher: Launcher, progress: Progress, asked: threading.Event
+        self,
+        study: Study,
+        launcher: Launcher,
+        watchers: Sequence[Watcher],
+        asked: threading.Event,
     ) -> None:
         self._study = study
         self._launcher = launcher
-        self._progress = progress
+        self._watchers = watchers
         self._asked = asked
         self._noted = -1  # lineages that had ended when the note was written
         self._over_since: float | None = None
@@ -160,7 +167,8 @@ class _Tending:
         return status
 
     def _show(self, status: Status) -> None:
-        self._progress.update(status)
+        for watcher in self._watchers:
+            watcher.update(status)
         if status.ended != self._noted:
             self._noted = status.ended
             annotate(self._study)
@@ -186,6 +194,7 @@ class _Tending:
     def _is_over(self) -> bool:
         status = self._study.status()
         if status.halted is not None:
+            self._show(status)
             raise _halted(self._study, status)
         return status.over
 

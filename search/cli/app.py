@@ -45,7 +45,13 @@ class CommandModule(Protocol):
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line.
+
+    Attributes:
+        commands: the parser of each command; of the top one.
+    """
+
+    commands: Mapping[str, "_CommandParser"]
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
@@ -60,17 +66,22 @@ class _CommandParser(_Parser):
         self._module = module
         self._loaded: CommandModule | None = None
 
+    def load(self) -> None:
+        """Import the command's module and add its arguments, once."""
+        if self._loaded is not None:
+            return
+        module = cast(CommandModule, importlib.import_module(self._module))
+        self._loaded = module
+        module.add(self, self._app)
+        lines = self.add_mutually_exclusive_group()
+        lines.add_argument("-v", "--verbose", action="store_true", help="show details too")
+        lines.add_argument("--quiet", action="store_true", help="show warnings and errors only")
+        self.epilog = f"example:\n  {module.EXAMPLE.format(prog=self._app.prog)}"
+        self.set_defaults(main=module.main)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; what stands behind `--` is kept as `passed_on`, for those that take it."""
-        if self._loaded is None:
-            module = cast(CommandModule, importlib.import_module(self._module))
-            self._loaded = module
-            module.add(self, self._app)
-            lines = self.add_mutually_exclusive_group()
-            lines.add_argument("-v", "--verbose", action="store_true", help="show details too")
-            lines.add_argument("--quiet", action="store_true", help="show warnings and errors only")
-            self.epilog = f"example:\n  {module.EXAMPLE.format(prog=self._app.prog)}"
-            self.set_defaults(main=module.main)
+        self.load()
         if getattr(self._loaded, "PASSES_ON", False) and "--" in args:
             split = args.index("--")
             args, passed_on = args[:split], args[split + 1 :]
@@ -169,6 +180,8 @@ def _parser(
                 app=app,
                 module=f"{package}.{name.replace('-', '_')}",
             )
+    top.commands = added.choices
+    top.set_defaults(top=top)
     return top
 
 

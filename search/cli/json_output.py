@@ -22,6 +22,9 @@ A value that is no finite number is null. Times are in seconds.
 `best --json` prints one object: study, trial, name, METRIC (the value under the metric's name),
     metrics (name -> value: what is aimed at and what constraints need), params. With two metrics:
     study, front (a list of: trial, name, metrics, params; the best by the first metric first).
+`reproduce --json` prints one object: study, trial, identical, value (a pair: stored, new),
+    steps (a list of: step, identical, figures (name -> pair)), environment (key -> pair, where
+    they differ). The exit code stays 0 or 3.
 """
 
 import json
@@ -37,8 +40,9 @@ from search.study import Study
 from search.study.rows import records, worked_seconds
 from search.study.status import Busy, Paused, Status
 from search.text import finite
+from search.worker.reproduce import Replay
 
-__all__ = ["best_record", "print_json", "status_record", "trial_records"]
+__all__ = ["best_record", "print_json", "replay_record", "status_record", "trial_records"]
 
 
 def print_json(value: Any) -> None:
@@ -110,6 +114,21 @@ def best_record(study: Study) -> dict[str, Any]:
         study.spec.metric: value_of(best),
         "metrics": choose.metrics_of(study.spec, best),
         "params": study.params(best),
+    }
+
+
+def replay_record(study: Study, replay: Replay) -> dict[str, Any]:
+    """A reproduction; see the head of this module."""
+    return {
+        "study": study.name,
+        "trial": replay.trial.number,
+        "identical": replay.identical,
+        "value": replay.value,
+        "steps": [
+            {"step": one.step, "identical": one.identical, "figures": dict(one.figures)}
+            for one in replay.epochs
+        ],
+        "environment": dict(replay.environment),
     }
 
 

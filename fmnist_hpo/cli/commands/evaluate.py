@@ -11,6 +11,7 @@ from fmnist_hpo.results.winner import measure
 from search.cli.application import Application
 from search.cli.arguments import add_storage
 from search.cli.find_study import open_named, open_stored
+from search.cli.json_output import print_json
 
 EXAMPLE = "{prog} evaluate runs/quick/bundle"
 
@@ -20,6 +21,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     parser.add_argument(
         "--again", action="store_true", help="measure even if the study was measured before"
     )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
     add_storage(parser)
     add_data_dir(parser)
 
@@ -31,6 +33,31 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     measured = measure(study, bundle, again=args.again)
     showcase(study, Bundle.open(args.bundle))
     metrics = measured.evaluation.metrics
+    if args.json:
+        low, high = metrics.accuracy_interval
+        print_json(
+            {
+                "study": name,
+                "trial": bundle.provenance.trial,
+                "accuracy": metrics.accuracy,
+                "interval": [low, high],
+                "images": metrics.n,
+                "measurements": measured.count,
+                "remark": measured.remark or None,
+                "classes": [
+                    {
+                        "class": one.name,
+                        "precision": one.precision,
+                        "recall": one.recall,
+                        "f1": one.f1,
+                        "images": one.support,
+                    }
+                    for one in metrics.per_class
+                ],
+                "confusion": metrics.confusion,
+            }
+        )
+        return 0
     print(f"{'class':<14}{'precision':>10}{'recall':>10}{'F1':>10}{'images':>10}")
     for one in metrics.per_class:
         print(

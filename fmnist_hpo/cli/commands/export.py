@@ -1,6 +1,8 @@
 """`export`: write the best trial's bundle."""
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
 from fmnist_hpo.cli.arguments import REFIT_HELP, add_data_dir
@@ -10,6 +12,7 @@ from fmnist_hpo.results.winner import bundle_path, export_trial
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage, natural
 from search.cli.find_study import open_named, open_stored
+from search.cli.json_output import print_json
 
 EXAMPLE = "{prog} export quick --refit"
 
@@ -32,6 +35,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     parser.add_argument(
         "--checkpoints", metavar="PLACE", help="where they are (default: where the study says)"
     )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
     add_storage(parser)
     add_data_dir(parser)
 
@@ -41,7 +45,13 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     study = open_named(args.study, storage=storage, checkpoints=args.checkpoints)
     out = args.out or bundle_path(study)
     number = args.trial if args.prefer is None else study.preferred(args.prefer).number
-    bundle = export_trial(study, number, out, refit=args.refit, train=args.retrain, say=say)
+    tell = partial(print, file=sys.stderr, flush=True) if args.json else say
+    bundle = export_trial(study, number, out, refit=args.refit, train=args.retrain, say=tell)
     showcase(study, bundle)
-    print(f"bundle of trial {bundle.provenance.trial} of study {study.name!r}: {bundle.path}")
+    made = bundle.provenance
+    if args.json:
+        path = str(bundle.path)
+        print_json({"study": study.name, "trial": made.trial, "refit": made.refit, "bundle": path})
+        return 0
+    print(f"bundle of trial {made.trial} of study {study.name!r}: {bundle.path}")
     return 0

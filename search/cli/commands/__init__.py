@@ -19,5 +19,6 @@ COMMANDS: Mapping[str, str] = {
     "reproduce": "train a trial again and compare it with the stored one (exit code 0: identical, "
     "3: different, 2: impossible)",
     "manifest": "print a Kubernetes Job of a study's workers",
+    "completion": "print a script that completes commands and options in bash or zsh",
     "dashboard": "browse the studies of a storage in optuna-dashboard, read-only by default",
 }

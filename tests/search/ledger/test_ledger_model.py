@@ -16,11 +16,16 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from ledger_clock import MAXIMIZE, TIMING, HandClock, limits
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
+from toy import toy_spec
 
 from search.attributes import Reason
 from search.ledger import Choice, Claim, Fenced, Lease, Ledger, Row
+from search.ledger.amendments import amend
 from search.ledger.attempt import Fresh
+from search.ledger.by_hand import hold, let_go_on, stop_trial
 from search.ledger.decisions import Decisions
+from search.spec import parse_spec
+from search.spec.amend import added, extended
 from search.storage import Storage, open_storage
 
 pytestmark = pytest.mark.slow
@@ -29,9 +34,20 @@ LINEAGES = 3
 MAX_RETRIES = 2
 WORKERS = st.sampled_from(["a", "b", "c"])
 PAUSES = st.sampled_from([None, 1, 2, 3])
+OFFSETS = st.sampled_from([None, 0, 0, -1])
 
 
-_Begins = tuple[int | None, int | None]  # the step at which it pauses, the number of a decision
+MOST_LINEAGES = 8  # with those of amendments
+FROZEN = parse_spec(toy_spec(trials=LINEAGES), where="toy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Begins:
+    """How a lineage begins: when it pauses, and the numbers of a decision and an amendment."""
+
+    pause_at: int | None
+    decision: int | None
+    amendment: int | None
 
 
 @dataclass
@@ -39,6 +55,7 @@ class _Lineage:
     done: bool = False
     paused: bool = False
     pause_at: int | None = None
+    turn: int = 1
     lost_attempts: int = 0
     holder: str | None = None
     until: float = 0.0
@@ -60,7 +77,8 @@ class _Trial:
 
 class _Model:
     def __init__(self) -> None:
-        self.decisions = 0
+        self.decisions = self.amendments = 0
+        self.held = self.ended = False  # the study: paused by hand, ended by a stop rule
         self.lineages = [_Lineage() for _ in range(LINEAGES)]
         self.trials: list[_Trial] = []
         self.seen: float | None = None
@@ -114,35 +132,67 @@ class _Model:
         free = [
             n
             for n, row in enumerate(self.lineages)
-            if not (row.done or row.holder or row.paused) and not self.ended_elsewhere(row)
+            if not (self.held or row.done or row.holder or row.paused)
+            and (row.trials or not self.ended)
         ]
-        tried = [n for n in free if self.lineages[n].trials]
-        index = min(tried or free, default=None)
-        begun = index is not None and (index in tried or begins is not None)
-        for row in self.lineages:  # a released trial that another program ended counts
-            if self.ended_elsewhere(row) and not (row.paused and begun):
+        free.sort(key=lambda n: (not self.lineages[n].trials, self.lineages[n].turn, n))
+        for index in free:
+            lineage = self.lineages[index]
+            if self.ended_elsewhere(lineage):
+                lineage.done = True
+                continue
+            if not lineage.trials:
+                if begins is None:
+                    break
+                late = (
+                    begins.amendment not in (None, self.amendments)
+                    or begins.decision not in (None, self.decisions)
+                )  # fmt: skip
+                if late:  # the whole transaction is taken back
+                    self.lineages, self.trials = before
+                    return None
+                lineage.pause_at = begins.pause_at
+                self.decisions += begins.decision is not None
+            self.follow(index)
+            return self.lease(index, worker, now)
+        for row in self.lineages:
+            if row.paused and self.ended_elsewhere(row):
                 row.done, row.paused = True, False
-        if index is None or not begun:
-            return None
+        return None
+
+    def follow(self, index: int) -> None:
+        """A trial for a lineage whose last one has ended, or that has none."""
         lineage = self.lineages[index]
-        decided = None
-        if not lineage.trials:
-            assert begins is not None
-            lineage.pause_at, decided = begins
-            if decided not in (None, self.decisions):  # the whole transaction is taken back
-                self.lineages, self.trials = before
-                return None
-            self.decisions += decided is not None
-        if not lineage.trials or self.trials[lineage.trials[-1]].state.is_finished():
-            trial = _Trial(lineage=index)
-            if lineage.trials:
-                last = self.trials[lineage.trials[-1]]
-                trial.retry_of = lineage.trials[-1]
-                trial.steps, trial.decisions = dict(last.steps), list(last.decisions)
-                trial.audited = last.audited
-            lineage.trials.append(len(self.trials))
-            self.trials.append(trial)
-        return self.lease(index, worker, now)
+        if lineage.trials and self.trials[lineage.trials[-1]].state is TrialState.RUNNING:
+            return
+        trial = _Trial(lineage=index)
+        if lineage.trials:
+            last = self.trials[lineage.trials[-1]]
+            trial.retry_of = lineage.trials[-1]
+            trial.steps, trial.decisions = dict(last.steps), list(last.decisions)
+            trial.audited = last.audited
+        lineage.trials.append(len(self.trials))
+        self.trials.append(trial)
+
+    def amend(self, turns: list[int]) -> None:
+        """So many lineages more; what ended the study is found out anew."""
+        self.lineages += [_Lineage(turn=turn) for turn in turns]
+        self.amendments += 1
+        self.ended = False
+
+    def stop(self, number: int) -> bool:
+        """A running, paused or released trial ends for good; whether it did."""
+        trial = self.trials[number]
+        lineage = self.lineages[trial.lineage]
+        if trial.state is not TrialState.RUNNING or lineage.trials[-1] != number or lineage.done:
+            return False
+        trial.state, trial.reason = TrialState.PRUNED, "stopped-by-hand"
+        trial.value = trial.steps[max(trial.steps)] if trial.steps else None
+        if lineage.holder:
+            worker, of, _ = lineage.attempts[-1]
+            lineage.attempts[-1] = worker, of, "stopped-by-hand"
+        lineage.done, lineage.paused, lineage.holder = True, False, None
+        return True
 
     def lease(self, index: int, worker: str, now: float) -> int:
         lineage = self.lineages[index]
@@ -161,7 +211,7 @@ class _Model:
     ) -> int | None:
         """The paused trial that goes on, if it is still the one that was decided upon."""
         lineage = self.lineages[index]
-        if not lineage.paused or len(lineage.attempts) != attempts:
+        if self.held or not lineage.paused or len(lineage.attempts) != attempts:
             self.contact(now)
             return None
         if self.ended_elsewhere(lineage):
@@ -247,18 +297,64 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(
         worker=WORKERS,
-        begins=st.none() | st.tuples(PAUSES, st.none() | st.sampled_from([0, -1])),
+        begins=st.none() | st.tuples(PAUSES, OFFSETS, OFFSETS),
     )
-    def claim(self, worker: str, begins: tuple[int | None, int | None] | None) -> None:
-        """A decision's number is given as an offset from the next one."""
-        if begins is not None and begins[1] is not None:
-            begins = begins[0], self.model.decisions + begins[1]
+    def claim(self, worker: str, begins: tuple[int | None, int | None, int | None] | None) -> None:
+        """The numbers of a decision and an amendment are given as offsets from the present ones."""
+        how = None
+        if begins is not None:
+            pause_at, decision, amendment = begins
+            how = _Begins(
+                pause_at=pause_at,
+                decision=None if decision is None else self.model.decisions + decision,
+                amendment=None if amendment is None else self.model.amendments + amendment,
+            )
 
         def fresh(lineage: int) -> Fresh | None:
-            return None if begins is None else Fresh(pause_at=begins[0], decision=begins[1])
+            return None if how is None else Fresh(**vars(how))
 
         claim = self.ledgers[worker].claim(worker, fresh)
-        self._holds(claim, self.model.claim(worker, self.clock.seconds, begins))
+        self._holds(claim, self.model.claim(worker, self.clock.seconds, how))
+
+    @precondition(lambda self: len(self.model.lineages) < MOST_LINEAGES - 1)
+    @rule(more=st.integers(1, 2))
+    def extend(self, more: int) -> None:
+        made = amend(
+            self.ledger, FROZEN, lambda spec, _: extended(spec, trials=more, hours=0, steps=0)
+        )
+        self.model.amend([1] * more)
+        assert (made.number, made.trials) == (self.model.amendments, len(self.model.lineages))
+
+    @precondition(lambda self: len(self.model.lineages) < MOST_LINEAGES)
+    @rule()
+    def add_one_next_in_turn(self) -> None:
+        made = amend(self.ledger, FROZEN, lambda spec, _: added(spec, {"x": 0.5}))
+        self.model.amend([0])
+        assert (made.number, made.trials) == (self.model.amendments, len(self.model.lineages))
+
+    @precondition(lambda self: self.model.trials)
+    @rule(data=st.data())
+    def somebody_stops_a_trial(self, data: st.DataObject) -> None:
+        number = data.draw(st.integers(0, len(self.model.trials) - 1))
+        stopped = stop_trial(self.ledger, number)
+        lineage = self.model.lineages[self.model.trials[number].lineage]
+        worker = lineage.holder
+        assert (stopped is not None) == self.model.stop(number)
+        if stopped is not None:
+            assert stopped.worker == worker
+            assert self.model.lineages[stopped.lineage] is lineage
+
+    @rule()
+    def somebody_pauses_the_study_or_lets_it_go_on(self) -> None:
+        assert (let_go_on if self.model.held else hold)(self.ledger)
+        self.model.held = not self.model.held
+
+    @rule(late=st.booleans())
+    def a_stop_rule_holds(self, late: bool) -> None:
+        number = self.model.amendments - late
+        found = self.ledger.end_by("target", 0, "it", amendment=number)
+        self.model.ended = self.model.ended or not late
+        assert (found is not None) == self.model.ended
 
     @precondition(lambda self: any(row.paused for row in self.model.lineages))
     @rule(data=st.data(), worker=WORKERS, pause_at=PAUSES, late=st.sampled_from([0, 0, 0, 1]))
@@ -416,6 +512,10 @@ class LedgerMachine(RuleBasedStateMachine):
         ]  # fmt: skip
         assert all(r.done + r.paused + (r.worker is not None) <= 1 for r in rows)
         counts = self.ledger.counts()
+        assert counts.total == len(self.model.lineages)  # N and M
+        standing = self.ledger.standing()
+        assert (standing.held_since is not None) == self.model.held
+        assert (standing.ended_by is not None) == self.model.ended
         assert (counts.done, counts.paused, counts.running, counts.begun) == (
             sum(r.done for r in rows),
             sum(r.paused for r in rows),

@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from search.study.status import Status
-from search.text import clock, figure, labelled, show_params, show_trial, verdict
+from search.text import clock, counted, figure, labelled, show_params, show_trial, verdict
 
 __all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
 
 QUIET_SECONDS = 30.0  # without a line
 FRONT_SHOWN = 8  # of the front, the best by the first metric
+AMENDMENTS_SHOWN = 3  # the last ones
 PAUSED_SHOWN = 5  # of the paused trials, those of which most is expected
 
 
@@ -157,7 +158,7 @@ def make_status(status: Status) -> Group:
         parts.append(Text(f"paused since {since}: no trial starts until resume", style="yellow"))
     if status.ended_by is not None:
         parts.append(Text(status.ended_by.text))
-    parts += [Text(str(one), style="dim") for one in status.amendments]
+    parts += _amendments(status)
     if status.best is not None:
         best = Text(f"best {status.metric} ", style="green")
         best.append(figure(status.best.values[0]), style="bold green")
@@ -181,6 +182,15 @@ def _front(status: Status) -> list[str]:
         values = ", ".join(map(figure, trial.values))
         lines.append(f"  {values}  trial {trial.number}  {show_trial(trial)}")
     return lines
+
+
+def _amendments(status: Status) -> list[Text]:
+    """The last amendments, a line each."""
+    earlier = len(status.amendments) - AMENDMENTS_SHOWN
+    lines = [str(one) for one in status.amendments[-AMENDMENTS_SHOWN:]]
+    if earlier > 0:
+        lines.insert(0, f"{counted(earlier, 'earlier amendment')}, see --json")
+    return [Text(line, style="dim", no_wrap=True, overflow="ellipsis") for line in lines]
 
 
 def _paused(status: Status) -> Table:

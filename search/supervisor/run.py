@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between two looks at the storage
 DEATHS = 10  # in a row while the study made no progress: something is wrong with all workers
+AMENDMENTS_NOTED = 2  # in the dashboard's note, whose length is bounded
 LEAVE_SECONDS = 20.0  # after the last trial has ended, for the workers to leave by themselves
 
 
@@ -241,7 +242,7 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
-        remarks = [*events(study), *remarks]
+        remarks = [*events(study, most=AMENDMENTS_NOTED), *remarks]
         write(
             study.optuna,
             metrics=study.spec.metrics,

@@ -11,12 +11,14 @@ from toy import toy_spec, whole_curve
 import search
 from search import attributes
 from search.cli import app
+from search.dashboard.private import stored_note
 from search.errors import SearchError, SpecError
 from search.ledger.attempt import Fresh
 from search.report.sections import make_sections
 from search.report.study_report import StudyReport
 from search.spec import parse_spec
 from search.spec.amend import revised
+from search.supervisor.run import annotate
 from search.worker.reproduce import reproduce
 from search.worker.worker import work
 
@@ -250,3 +252,18 @@ def test_the_command(make_study, sqlite_url, tmp_path, capsys, monkeypatch):
     again = search.create(file, storage=sqlite_url)  # it says what the study has become
     assert len(again.amendments) == 3
     again.storage.close()
+
+
+def test_many_amendments_are_told_in_few_lines(make_study, sqlite_url, capsys):
+    study = make_study(trials=1)
+    for _ in range(30):
+        study.extend(trials=1)
+    assert app.main(["status", "toy", "--storage", sqlite_url]) == 0
+    out = capsys.readouterr().out
+    assert "27 earlier amendments, see --json" in out
+    assert "amendment 30 of" in out
+    assert out.count("budget.trials") == 3
+    annotate(study)
+    note = stored_note(study.optuna)
+    assert "The study was amended 30 times, the last 2 are:" in note
+    assert len(note) <= 2045

@@ -215,6 +215,6 @@ def _refuse_unbegun(session: orm.Session, ledger: Ledger, draft: Draft) -> None:
     )
     if waiting is not None:
         raise SpecError(
-            f"the trial {draft.begun[waiting]!r} has not begun, and the file no longer names it; "
-            "keep it in [[trials]], or let it run first"
+            f"{draft.begun[waiting]} has not begun, and the file no longer has or allows it; let "
+            "it run first, or keep it in [[trials]] and in the space"
         )

@@ -3,7 +3,7 @@
 import json
 import math
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,6 +19,9 @@ __all__ = ["Changes", "Draft", "added", "amended", "extended", "lines_of", "revi
 
 #: What an amendment may change, by table; all else is part of what the study is.
 MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit")
+#: What makes a study the one that it is: attributes of its spec.
+_IDENTITY = ("name", "problem", "metrics", "directions", "constraints", "seed", "folds", "data",
+             "workers", "prior")  # fmt: skip
 _MOST_CHARACTERS = 120  # of a value in a line
 
 #: Dotted key -> its value before and since; None where it is absent.
@@ -33,7 +36,8 @@ class Draft:
         spec: the text of the whole study file since then.
         changes: what it changes of the one before.
         given: the parameters of the one lineage that it adds; None where it adds none by hand.
-        begun: lineages that must have begun, with their names: the file no longer has them.
+        begun: lineages that must have begun, with what they are: the file no longer has their
+            trials, or its space no longer contains them.
     """
 
     spec: str
@@ -70,6 +74,7 @@ def amended(frozen: StudySpec, text: str, given: Mapping[int, Mapping[str, Any]]
         given=given,
         named=frozen.named,
         control=frozen.control,
+        earlier=frozen.earlier,
         text=frozen.text,
         present=text,
     )
@@ -170,7 +175,7 @@ def revised(before: StudySpec, new: StudySpec) -> Draft:
 
 def _refuse_another_study(before: StudySpec, new: StudySpec) -> None:
     """Raise `SpecError` where the file differs in what makes the study the one that it is."""
-    for key in ("name", "problem", "metric", "direction", "seed", "folds", "data", "workers"):
+    for key in _IDENTITY:
         was, now = getattr(before, key), getattr(new, key)
         if was != now:
             raise SpecError(_unchangeable(before.name, key, was, now))
@@ -210,12 +215,13 @@ def _refuse_other_strategy(before: StudySpec, new: StudySpec, changes: Changes) 
 
 
 def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:
-    """The named trials that the file no longer has, by lineage.
+    """The trials given in advance that the file no longer has or allows, by lineage.
 
     Raises:
-        SpecError: it has others.
+        SpecError: it names others.
     """
-    known = {trial.name: trial for trial in before.named}
+    # Without those of earlier studies, which no file names.
+    known = {trial.name: trial for trial in parse_spec(before.present, where="the study").named}
     for trial in new.named:
         # The defaults of the space may have become others, which are no trial of their own.
         if known.get(trial.name) != trial and trial.name != DEFAULTS:
@@ -224,11 +230,26 @@ def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:
                 f"with `add {before.name} --params ...`"
             )
     kept = {trial.name for trial in new.named if known.get(trial.name) == trial}
-    return {
-        lineage: str(trial.name)
+    dropped = {
+        lineage: f"the trial {trial.name!r}"
         for lineage, trial in enumerate(before.named)
-        if trial.name not in kept
+        if (trial.name in known and trial.name not in kept)
+        or not _fits(new.space.check, trial.params, new.fixed, "")
     }
+    outside = {
+        lineage: f"the trial that was added with {_values_of(params)}"
+        for lineage, params in before.given.items()
+        if not _fits(new.space.check_given, params, new.fixed)
+    }
+    return dropped | outside
+
+
+def _fits(check: Callable[..., None], *arguments: Any) -> bool:
+    try:
+        check(*arguments)
+    except SpecError:
+        return False
+    return True
 
 
 def _changes(before: StudySpec, new: StudySpec) -> Changes:
@@ -270,9 +291,12 @@ def lines_of(changes: Changes, given: Mapping[str, Any] | None = None) -> list[s
         else:
             lines.append(f"{key} {_shown(before)} -> {_shown(now)}")
     if given is not None:
-        values = ", ".join(f"{name} = {_shown(value)}" for name, value in given.items())
-        lines.append(f"{counted(1, 'trial')} added with {values}")
+        lines.append(f"{counted(1, 'trial')} added with {_values_of(given)}")
     return lines
+
+
+def _values_of(params: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {_shown(value)}" for name, value in params.items())
 
 
 def _shown(value: Any) -> str:

@@ -208,7 +208,7 @@ def test_a_named_trial_may_go_once_it_has_begun(make_study):
     named = NAMED + NAMED.replace('"a"', '"b"')
     study = make_study(trials=3, extra=named)
     narrow = toy_spec(trials=3, space="x = { float = [5.0, 6.0] }")
-    with pytest.raises(SpecError, match="the trial 'a' has not begun, and the file no longer"):
+    with pytest.raises(SpecError, match="the trial 'a' has not begun, and the file no longer has"):
         study.amend(narrow)
     claims = [study.ledger.claim("w", lambda n: Fresh(amendment=0)) for _ in range(2)]
     study.amend(narrow)
@@ -267,3 +267,27 @@ def test_many_amendments_are_told_in_few_lines(make_study, sqlite_url, capsys):
     note = stored_note(study.optuna)
     assert "The study was amended 30 times, the last 2 are:" in note
     assert len(note) <= 2045
+
+
+def test_what_was_taken_over_from_earlier_studies_stays(make_study, sqlite_url):
+    old = make_study("toy:Improving", name="old", trials=6, extra='[sampler]\nname = "random"')
+    run(old)
+    prior = f'[prior]\nstudies = ["old@{sqlite_url}"]\ntrials = 1\n[sampler]\nname = "tpe"\n'
+    study = make_study("toy:Improving", name="new", trials=3, extra=prior)
+    narrow = {"name": "new", "trials": 4, "extra": prior, "space": "x = { float = [0.5, 0.6] }"}
+    with pytest.raises(SpecError, match=r"the trial 'old-\d' has not begun, .* let it run first"):
+        study.amend(toy_spec("toy:Improving", **narrow))
+    stop = threading.Event()
+    work(study, name="w", stop=stop, on_trial=stop.set)
+    study.add({"x": 0.9})
+    with pytest.raises(SpecError, match=r"the trial that was added with x = 0.9 has not begun"):
+        study.amend(toy_spec("toy:Improving", **narrow))
+    run(study)
+    study.amend(toy_spec("toy:Improving", **narrow))
+    run(study)
+    assert study.status().done
+    assert study.trials[0].params["x"] == old.best.params["x"]  # was given in advance
+    seen = study.searched(2).get_trials(deepcopy=False)
+    assert all(0.5 <= trial.params["x"] <= 0.6 for trial in seen)
+    with pytest.raises(SpecError, match="prior of study 'new' cannot change"):
+        study.amend(toy_spec("toy:Improving", **narrow | {"extra": '[sampler]\nname = "tpe"'}))

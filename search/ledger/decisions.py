@@ -88,6 +88,12 @@ class Decisions:
         storage.optuna.learn(self._ledger.study_id, trial)
         return True
 
+    def end_elsewhere(self) -> None:
+        """End the paused lineages whose trial another program ended: they count."""
+        self._ledger.storage.write(
+            lambda session: pauses.end_paused_elsewhere(session, self._scope)
+        )
+
     def end_paused(
         self,
         audited: Callable[[int], bool] = lambda lineage: False,

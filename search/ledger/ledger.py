@@ -210,14 +210,19 @@ class Ledger:
         return claim
 
     def heartbeat(self, lease: Lease, *, longest_pause_s: float = 5.0, give_up: Any = None) -> bool:
-        """Prolong the lease; False when it is no longer ours."""
+        """Prolong the lease; False when it is no longer ours.
+
+        It does not wait for the server's disk: after a crash an earlier heartbeat counts.
+        """
 
         def work(session: orm.Session) -> bool:
             held = statements.prolong(session, self.scope, lease)
             statements.touch(session, self.scope)
             return held
 
-        return self.storage.write(work, longest_pause_s=longest_pause_s, give_up=give_up)
+        return self.storage.write(
+            work, longest_pause_s=longest_pause_s, give_up=give_up, durable=False
+        )
 
     def end(
         self,
@@ -319,6 +324,13 @@ class Ledger:
             )
         )
 
+    def forgive(self, worker: str) -> int:
+        """Let no loss of this worker count towards `max_retries`; returns how many there were.
+
+        For an engine that says late, when the leases have run out, that it ended the worker.
+        """
+        return self.storage.write(lambda session: statements.forgive(session, self.scope, worker))
+
     def _report_lost(self, lost: Mapping[int, int | None]) -> int:
         """After the commit: report lineages that ended as lost. Returns the lost attempts."""
         for lineage, last_attempt in lost.items():
@@ -371,6 +383,10 @@ class Ledger:
     def counts(self) -> Counts:
         """Lineages by state."""
         return self.storage.read(lambda session: look.counts(session, self.scope))
+
+    def busy(self) -> bool:
+        """Whether anybody holds a lease; costs the same however large the budget is."""
+        return self.storage.read(lambda session: look.busy(session, self.scope))
 
     def steps(self) -> int:
         """The steps that all lineages have reported; one that is repeated counts once."""

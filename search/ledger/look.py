@@ -15,6 +15,7 @@ from search.storage.optuna_tables import trial_steps, trial_user_attrs, trials
 __all__ = [
     "amendment",
     "attempts",
+    "busy",
     "counts",
     "decisions",
     "recent_errors",
@@ -51,6 +52,12 @@ def counts(session: orm.Session, scope: Scope) -> Counts:
         begun=begun,
         lost_attempts=lost,
     )
+
+
+def busy(session: orm.Session, scope: Scope) -> bool:
+    """Whether a lineage is leased."""
+    leased = sa.select(sa.exists().where(scope.mine, _L.worker.is_not(None)))
+    return bool(session.scalar(leased))
 
 
 def steps(session: orm.Session, scope: Scope) -> int:

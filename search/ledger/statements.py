@@ -30,7 +30,6 @@ from search.ledger.changes import (
     trial_of,
     update,
 )
-from search.ledger.pauses import end_paused_elsewhere
 from search.ledger.records import Claim, How, Lease, RuleEnd
 from search.ledger.scope import Scope
 from search.storage import schema
@@ -44,6 +43,7 @@ __all__ = [
     "end",
     "end_by",
     "ended_as",
+    "forgive",
     "lose_worker",
     "prolong",
     "reap",
@@ -101,7 +101,6 @@ def claim(
         if first is not None and first.decision is not None:
             count_decision(session, scope, first.decision)
         return Claim(lease=lease, trial=trial, pause_at=pause_at)
-    end_paused_elsewhere(session, scope)
     return None
 
 
@@ -218,6 +217,18 @@ def lose_worker(
     """Lose the rows of a worker that is known to be dead; see `reap`."""
     rows = session.execute(scope.leased(_L.worker == worker)).all()
     return {row.lineage: _lose(session, scope, row, blame=blame) for row in rows}
+
+
+def forgive(session: orm.Session, scope: Scope, worker: str) -> int:
+    """Take the losses of a worker from those that count; returns how many unfinished rows had any.
+
+    A row that has ended as lost stays so.
+    """
+    lost = sa.select(_H.lineage).where(
+        _H.uid == scope.uid, _H.worker == worker, _H.how == Reason.LOST.value
+    )
+    which = [scope.mine, _L.done == 0, _L.lost_attempts > 0, _L.lineage.in_(lost)]
+    return update(session, which, lost_attempts=_L.lost_attempts - 1)
 
 
 def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) -> int | None:

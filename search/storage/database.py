@@ -43,6 +43,8 @@ OPEN_PAUSE_S = 0.2
 _NOT_YET = ("already exists", "starting up", "connection slots", "too many clients")
 
 _writing: ContextVar[bool] = ContextVar("writing", default=False)
+#: Whether a transaction that writes waits until its change is on the disk.
+_durable: ContextVar[bool] = ContextVar("durable", default=True)
 
 
 class Storage:
@@ -108,16 +110,19 @@ class Storage:
         settled: Callable[[orm.Session], T | None] | None = None,
         give_up: threading.Event | None = None,
         longest_pause_s: float = 5.0,
+        durable: bool = True,
     ) -> T:
         """Return `work(session)`, one transaction that is repeated as a whole while it fails.
 
         Args:
             settled: is asked first when a repetition follows a lost connection: it returns the
                 result when the attempt before was committed after all, else None.
+            durable: whether the change must survive a crash of the server. Without it Postgres does
+                not wait for its disk, and a crash may undo the last second; SQLite ignores it.
         """
 
         def attempt(repeated: bool) -> T:
-            with writing(), orm.Session(self.engine) as session, session.begin():
+            with writing(durable=durable), orm.Session(self.engine) as session, session.begin():
                 if repeated and settled is not None:
                     result = settled(session)
                     if result is not None:
@@ -184,7 +189,8 @@ def open_storage(
         return Storage(rdb, retry or Retry(), file)
     limits = postgres.Limits()
     kwargs = postgres.engine_kwargs(CONNECTIONS)
-    rdb = _open(parsed, kwargs, listen=lambda engine: postgres.listen(engine, limits, _writing.get))
+    listen = partial(postgres.listen, limits=limits, is_writing=_writing.get, durable=_durable.get)
+    rdb = _open(parsed, kwargs, listen=listen)
     return Storage(rdb, retry or Retry(), limits)
 
 
@@ -204,17 +210,18 @@ def is_missing_file(url: str) -> bool:
 
 
 @contextlib.contextmanager
-def writing() -> Iterator[None]:
+def writing(*, durable: bool = True) -> Iterator[None]:
     """Transactions begun inside will write; SQLite then takes the write lock at their start.
 
     Otherwise a transaction that reads before it writes decides upon what it read before others
     wrote, or fails with "database is locked" whatever the timeout.
     """
-    token = _writing.set(True)
+    tokens = _writing.set(True), _durable.set(durable)
     try:
         yield
     finally:
-        _writing.reset(token)
+        _writing.reset(tokens[0])
+        _durable.reset(tokens[1])
 
 
 def _reopen(url: str) -> OptunaStorage:

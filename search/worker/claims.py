@@ -51,8 +51,11 @@ class Claims:
             used_up = self._study.used_up()
             fresh: Callable[[int], Fresh | None] = (lambda _: None) if used_up else self._fresh
             claim = ledger.claim(self._name, fresh, origin=self._origin)
-            if claim is not None or used_up or self._decider is None:
+            if claim is not None or self._decider is None:
                 return claim
+            Decisions(ledger).end_elsewhere()
+            if used_up:
+                return None
             made = self._decider.decide()
             claim = None if made is None else self._carry_out(made)
             if claim is not None or made is None:

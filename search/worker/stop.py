@@ -5,13 +5,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn
 
-from search.ledger import Claim
 from search.signals import once, stopping
-from search.study import Study
 from search.worker.contract import PARENT_VARIABLE, STOP_SECONDS, Left, leave_note
 
 __all__ = ["depart", "hard_stop", "stop_on_signals"]
@@ -76,8 +74,12 @@ def depart(left: Left, line: str = "") -> int:
 
 
 @contextmanager
-def hard_stop(study: Study, claim: Claim, stop: threading.Event) -> Iterator[None]:
-    """Inside, a problem that does not stop in time has its trial released, and the process ends."""
+def hard_stop(stop: threading.Event, release: Callable[[], object]) -> Iterator[None]:
+    """Inside, a problem that does not stop in time has its trial released, and the process ends.
+
+    Args:
+        release: releases the trial that runs.
+    """
     over = threading.Event()
 
     def watch() -> None:
@@ -86,7 +88,7 @@ def hard_stop(study: Study, claim: Claim, stop: threading.Event) -> Iterator[Non
                 return
         if not over.wait(HARD_STOP_SECONDS):
             try:
-                study.ledger.release(claim)
+                release()
             finally:
                 _exit(Left.ASKED)
 

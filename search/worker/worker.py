@@ -24,6 +24,7 @@ from search.text import describe_error
 from search.worker.claims import Claims
 from search.worker.failure import describe_failure
 from search.worker.history import History
+from search.worker.idle import Idle
 from search.worker.result import metrics_of
 from search.worker.stop import hard_stop
 from search.worker.suggest import set_constraints, suggest
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 
 SAME_ERRORS = 3  # in a row, then the study is halted: a typo must not burn a budget
 CHECKPOINTS_KEPT = 5  # of the best feasible trials, or all of a front: for `export`
-IDLE_SECONDS = 1.0  # between two looks for a lineage that has become free
 
 
 class _Leaves(Enum):
@@ -76,7 +76,7 @@ def work(
     """
     history = History(study.spec.directions, CHECKPOINTS_KEPT, study.params)
     claims = Claims(study, name)
-    idle_seconds = min(IDLE_SECONDS, study.ledger.limits.timing.heartbeat_seconds)
+    idle = Idle(study.ledger.limits.timing.heartbeat_seconds)
     waits = False  # for somebody to resume the study
     while not stop.is_set():
         standing = study.ledger.standing()
@@ -90,25 +90,26 @@ def work(
             if study.ledger.counts().done == study.spec.trials:
                 return True
             study.ledger.reap()
-            stop.wait(idle_seconds)
+            idle.wait(stop)
             continue
         waits = False
         claim = claims.next(stop)
         if claim is None:
             used_up = study.used_up()
-            counts = study.ledger.counts()
-            if counts.done == counts.total:
-                return True
-            if used_up and counts.paused:
-                claims.end_paused()
-                continue
-            if used_up and counts.done == counts.begun:
-                end = study.ended_by()
-                log.info("%s", end.text if end else "the study's hours or steps are used up")
-                return True
-            # A waiting worker keeps the database known as reachable, without which nobody reaps.
-            stop.wait(idle_seconds)
+            if used_up or not study.ledger.busy():  # else it is not over, and counting is dear
+                counts = study.ledger.counts()
+                if counts.done == counts.total:
+                    return True
+                if used_up and counts.paused:
+                    claims.end_paused()
+                    continue
+                if used_up and counts.done == counts.begun:
+                    end = study.ended_by()
+                    log.info("%s", end.text if end else "the study's hours or steps are used up")
+                    return True
+            idle.wait(stop)
             continue
+        idle.end()
         if claim.lease.attempt == 1:
             log.info("trial %d begins", claim.trial.number)  # `logs` finds a trial by these lines
         else:
@@ -125,7 +126,7 @@ def _attempt(
     number = claim.trial.number
     with (
         Heartbeat(study.ledger, claim.lease) as heartbeat,
-        hard_stop(study, claim, stop),
+        hard_stop(stop, lambda: study.ledger.release(claim)),
     ):
         try:
             ending = _run(study, claim, claims, history, stop, heartbeat)

@@ -10,7 +10,7 @@ each transaction another session of the server.
 
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from functools import partial
 from typing import Any
 
@@ -92,11 +92,17 @@ def engine_kwargs(connections: int) -> dict[str, Any]:
     }
 
 
-def listen(engine: sa.Engine, limits: Limits, is_writing: Any) -> None:
+def listen(
+    engine: sa.Engine,
+    limits: Limits,
+    is_writing: Callable[[], bool],
+    durable: Callable[[], bool],
+) -> None:
     """Give an engine's connections these limits.
 
     Args:
         is_writing: returns whether the transaction that begins will write.
+        durable: returns whether its commit waits until the change is on the server's disk.
     """
     sa.event.listen(engine, "do_connect", partial(_connect, limits))
     # First of all, as SQLAlchemy itself fails on the texts of a database without an encoding.
@@ -105,7 +111,10 @@ def listen(engine: sa.Engine, limits: Limits, is_writing: Any) -> None:
     @sa.event.listens_for(engine, "begin")
     def on_begin(connection: sa.Connection) -> None:
         if is_writing():  # one that only reads holds no lock that another waits for
-            connection.exec_driver_sql(limits.of_transaction)
+            statement = limits.of_transaction
+            if not durable():
+                statement += "; SET LOCAL synchronous_commit = off"
+            connection.exec_driver_sql(statement)
 
     @sa.event.listens_for(engine, "handle_error")
     def on_error(context: sa.engine.ExceptionContext) -> None:

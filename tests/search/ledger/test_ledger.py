@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from datetime import UTC
+from typing import Any
 
 import optuna
 import pytest
@@ -296,6 +297,60 @@ def test_a_heartbeat_leaves_the_shared_row_alone_unless_it_is_due(
     assert ledger.elapsed() == pytest.approx(60, abs=TIMING.heartbeat_seconds / 5)
     clock.seconds -= 3600  # a contact of the future is none
     assert contacts(5) >= 4
+
+
+@pytest.mark.slow
+def test_only_a_heartbeat_does_not_wait_for_the_servers_disk(
+    postgres_url: str, clock: HandClock
+) -> None:
+    storage = open_storage(postgres_url)
+    attrs = limits()
+    ledger = Ledger.create(
+        storage, "s", directions=MAXIMIZE, lineages=2, user_attrs=attrs, clock=clock
+    )
+    waits: list[object] = []
+
+    @sa.event.listens_for(storage.engine, "commit")
+    def on_commit(connection: sa.Connection) -> None:
+        waits.append(connection.exec_driver_sql("SHOW synchronous_commit").scalar())
+
+    first, second = must(ledger.claim("v")), must(ledger.claim("w"))
+    assert ledger.heartbeat(first.lease)
+    assert ledger.heartbeat(second.lease)
+    ledger.end(first, COMPLETE, 1.0)
+    ledger.release(second)
+    assert waits == ["on", "on", "off", "off", "on", "on"]
+    storage.close()
+
+
+@pytest.mark.slow
+def test_a_claim_finds_its_row_by_an_index_however_large_the_budget_is(
+    storage: Storage, clock: HandClock
+) -> None:
+    ledger = Ledger.create(
+        storage, "large", directions=MAXIMIZE, lineages=5_000, user_attrs=limits(), clock=clock
+    )
+    must(ledger.claim("v"))
+    explain = "EXPLAIN" if storage.dialect == "postgresql" else "EXPLAIN QUERY PLAN"
+    plans: list[str] = []
+
+    @sa.event.listens_for(storage.engine, "before_cursor_execute")
+    def on_execute(_: sa.Connection, cursor: Any, statement: str, given: Any, *__: Any) -> None:
+        if statement.startswith("SELECT") and "FROM search_lineage" in statement:
+            cursor.execute(f"{explain} {statement}", given)
+            plans.append("\n".join(str(row[-1]) for row in cursor))
+
+    with storage.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(sa.text("ANALYZE"))
+    must(ledger.claim("w"))
+    assert ledger.busy()
+    reap, claim, busy = plans
+    assert "search_lineage_free" in claim
+    assert "search_lineage_leased" in reap
+    assert "search_lineage_leased" in busy
+    for plan in plans:
+        assert "Sort" not in plan
+        assert "TEMP B-TREE" not in plan
 
 
 def test_after_max_retries_the_lineage_ends_as_lost(storage: Storage, ledger: Ledger) -> None:

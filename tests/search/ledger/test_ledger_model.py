@@ -125,6 +125,11 @@ class _Model:
         ended = last is not None and last.state.is_finished() and not last.reason
         return ended and lineage.holder is None
 
+    def end_elsewhere(self) -> None:
+        for row in self.lineages:
+            if row.paused and self.ended_elsewhere(row):
+                row.done, row.paused = True, False
+
     def claim(self, worker: str, now: float, begins: _Begins | None) -> int | None:
         """The trial that goes on or begins; `begins` says how one that never began would."""
         before = copy.deepcopy((self.lineages, self.trials))
@@ -155,9 +160,6 @@ class _Model:
                 self.decisions += begins.decision is not None
             self.follow(index)
             return self.lease(index, worker, now)
-        for row in self.lineages:
-            if row.paused and self.ended_elsewhere(row):
-                row.done, row.paused = True, False
         return None
 
     def follow(self, index: int) -> None:
@@ -355,6 +357,12 @@ class LedgerMachine(RuleBasedStateMachine):
         found = self.ledger.end_by("target", 0, "it", amendment=number)
         self.model.ended = self.model.ended or not late
         assert (found is not None) == self.model.ended
+
+    @precondition(lambda self: any(row.paused for row in self.model.lineages))
+    @rule()
+    def end_what_is_paused_and_ended_elsewhere(self) -> None:
+        Decisions(self.ledger).end_elsewhere()
+        self.model.end_elsewhere()
 
     @precondition(lambda self: any(row.paused for row in self.model.lineages))
     @rule(data=st.data(), worker=WORKERS, pause_at=PAUSES, late=st.sampled_from([0, 0, 0, 1]))

@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 from search.errors import SearchError
 from search.study import Study
@@ -16,7 +17,14 @@ from search.supervisor.launchers.logs import log_folder
 from search.text import install_extra
 from search.worker.contract import STORAGE_VARIABLE
 
-__all__ = ["LOCAL", "add_engine", "check_engine", "engine_line", "make_launcher"]
+__all__ = [
+    "LOCAL",
+    "add_engine",
+    "check_engine",
+    "engine_line",
+    "engine_record",
+    "make_launcher",
+]
 
 LOCAL, SLURM, RAY = "local", "slurm", "ray"
 
@@ -142,22 +150,45 @@ def make_launcher(args: argparse.Namespace, study: Study, gpus: tuple[str, ...])
     )
 
 
-def engine_line(study: Study, status: Status) -> str | None:
-    """What Slurm says of a study's workers; None where there are none, or no Slurm."""
+def engine_record(study: Study, status: Status) -> dict[str, Any] | None:
+    """What Slurm says of a study's workers; None where there are none, or no Slurm.
+
+    Returns:
+        name ("slurm"), running, queued, jobs (ids), logs (a folder; None if unknown) and error
+        (None, or why Slurm does not answer, although it runs workers of the study).
+    """
     if shutil.which("squeue") is None:
         return None
     from search.supervisor.launchers.slurm import WORKER_PREFIX, queue
 
+    record: dict[str, Any] = {
+        "name": SLURM, "running": None, "queued": None, "jobs": [], "logs": None, "error": None
+    }  # fmt: skip
     try:
         found = queue(study.uid)
     except SearchError as error:
         known = any(busy.worker.startswith(WORKER_PREFIX) for busy in status.running)
-        return f"on Slurm    unknown: {error}" if known else None
+        return record | {"error": str(error)} if known else None
     if found is None:
         return None
-    jobs = f"{'job' if len(found.jobs) == 1 else 'jobs'} {', '.join(found.jobs)}"
-    logs = f"; logs in {found.logs}" if found.logs else ""
-    return f"on Slurm    {found.running} running, {found.queued} queued ({jobs}){logs}"
+    return record | {
+        "running": found.running,
+        "queued": found.queued,
+        "jobs": list(found.jobs),
+        "logs": None if found.logs is None else str(found.logs),
+    }
+
+
+def engine_line(study: Study, status: Status) -> str | None:
+    """`engine_record` as a line of `status`."""
+    record = engine_record(study, status)
+    if record is None:
+        return None
+    if record["error"] is not None:
+        return f"on Slurm    unknown: {record['error']}"
+    jobs = f"{'job' if len(record['jobs']) == 1 else 'jobs'} {', '.join(record['jobs'])}"
+    logs = f"; logs in {record['logs']}" if record["logs"] else ""
+    return f"on Slurm    {record['running']} running, {record['queued']} queued ({jobs}){logs}"
 
 
 def _flag(option: str) -> str:

@@ -17,7 +17,9 @@ A value that is no finite number is null. Times are in seconds.
     running (a list of: worker, trial, lineage, attempt, step, value, since_seconds,
     heartbeat_seconds, params),
     paused (a list, the most promising first, of: trial, name, lineage, step, value, expected and
-    deviation (of the value at its last step; null if unknown), params).
+    deviation (of the value at its last step; null if unknown), params),
+    engine (of one study; null without workers on Slurm, or: name ("slurm"), running, queued,
+    jobs (their ids), logs (a folder, or null), error (why Slurm does not answer, or null)).
 `trials --json` prints a list of objects with the columns of `trials --csv`; `params` is an object.
 `best --json` prints one object: study, trial, name, METRIC (the value under the metric's name),
     metrics (name -> value: what is aimed at and what constraints need), params. With two metrics:

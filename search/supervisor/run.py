@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Protocol
 
 from search import attributes
@@ -85,18 +84,24 @@ def run(
 
 def _stop(study: Study, launcher: Launcher) -> None:
     """End all workers; what they could not release is released here, without blame."""
-    for gone in launcher.stop():
-        try:
-            _release(study, replace(gone, blame=False))
-        except StorageError:  # the database is away
-            log.warning("a trial that was not released goes on when its lease has run out")
-            return
+    ended = {gone.name for gone in launcher.stop() if gone.certain}
+    try:
+        for row in study.ledger.running() if ended else ():
+            if row.worker in ended:
+                study.ledger.release_worker(row.worker, blame=False)
+    except StorageError:  # the database is away
+        log.warning("a trial that was not released goes on when its lease has run out")
 
 
-def _release(study: Study, gone: Exit) -> None:
-    """Free at once what a dead worker held; of one that may live the lease runs out."""
-    if gone.name and gone.certain:
-        study.ledger.release_worker(gone.name, blame=gone.blame)
+def _release(study: Study, gone: Exit) -> int:
+    """Free at once what a dead worker held; of one that may live the lease runs out.
+
+    Returns:
+        How many trials were freed.
+    """
+    if not gone.name or not gone.certain:
+        return 0
+    return study.ledger.release_worker(gone.name, blame=gone.blame)
 
 
 class _Tending:
@@ -119,6 +124,7 @@ class _Tending:
         self._running: Sequence[Busy] = ()  # at the look before
         self._steps: dict[int, int] = {}  # lineage -> the furthest step seen
         self._ended = 0
+        self._excused: set[str] = set()  # ended by their engine; a loss of theirs does not count
 
     def until_over(self) -> Status | None:
         """Look after the workers until the study has ended; None once `asked` is set."""
@@ -148,6 +154,7 @@ class _Tending:
         if status.halted is not None:
             raise _halted(study, status)
         self._note_progress(status)
+        self._forgive(status)
         over = status.over
         for gone in self._launcher.poll():
             # A worker that left after the look may have ended the study, or halted it.
@@ -181,6 +188,15 @@ class _Tending:
         for name in silent - {busy.worker for busy in status.running}:
             self._launcher.end(name)
 
+    def _forgive(self, status: Status) -> None:
+        """Take back the losses of workers that an engine ended, once their leases are gone.
+
+        A lease may run out before the engine notices that a node is lost, or is certain of it.
+        """
+        for name in self._excused - {busy.worker for busy in status.running}:
+            self._excused.remove(name)
+            self._study.ledger.forgive(name)
+
     def _note_progress(self, status: Status) -> None:
         """Forget the deaths when a lineage has ended or come further than any attempt before."""
         progress = status.ended > self._ended
@@ -203,7 +219,9 @@ class _Tending:
         """Release what a worker held that has ended, and start another while there is work."""
         if over and (gone.over or gone.code == 0):
             return
-        _release(self._study, gone)
+        released = _release(self._study, gone)
+        if gone.code is None and not gone.blame and not released:
+            self._excused.add(gone.name)
         if gone.refused:
             raise SearchError(gone.refused)
         self._deaths += gone.is_death

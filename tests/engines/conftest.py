@@ -4,7 +4,9 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import slurm_cluster
@@ -16,17 +18,50 @@ import search
 from search.study import Study
 
 PROBLEMS = Path(__file__).parents[1] / "problems"
-START_SECONDS = 60  # for something that is bound to happen
+START_SECONDS = 200  # for something that is bound to happen
 
 
-@pytest.fixture
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
-    """Two nodes of four CPUs."""
+@pytest.fixture(scope="session")
+def slurm_cluster_of_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SlurmCluster]:
     if reason := slurm_cluster.why_not():
         pytest.skip(reason)
     cluster = SlurmCluster(tmp_path_factory.mktemp("slurm"))
     yield cluster
     cluster.stop()
+
+
+@pytest.fixture
+def slurm(slurm_cluster_of_two: SlurmCluster) -> Iterator[SlurmCluster]:
+    """Two nodes of four CPUs, which no job of an earlier test uses."""
+    yield slurm_cluster_of_two
+    slurm_cluster_of_two.clear()
+
+
+RAY_SETTINGS = {  # read when ray is imported
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_raylet_start_wait_time_s": "180",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+RAY_NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 80_000_000}
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A head and two nodes of two CPUs and a GPU, each a raylet of its own."""
+    if find_spec("ray") is None:
+        pytest.skip("the extra ray is not installed")
+    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
+    os.environ.update(RAY_SETTINGS)
+    from ray.cluster_utils import Cluster
+
+    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80_000_000}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    made.nodes = [made.add_node(**RAY_NODE) for _ in range(2)]
+    yield made
+    made.shutdown()
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name)
 
 
 class Run:
@@ -43,13 +78,19 @@ class Run:
         }
         self._started = Started(folder, self.environment)
 
-    def create(self, *, trials: int, steps: int, pause: float) -> Study:
-        """Write and create a study of toy trials; `pause` in seconds a step."""
-        tables = f"[workers]\nheartbeat_seconds = 1.0\n[fixed]\nsteps = {steps}\npause = {pause}"
-        spec = toy_spec(trials=trials, extra=tables)
+    def create(self, *, trials: int) -> Study:
+        """Write and create a study whose trials wait after their first step for `open_gate`."""
+        tables = (
+            "[workers]\nheartbeat_seconds = 1.0\n[fixed]\nsteps = 3\n"
+            f'[data]\ngate = "{self.folder / "gate"}"'
+        )
+        spec = toy_spec("toy:Gated", trials=trials, extra=tables)
         (self.folder / "toy.toml").write_text(spec)
         checkpoints = str(self.folder / "checkpoints")
         return search.create(spec, storage=self.storage, checkpoints=checkpoints)
+
+    def open_gate(self) -> None:
+        (self.folder / "gate").touch()
 
     def start(self, *argv: str) -> "subprocess.Popen[str]":
         checkpoints = ("--checkpoints", str(self.folder / "checkpoints"))

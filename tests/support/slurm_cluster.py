@@ -39,7 +39,7 @@ PriorityType=priority/basic
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
 KillWait=15
-SlurmdTimeout=15
+SlurmdTimeout=5
 InactiveLimit=0
 ReturnToService=2
 SlurmdParameters=config_overrides
@@ -124,6 +124,12 @@ class SlurmCluster:
 
     def command(self, *argv: str) -> str:
         return self._run(*argv)
+
+    def clear(self) -> None:
+        """End all jobs and wait until every node is idle."""
+        with suppress(subprocess.CalledProcessError):
+            self._run("scancel", "-u", "root")
+        self.wait_idle()
 
     def stop(self) -> None:
         with suppress(subprocess.CalledProcessError):

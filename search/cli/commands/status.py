@@ -4,7 +4,7 @@ import argparse
 
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
-from search.cli.engines import engine_line
+from search.cli.engines import engine_line, engine_record
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json, status_record
 from search.cli.tables import print_status, print_studies, watch_status
@@ -48,7 +48,8 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if args.watch:
         watch_status(study)
     elif args.json:
-        print_json(status_record(study.status()))
+        status = study.status()
+        print_json({**status_record(status), "engine": engine_record(study, status)})
     else:
         status = study.status()
         print_status(status)

@@ -86,7 +86,7 @@ class Launcher(Protocol):
         """Ask every worker to release its trial and leave, and end those that do not in time.
 
         Returns:
-            The workers that may have left a trial behind.
+            The workers that were there; a trial that one of them still holds is released.
         """
         ...
 

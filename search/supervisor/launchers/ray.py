@@ -9,7 +9,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -20,7 +19,6 @@ os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
 
 import ray
 from ray.exceptions import ActorDiedError, RayError
-from ray.util.state.exception import RayStateApiException
 
 from search.errors import SearchError
 from search.signals import describe_exit
@@ -135,6 +133,7 @@ class RayLauncher:
             "scheduling_strategy": "SPREAD",
         }
         self._slots: dict[Any, tuple[str, Any]] = {}  # reference of `run` -> (name, actor)
+        self._unplaced: dict[Any, str] = {}  # reference of an actor that begins -> name
 
     @property
     def where(self) -> str:
@@ -151,6 +150,7 @@ class RayLauncher:
             name = f"ray-{uuid.uuid4().hex[:8]}"
             slot = ray.remote(_Slot).options(name=name, **self._options)
             actor = slot.remote(name, self._environment, self._version)
+            self._unplaced[actor.__ray_ready__.remote()] = name
             self._slots[actor.run.remote(self._argv)] = (name, actor)
 
     def poll(self) -> Sequence[Exit]:
@@ -167,17 +167,8 @@ class RayLauncher:
 
     def counts(self) -> tuple[int, int]:
         """See `Launcher.counts`; an actor whose worker has no node yet is queued."""
-        from ray.util.state import list_actors  # needs a running cluster
-
-        try:
-            states = {actor.name: actor.state for actor in list_actors(limit=10_000)}
-        except (RayStateApiException, OSError):  # Ray's state service starts late, or is off
-            return len(self._slots), 0
-        pending = sum(
-            states.get(name) in ("PENDING_CREATION", "DEPENDENCIES_UNREADY")
-            for name, _ in self._slots.values()
-        )
-        return len(self._slots) - pending, pending
+        queued = len(self._queued())
+        return len(self._slots) - queued, queued
 
     def gone(self, names: Sequence[str]) -> Sequence[str]:
         """See `Launcher.gone`: Ray ends all actors of a driver with it."""
@@ -192,20 +183,35 @@ class RayLauncher:
 
     def stop(self) -> Sequence[Exit]:
         """See `Launcher.stop`."""
-        asked = [(name, actor, actor.stop.remote()) for name, actor in self._slots.values()]
+        queued = self._queued()
+        slots = list(self._slots.values())
         self._slots.clear()
-        deadline = time.monotonic() + STOP_WAIT_SECONDS
+        asked = [(name, slot, slot.stop.remote()) for name, slot in slots if name not in queued]
+        if asked:
+            left = [reference for *_, reference in asked]
+            ray.wait(left, num_returns=len(left), timeout=STOP_WAIT_SECONDS)
         exits = []
-        for name, actor, reference in asked:
-            code: int | None = None
+        for name, _, reference in asked:
+            code, certain = None, True
             try:
-                code = ray.get(reference, timeout=max(0.1, deadline - time.monotonic()))
-            except (RayError, TimeoutError):  # with its node, or not placed yet
-                code = -9
-            if code not in (None, Left.OVER, Left.ASKED):
-                exits.append(Exit(name=name, code=code, how="when it was stopped", blame=False))
-            ray.kill(actor)
+                code = ray.get(reference, timeout=0.1)
+            except (RayError, TimeoutError) as error:
+                certain = isinstance(error, ActorDiedError)
+            how = "when it was stopped"
+            exits.append(Exit(name=name, code=code, how=how, blame=False, certain=certain))
+        for _, slot in slots:
+            ray.kill(slot)
+        self._unplaced.clear()
         return exits
+
+    def _queued(self) -> set[str]:
+        """The workers that wait for a node."""
+        if self._unplaced:
+            references = list(self._unplaced)
+            placed, _ = ray.wait(references, num_returns=len(references), timeout=0)
+            for reference in placed:
+                del self._unplaced[reference]
+        return set(self._unplaced.values())
 
 
 def _exit(name: str, reference: Any) -> Exit:

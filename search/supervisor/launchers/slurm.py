@@ -11,6 +11,7 @@ So a study goes on over any number of time limits and preemptions, with no super
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -121,6 +122,7 @@ class SlurmLauncher:
         self._options = list(options)
         self._ahead = ahead
         self._tasks: dict[str, _Task] = {}
+        self._ended: set[str] = set()  # workers that `end` cancelled
         self._started = False
         self._looked = float("-inf")
         self._silent = False  # whether the controller did not answer the last time
@@ -200,6 +202,7 @@ class SlurmLauncher:
         """See `Launcher.end`."""
         for task_id, task in self._tasks.items():
             if _worker_name(task_id, task) == name and task.state not in _GONE:
+                self._ended.add(name)
                 _slurm("scancel", task_id)
 
     def stop(self) -> Sequence[Exit]:
@@ -215,7 +218,7 @@ class SlurmLauncher:
             if not self._silent and not sum(self.counts()):
                 break
             time.sleep(0.5)
-        return [gone for gone in exits if not gone.over and gone.code != Left.ASKED]
+        return exits
 
     @property
     def _environment_file(self) -> Path:
@@ -254,7 +257,11 @@ class SlurmLauncher:
         note_path.unlink(missing_ok=True)
         if left is None and code in (Left.ASKED, Left.STORAGE):
             left = Left(code)
-        by_engine = state in _OF_THE_ENGINE or new is None
+        # The script outlives its worker and exits with a code, so only its node dies of a signal.
+        by_node = code is not None and code < 0
+        by_engine = new is None or by_node or state in _OF_THE_ENGINE
+        if state == "CA" and name in self._ended:
+            code, by_engine = code or -signal.SIGTERM, False
         how = f"as {state} on Slurm"
         if code:
             how += f", {describe_exit(code)}"
@@ -266,7 +273,7 @@ class SlurmLauncher:
             tail=f"{last_line(log_path)}; see {log_path}",
             refused=line if left is Left.REFUSED else "",
             over=left is Left.OVER or (left is None and state == "CD"),
-            blame=not by_engine and left not in (Left.ASKED, Left.STORAGE),
+            blame=not by_engine and state != "CA" and left not in (Left.ASKED, Left.STORAGE),
         )
 
 

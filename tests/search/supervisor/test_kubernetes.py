@@ -60,5 +60,8 @@ def test_what_pods_cannot_use_is_refused_without_its_password(storage: str, line
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["manifest", "cnn", "--workers", "3", "--image", "image:1", "--storage", URL]
-    assert main(argv) == 0
-    assert json.loads(capsys.readouterr().out)["spec"]["completions"] == 3
+    assert main([*argv, "--gpus-per-worker", "2"]) == 0
+    job = json.loads(capsys.readouterr().out)
+    assert job["spec"]["completions"] == 3
+    (worker,) = job["spec"]["template"]["spec"]["containers"]
+    assert worker["resources"]["limits"]["nvidia.com/gpu"] == "2"

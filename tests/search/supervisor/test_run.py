@@ -193,6 +193,28 @@ def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(make_study, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("certain", [True, False])
+def test_a_loss_does_not_count_where_the_engine_notices_late_that_it_ended_the_worker(
+    make_study, monkeypatch, certain
+):
+    monkeypatch.setattr(supervisor, "LEAVE_SECONDS", 0.0)
+    study = make_study(trials=1, extra="[workers]\nheartbeat_seconds = 0.1\nmax_retries = 1")
+    study.ledger.claim("w0")  # and its node is lost
+    lost = [0]
+
+    def look() -> None:
+        lost.append(study.ledger.counts().lost_attempts)
+        if lost[-2:] == [0, 1]:
+            launcher.exits.insert(0, died(0, code=None, blame=False, certain=certain))
+        elif lost[-2:] == [1, 0]:
+            search.work(study)
+
+    launcher = Script([None] * 1000, look)
+    status = supervisor.run(study, launcher, workers=1, progress=Quiet())
+    assert (status.complete, study.ledger.counts().lost_attempts) == (1, 0)
+
+
+@pytest.mark.slow
 def test_leases_run_out_also_where_heartbeats_are_shorter_than_the_pause_between_looks(
     make_study, storage_url, monkeypatch
 ):

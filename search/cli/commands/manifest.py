@@ -24,7 +24,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
         "--checkpoints", metavar="PLACE", help="s3://bucket/prefix (default: as the study says)"
     )
     parser.add_argument("--threads", type=positive, metavar="N", default=1, help="of each worker")
-    parser.add_argument("--gpus", type=positive, metavar="N", default=0, help="of each worker")
+    parser.add_argument(
+        "--gpus-per-worker", type=positive, metavar="G", default=0, help="whole GPUs of each worker"
+    )
     parser.add_argument("--memory", default="4Gi", help="of each worker (default: 4Gi)")
     parser.add_argument("--queue", metavar="NAME", help="of Kueue; the Job begins suspended")
 
@@ -37,7 +39,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         storage=args.storage,
         checkpoints=args.checkpoints,
         threads=args.threads,
-        gpus=args.gpus,
+        gpus=args.gpus_per_worker,
         memory=args.memory,
         queue=args.queue,
     )

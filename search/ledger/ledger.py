@@ -36,7 +36,6 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from sqlalchemy import orm
@@ -63,12 +62,8 @@ from search.ledger.scope import Scope
 from search.storage import Storage, schema
 from search.storage.schema import Clock
 from search.storage.study_rows import add_study, study_attrs, study_id_of, study_names
-from search.storage.trial_rows import MOST_CHARACTERS
-from search.text import shorten
 
 __all__ = ["Ledger"]
-
-_S = schema.study.c
 
 
 class Ledger:
@@ -325,10 +320,7 @@ class Ledger:
         )
 
     def forgive(self, worker: str) -> int:
-        """Let no loss of this worker count towards `max_retries`; returns how many there were.
-
-        For an engine that says late, when the leases have run out, that it ended the worker.
-        """
+        """Let no loss of a worker count, as its engine ended it; returns how many lineages gain."""
         return self.storage.write(lambda session: statements.forgive(session, self.scope, worker))
 
     def _report_lost(self, lost: Mapping[int, int | None]) -> int:
@@ -340,13 +332,7 @@ class Ledger:
 
     def halt(self, cause: str) -> None:
         """Let no further trial start. The first cause is kept."""
-        self.storage.write(
-            lambda session: session.execute(
-                schema.study.update()
-                .where(_S.uid == self.uid, _S.halted.is_(None))
-                .values(halted=shorten(cause, MOST_CHARACTERS))
-            )
-        )
+        self.storage.write(lambda session: statements.halt(session, self.scope, cause))
 
     def halted(self) -> str | None:
         """The error for which no trial may start; None without any."""
@@ -406,7 +392,4 @@ class Ledger:
 
     def elapsed(self) -> float:
         """Seconds in which at least one worker was at work, over all runs of the study."""
-        value = self.storage.read(
-            lambda session: session.scalar(sa.select(_S.elapsed).where(_S.uid == self.uid))
-        )
-        return float(value or 0.0)
+        return self.storage.read(lambda session: look.elapsed(session, self.scope))

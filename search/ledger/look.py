@@ -18,6 +18,7 @@ __all__ = [
     "busy",
     "counts",
     "decisions",
+    "elapsed",
     "recent_errors",
     "rows",
     "standing",
@@ -58,6 +59,12 @@ def busy(session: orm.Session, scope: Scope) -> bool:
     """Whether a lineage is leased."""
     leased = sa.select(sa.exists().where(scope.mine, _L.worker.is_not(None)))
     return bool(session.scalar(leased))
+
+
+def elapsed(session: orm.Session, scope: Scope) -> float:
+    """Seconds in which somebody was at work."""
+    where = schema.study.c.uid == scope.uid
+    return float(session.scalar(sa.select(schema.study.c.elapsed).where(where)) or 0.0)
 
 
 def steps(session: orm.Session, scope: Scope) -> int:

@@ -34,7 +34,8 @@ from search.ledger.records import Claim, How, Lease, RuleEnd
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_user_attrs, trials
-from search.storage.trial_rows import Writes, add_trial, finish_trial
+from search.storage.trial_rows import MOST_CHARACTERS, Writes, add_trial, finish_trial
+from search.text import shorten
 
 __all__ = [
     "claim",
@@ -44,6 +45,7 @@ __all__ = [
     "end_by",
     "ended_as",
     "forgive",
+    "halt",
     "lose_worker",
     "prolong",
     "reap",
@@ -252,6 +254,15 @@ def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) 
         free |= {"done": 1, "ended": scope.now}
     update(session, row_of(scope, row.lineage), **free, lost_attempts=lost_attempts)
     return int(row.attempt) if over else None
+
+
+def halt(session: orm.Session, scope: Scope, cause: str) -> None:
+    """Let no further trial start; the first cause is kept."""
+    session.execute(
+        schema.study.update()
+        .where(_S.uid == scope.uid, _S.halted.is_(None))
+        .values(halted=shorten(cause, MOST_CHARACTERS))
+    )
 
 
 def resume(session: orm.Session, scope: Scope) -> int:

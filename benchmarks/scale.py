@@ -111,6 +111,7 @@ def process(
         window = pipe.recv()
         _delay_exchanges(delay)
         pipe.send(_Simulation(side, trials, seconds).run(window))
+        pipe.recv()  # until it is killed: the server's share is counted while its backends live
     except Exception as error:
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}".splitlines()[0]))
 

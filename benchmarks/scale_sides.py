@@ -15,7 +15,7 @@ class Ours:
         from search.worker.history import History
 
         self._study = open_study("s", open_storage(url))
-        self._history = History("maximize", 5)
+        self._history = History(["maximize"], 5)
         self._claims: dict[str, Any] = {}
 
     def begin(self, name: str) -> Any:
@@ -34,16 +34,17 @@ class Ours:
                 study.ledger.counts()
             return None
         with study.storage.optuna.batch():
-            trial, params = suggest(study, claim, self._history)
+            proposal = suggest(study, claim, self._history)
         run = TrialRun(
-            trial,
-            params=params,
+            proposal.trial,
+            params=proposal.params,
             seed=0,
             lineage=claim.lease.lineage,
             attempt=claim.lease.attempt,
             checkpoints=study.checkpoints,
             stop=threading.Event(),
             lost=threading.Event(),
+            held=threading.Event(),
             timeout_seconds=None,
             last_value=None,
             batch=study.storage.optuna.batch,

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[1]
 #: Floors, topmost first. What stands on a floor imports its own room and the floors below it.
 FLOORS = {
     "search": [
-        "cli", "plan", "supervisor", "worker report", "study sklearn", "ledger", "storage", "aims",
+        "cli", "plan", "supervisor", "worker report track", "study sklearn", "ledger", "storage",
+        "aims",
         "sampling dashboard cross_validation", "spec", "text",
         "attributes problem outcome signals logs system", "errors",
     ],

@@ -61,6 +61,12 @@ class FashionApplication(Application):
 
         return finish(study, refit=args.refit, storage=args.storage, prog=self.prog)
 
+    def exported(self, study: "Study") -> tuple[int, Path] | None:
+        from fmnist_hpo.results.winner import find_bundle
+
+        bundle = find_bundle(study)
+        return None if bundle is None else (bundle.provenance.trial, bundle.path)
+
     def reproduced(self, study: "Study", trial: "FrozenTrial") -> None:
         from fmnist_hpo.cli.run_texts import reproduced
 

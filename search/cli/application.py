@@ -57,5 +57,9 @@ class Application:
         print_best_line(study)
         return 0
 
+    def exported(self, study: "Study") -> tuple[int, Path] | None:  # noqa: ARG002
+        """The trial whose model was exported last, and its folder; None without one."""
+        return None
+
     def reproduced(self, study: "Study", trial: "FrozenTrial") -> None:
         """Called by `reproduce` with the trial, after the verdict: say what that does not cover."""

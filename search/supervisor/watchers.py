@@ -7,6 +7,7 @@ from typing import Protocol
 from search.study import Study
 from search.study.status import Status
 from search.supervisor.notices import Notices
+from search.supervisor.tracking import Tracking
 
 __all__ = ["Watcher", "watching"]
 
@@ -28,4 +29,8 @@ def watching(study: Study) -> Iterator[Sequence[Watcher]]:
             notices = Notices(study.spec.notify, study.uid, study.status())
             stack.callback(notices.close)
             watchers.append(notices)
+        for tracker in study.spec.track:
+            tracking = Tracking(study, tracker)
+            stack.callback(tracking.close)
+            watchers.append(tracking)
         yield watchers

@@ -12,6 +12,7 @@ COMMANDS: Mapping[str, str] = {
     "stop": "end a running or paused trial for good",
     "pause": "let a study rest: its workers release their trials and wait",
     "resume": "let a paused study go on",
+    "track": "write a study's trials to MLflow or TensorBoard; again, only what is new",
     "copy-study": "copy a study with its ledger to another storage",
     "delete": "delete a study with its trials, checkpoints and artifacts",
 }

@@ -1,0 +1,1 @@
+"""Trials written to trackers: MLflow and TensorBoard."""

@@ -1,0 +1,184 @@
+"""Writes trials to an MLflow server: an experiment for each study, a run for each trial."""
+
+import hashlib
+import os
+import re
+import socket
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from search.errors import SearchError
+from search.text import describe_error, install_extra, shorten
+from search.track.records import Bundle, Origin, TrackedTrial, Unwritten
+
+__all__ = ["MlflowSink"]
+
+UID, TRIAL, WHOLE, BUNDLE = (
+    f"fmnist-hpo.{name}" for name in ("uid", "trial", "whole", "bundle")
+)  # tags of a run
+#: Switches of MLflow's client: it reports its use to its makers, and prints links.
+_QUIET = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")
+CONNECT_SECONDS = 5.0
+BATCH, FEW = 1_000, 100  # points, and parameters or tags, that the server takes at once
+PARAM_CHARACTERS = 6_000  # of a parameter's value
+TAG_CHARACTERS = 5_000
+_STATUS = {"complete": "FINISHED", "pruned": "KILLED", "fail": "FAILED"}
+_NAME = re.compile(r"[^\w./ -]")  # what a name may not hold
+
+
+class MlflowSink:
+    """See `records.Sink`.
+
+    Args:
+        uri: of the tracking server, or of a file or database that MLflow's client opens.
+    """
+
+    def __init__(self, uri: str, origin: Origin) -> None:
+        for variable in _QUIET:
+            os.environ.setdefault(variable, "true")
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from mlflow.tracking import MlflowClient
+        except ImportError as error:
+            raise SearchError(
+                f"the tracker mlflow needs the extra mlflow; {install_extra('mlflow')}"
+            ) from error
+        self._uri = uri
+        self._origin = origin
+        with _one_line(uri):
+            self._client: Any = MlflowClient(tracking_uri=uri)
+        self._runs: dict[int, Any] = {}
+
+    def known(self) -> set[int]:
+        """See `records.Sink.known`."""
+        with self._reached():
+            self._experiment = self._find_experiment()
+            self._runs = dict(self._find_runs())
+        return set(self._runs)
+
+    def write(self, trial: TrackedTrial) -> None:
+        """See `records.Sink.write`. The tag that marks a run as whole is set last."""
+        with self._reached():
+            run = self._client.create_run(
+                self._experiment,
+                start_time=round(1000 * trial.began),
+                run_name=f"trial {trial.number}",
+                tags={
+                    UID: self._origin.uid,
+                    TRIAL: str(trial.number),
+                    "state": trial.state,
+                    "spec": self._origin.spec,
+                },
+            )
+            identity = run.info.run_id
+            self._log(identity, trial)
+            status = _STATUS[trial.state]
+            self._client.set_terminated(identity, status, round(1000 * trial.ended))
+            self._client.set_tag(identity, WHOLE, "true")
+            self._runs[trial.number] = self._client.get_run(identity)
+
+    def attach(self, bundle: Bundle) -> None:
+        """See `records.Sink.attach`; the files lie under `bundle`."""
+        run = self._runs.get(bundle.trial)
+        if run is None:
+            return
+        digest = _digest(bundle)
+        if run.data.tags.get(BUNDLE) == digest:
+            return
+        with self._reached():
+            self._client.log_artifacts(run.info.run_id, str(bundle.path), "bundle")
+            self._client.set_tag(run.info.run_id, BUNDLE, digest)
+
+    def _log(self, run: str, trial: TrackedTrial) -> None:
+        from mlflow.entities import Metric, Param, RunTag
+
+        points = [
+            Metric(_name(name), value, round(1000 * at), step)
+            for name, step, value, at in trial.points()
+        ]
+        points += [
+            Metric(f"final/{_name(name)}", value, round(1000 * trial.ended), 0)
+            for name, value in trial.final.items()
+        ]
+        params = [
+            Param(_name(name), shorten(str(value), PARAM_CHARACTERS))
+            for name, value in trial.params.items()
+        ]
+        tags = [
+            RunTag(_name(name), shorten(value, TAG_CHARACTERS))
+            for name, value in trial.tags.items()
+        ]
+        for part in _parts(points, BATCH):
+            self._client.log_batch(run, metrics=part)
+        for part in _parts(params, FEW):
+            self._client.log_batch(run, params=part)
+        for part in _parts(tags, FEW):
+            self._client.log_batch(run, tags=part)
+
+    def _find_experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._origin.name)
+        if found is not None:
+            return str(found.experiment_id)
+        return str(self._client.create_experiment(self._origin.name))
+
+    def _find_runs(self) -> Iterator[tuple[int, Any]]:
+        """The whole runs of the study by trial; what an earlier call left half is deleted."""
+        page = None
+        while True:
+            runs = self._client.search_runs(
+                [self._experiment], f"tags.`{UID}` = '{self._origin.uid}'", page_token=page
+            )
+            for run in runs:
+                if run.data.tags.get(WHOLE) == "true":
+                    yield int(run.data.tags[TRIAL]), run
+                else:
+                    self._client.delete_run(run.info.run_id)
+            page = runs.token
+            if not page:
+                return
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Refuse at once a server that does not answer: MLflow's client tries for minutes."""
+        address = urlsplit(self._uri)
+        if address.scheme in ("http", "https"):
+            port = address.port or {"http": 80, "https": 443}[address.scheme]
+            try:
+                socket.create_connection((address.hostname, port), CONNECT_SECONDS).close()
+            except OSError as error:
+                raise Unwritten(
+                    f"{self._uri} does not answer: {error.strerror or type(error).__name__}"
+                ) from error
+        with _one_line(self._uri):
+            yield
+
+
+@contextmanager
+def _one_line(uri: str) -> Iterator[None]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:
+        raise Unwritten(f"{uri} refuses: {describe_error(error)}") from error
+
+
+def _name(name: str) -> str:
+    return _NAME.sub("_", name)[:250]
+
+
+def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    return (items[n : n + size] for n in range(0, len(items), size))
+
+
+def _digest(bundle: Bundle) -> str:
+    """SHA-256 over the files of a folder and their names."""
+    digest = hashlib.sha256()
+    for path in sorted(each for each in bundle.path.rglob("*") if each.is_file()):
+        content: Mapping[str, str] = {"name": str(path.relative_to(bundle.path))}
+        digest.update(content["name"].encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -1,0 +1,225 @@
+"""Trials in MLflow, on a real server, and in TensorBoard, by its own reader."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+import warnings
+from pathlib import Path
+
+import pytest
+from toy import toy_spec
+
+from search.cli import app
+from search.errors import SpecError
+from search.spec import parse_spec
+from search.spec.outside import Tracker
+from search.supervisor import tracking
+from search.supervisor.tracking import Tracking
+from search.track.records import Bundle, Origin, Unwritten, tracked
+from search.track.track import bring_up_to_date, open_sink
+from search.worker.worker import work
+
+warnings.filterwarnings("ignore", module="mlflow")
+
+
+def run(study):
+    work(study, name="w", stop=threading.Event())
+
+
+def read_back(folder):
+    """Curves and hyperparameters of a trial's folder, by TensorBoard's reader."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    curves = {
+        tag: [(event.step, event.value) for event in found.Scalars(tag)]
+        for tag in found.Tags()["scalars"]
+    }
+    content = found.summary_metadata[metadata.SESSION_START_INFO_TAG].plugin_data.content
+    start = metadata.parse_session_start_info_plugin_data(content)
+    return curves, start.hparams
+
+
+def test_tensorboards_reader_finds_curves_and_hyperparameters(make_study, sqlite_url, tmp_path,
+                                                              capsys):  # fmt: skip
+    study = make_study("toy:Sized", trials=3, extra="[constraints]\nlatency_ms = { max = 0.5 }")
+    run(study)
+    board = tmp_path / "board"
+    argv = ["track", "toy", "--to", f"tensorboard:{board}", "--storage", sqlite_url]
+    assert app.main(argv) == 0
+    assert "3 trials written, all 3 that have ended are there" in capsys.readouterr().out
+    for trial in study.trials:
+        curves, hparams = read_back(board / "toy" / f"trial-{trial.number:05}")
+        assert curves["value"] == [
+            (step, pytest.approx(value)) for step, value in trial.intermediate_values.items()
+        ]
+        assert curves["final/latency_ms"][0][1] == pytest.approx(2 * trial.params["x"] ** 2)
+        assert hparams["x"].number_value == trial.params["x"]
+        assert hparams["state"].string_value == "complete"
+    before = {path: path.stat().st_mtime_ns for path in board.rglob("*")}
+    assert app.main([*argv, "--json"]) == 0
+    (again,) = json.loads(capsys.readouterr().out)
+    assert (again["written"], again["missing"], again["error"]) == ([], [], None)
+    assert {path: path.stat().st_mtime_ns for path in board.rglob("*")} == before
+
+
+def test_a_folder_of_another_study_is_left_alone(make_study, tmp_path):
+    study = make_study(trials=1)
+    run(study)
+    tracker = Tracker(kind="tensorboard", address=str(tmp_path / "board"))
+    trials = [tracked(study, trial) for trial in study.trials]
+    assert bring_up_to_date(
+        open_sink(tracker, Origin(name="toy", uid="other", spec="")), trials
+    ).written == (0,)
+    outcome = bring_up_to_date(open_sink(tracker, Origin(name="toy", uid="mine", spec="")), trials)
+    assert outcome.missing == (0,)
+    assert "holds another study named 'toy'" in outcome.error
+
+
+def test_a_supervisor_writes_while_the_study_runs_and_after_a_tracker_was_away(
+    make_study, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO", logger="search")
+    monkeypatch.setattr(tracking, "RETRY_SECONDS", 0.01)
+    blocked = tmp_path / "board"
+    blocked.write_text("a file in its place")
+    study = make_study(trials=2)
+    run(study)
+    watcher = Tracking(study, Tracker(kind="tensorboard", address=str(blocked)))
+    watcher.update(study.status())
+    while "it is tried again" not in caplog.text:
+        time.sleep(0.01)
+    blocked.unlink()
+    while not (blocked / "toy" / "trial-00001").exists():
+        time.sleep(0.01)
+    watcher.close()
+    assert caplog.text.count("it is tried again") == 1
+    assert "not written" not in caplog.text
+
+
+def test_what_is_missing_at_the_end_is_one_line(make_study, tmp_path, caplog):
+    with socket.socket() as closed:  # a port where nobody listens
+        closed.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{closed.getsockname()[1]}"
+    study = make_study(trials=2)
+    run(study)
+    watcher = Tracking(study, Tracker(kind="mlflow", address=uri))
+    watcher.update(study.status())
+    watcher.close()
+    assert (
+        f"mlflow:{uri}: 2 trials not written ({uri} does not answer: Connection refused); "
+        f"`track toy --to mlflow:{uri}` writes what is missing"
+    ) in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("to", "message"),
+    [
+        ('["wandb:x"]', "a tracker is mlflow:URI or tensorboard:DIR, got 'wandb:x'"),
+        ('["mlflow:"]', "a tracker is mlflow:URI or tensorboard:DIR, got 'mlflow:'"),
+        ('["mlflow:http://me:secret@host"]', "an address that is stored and shown has no password"),
+        ("[3]", "a tracker is mlflow:URI or tensorboard:DIR, got 3"),
+    ],
+)
+def test_what_is_no_tracker_is_refused(to, message):
+    with pytest.raises(SpecError, match=message) as caught:
+        parse_spec(toy_spec(extra=f"[track]\nto = {to}"), where="f.toml")
+    assert "secret" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def mlflow_server(tmp_path_factory):
+    """An MLflow server on loopback."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "mlflow", "server", "--host", "127.0.0.1", "--port",
+             str(port), "--backend-store-uri", f"sqlite:///{folder / 'mlflow.db'}",
+             "--artifacts-destination", folder / "artifacts", "--workers", "1"],
+            env=environment, cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    url = f"http://127.0.0.1:{port}"
+    try:
+        while True:
+            assert process.poll() is None, (folder / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{url}/health", timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield url
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_real_mlflow_server_has_each_trial_once(
+    make_study, sqlite_url, mlflow_server, tmp_path, capfd
+):
+    study = make_study("toy:Sized", trials=3, space="x = { float = [0.0, 1.0] }")
+    run(study)
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    (bundle / "MODEL_CARD.md").write_text("a card")
+    tracker = Tracker(kind="mlflow", address=mlflow_server)
+    origin = Origin(name="toy", uid=study.uid, spec=study.spec.hash)
+    trials = [tracked(study, trial) for trial in study.trials]
+    sink = open_sink(tracker, origin)
+    sink.known()
+    half = sink._client.create_run(sink._experiment, tags={"fmnist-hpo.uid": study.uid})
+    best = study.best.number
+    argv = ["track", "toy", "--to", str(tracker), "--json", "--storage", sqlite_url]
+    assert app.main(argv) == 0
+    (first,) = json.loads(capfd.readouterr().out)  # and nothing that MLflow's client prints
+    assert (first["written"], first["error"]) == ([0, 1, 2], None)
+    for expected in ((), ()):
+        outcome = bring_up_to_date(
+            open_sink(tracker, origin), trials, [Bundle(trial=best, path=bundle)]
+        )
+        assert (outcome.written, outcome.missing, outcome.error) == (expected, (), None)
+    client = sink._client
+    runs = {
+        int(one.data.tags["fmnist-hpo.trial"]): one
+        for one in client.search_runs([sink._experiment])
+    }
+    assert runs.keys() == {0, 1, 2}
+    assert half.info.run_id not in {one.info.run_id for one in runs.values()}
+    for trial in study.trials:
+        one = runs[trial.number]
+        assert one.info.status == "FINISHED"
+        assert float(one.data.params["x"]) == trial.params["x"]
+        history = client.get_metric_history(one.info.run_id, "value")
+        assert [(m.step, m.value) for m in history] == list(trial.intermediate_values.items())
+        assert one.data.metrics["final/value"] == trial.value
+        assert one.data.tags["worker"] == "w"
+    files = client.list_artifacts(runs[best].info.run_id, "bundle")
+    assert [file.path for file in files] == ["bundle/MODEL_CARD.md"]
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_server_that_refuses_is_one_line(make_study, mlflow_server):
+    study = make_study(trials=1)
+    run(study)
+    tracker = Tracker(kind="mlflow", address=f"{mlflow_server}/nowhere")
+    sink = open_sink(tracker, Origin(name="toy", uid=study.uid, spec=""))
+    with pytest.raises(Unwritten, match="/nowhere refuses: ") as caught:
+        sink.known()
+    assert "\n" not in str(caught.value)

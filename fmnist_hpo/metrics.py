@@ -43,6 +43,7 @@ class Metrics:
     confusion: tuple[tuple[int, ...], ...]  # rows: true class; columns: predicted class
     loss: float  # mean cross-entropy, nats per image
     calibration_error: float  # expected calibration error, 0 to 1
+    raw_calibration_error: float | None = None  # at temperature 1; None: an older file lacks it
 
     @property
     def n(self) -> int:
@@ -100,6 +101,7 @@ class Metrics:
             "accuracy_high": high,
             "loss": self.loss,
             "calibration_error": self.calibration_error,
+            "raw_calibration_error": self.raw_calibration_error,
             "per_class": {
                 one.name: {
                     "precision": one.precision,
@@ -121,17 +123,23 @@ class Metrics:
             confusion=tuple(tuple(row) for row in value["confusion"]),
             loss=value["loss"],
             calibration_error=value["calibration_error"],
+            raw_calibration_error=value.get("raw_calibration_error"),
         )
 
 
 def measure(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], classes: tuple[str, ...]
+    logits: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    classes: tuple[str, ...],
+    *,
+    temperature: float = 1.0,
 ) -> Metrics:
     """Measure predictions against labels, in float64.
 
     Args:
         logits: (n, len(classes)), before the softmax; n >= 1.
         labels: (n,), 0 <= label < len(classes).
+        temperature: divides the logits; it has no effect on the predicted classes.
     """
     from sklearn.metrics import confusion_matrix
 
@@ -140,22 +148,24 @@ def measure(
         raise ValueError(
             f"need logits (n, {len(classes)}) and labels (n,), got {logits.shape}, {labels.shape}"
         )
-    log_probabilities = _log_softmax(logits)
+    rows = np.arange(n)
+    log_probabilities = _log_softmax(logits, temperature)
     predicted = logits.argmax(axis=1)
     confusion = confusion_matrix(labels, predicted, labels=range(k))
-    confidence = np.exp(log_probabilities[np.arange(n), predicted])
+    right = predicted == labels
     return Metrics(
         classes=classes,
         confusion=tuple(tuple(map(int, row)) for row in confusion),
-        loss=float(-log_probabilities[np.arange(n), labels].mean()),
-        calibration_error=_calibration_error(confidence, predicted == labels),
+        loss=float(-log_probabilities[rows, labels].mean()),
+        calibration_error=_calibration_error(np.exp(log_probabilities[rows, predicted]), right),
+        raw_calibration_error=_calibration_error(softmax(logits)[rows, predicted], right),
     )
 
 
-def softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Logits (n, classes) to probabilities (n, classes)."""
+def softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    """Logits (n, classes), divided by a temperature, to probabilities (n, classes)."""
     with np.errstate(under="ignore"):
-        return np.exp(_log_softmax(logits))
+        return np.exp(_log_softmax(logits, temperature))
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
@@ -166,8 +176,8 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _log_softmax(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+def _log_softmax(logits: NDArray[np.floating], temperature: float = 1.0) -> NDArray[np.float64]:
+    shifted = (logits.astype(np.float64) - logits.max(axis=1, keepdims=True)) / temperature
     with np.errstate(under="ignore"):  # a share below 1e-308 is 0, whatever the caller has set
         shares = np.exp(shifted)
         result: NDArray[np.float64] = shifted - np.log(shares.sum(axis=1, keepdims=True))

@@ -184,8 +184,8 @@ class FashionProblem(ImageProblem):
         Patience has no effect without a validation part. Training then stops after as many steps
         as it took the trial to its best.
         """
-        from fmnist_hpo.networks import bundle as network_bundle
         from fmnist_hpo.networks import training
+        from fmnist_hpo.networks.bundles import network as network_bundle
         from search.text import clock
 
         network, how = config.parse(params)

@@ -4,14 +4,20 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fmnist_hpo.bundle.records import Config, ModelMetrics, SealedMetrics, StoredProvenance
+from fmnist_hpo.bundle.records import (
+    Config,
+    ModelMetrics,
+    Readout,
+    SealedMetrics,
+    StoredProvenance,
+)
 from fmnist_hpo.errors import printable
 from fmnist_hpo.metrics import Metrics
 
 __all__ = ["write_card"]
 
 FILES = {
-    "model.onnx": "the network with its normalisation, for ONNX Runtime and others",
+    "model.onnx": "the network from grey values to calibrated logits, for ONNX Runtime and others",
     "model.skops": "the fitted scikit-learn pipeline, without pickle",
     "model.safetensors": "the weights by torch's names; `config.json` describes their network",
     "config.json": "architecture, training settings, preprocessing, classes",
@@ -80,6 +86,8 @@ def write_card(
         _accuracy(metrics),
         _remarks(metrics, provenance),
         _classes(config, metrics),
+        _mirror(config.readout),
+        _calibration(config, metrics),
         _figures(names),
         PREDICT + kind.use(config),
         _files(names),
@@ -191,6 +199,52 @@ def _classes(config: Config, metrics: ModelMetrics) -> str:
     )
 
 
+def _mirror(readout: Readout) -> str:
+    """How the mirror image is used, and what decided that; nothing if nobody asked for it."""
+    found = readout.evidence
+    tried = found is not None and found.gained is not None
+    if not readout.flip and not tried:
+        return ""
+    what = (
+        "The logits are the mean over each picture and its mirror image, which costs twice the "
+        "FLOPs; `model.onnx` does so too."
+        if readout.flip
+        else "A mean of the logits over each picture and its mirror image was tried and not taken."
+    )
+    if found is None or found.gained is None or found.lost is None:
+        return f"## Mirror image\n\n{what}"
+    by = ", read with the weights before the refit," if found.before_refit else ""
+    return (
+        f"## Mirror image\n\n{what} Of {found.images:,} validation images{by} "
+        f"{found.gained:,} are right only with it and {found.lost:,} only without."
+    )
+
+
+def _calibration(config: Config, metrics: ModelMetrics) -> str:
+    """The calibration error before and after the temperature; nothing without probabilities."""
+    readout, found = config.readout, config.readout.evidence
+    if not config.has_probabilities or found is None:
+        return ""
+    where = "validation part, before the refit" if found.before_refit else "validation part"
+    rows = [(where, found.raw_calibration_error, found.calibration_error)]
+    if metrics.test is not None:
+        test = metrics.test.metrics
+        rows.append(("test set", test.raw_calibration_error, test.calibration_error))
+    table = _table(
+        "Calibration",
+        ("expected calibration error", "before", "after"),
+        [
+            (name, "" if raw is None else _percent(raw), "" if after is None else _percent(after))
+            for name, raw, after in rows
+        ],
+    )
+    return (
+        f"{table}\n\nThe logits are divided by a temperature of {readout.temperature:g}, which "
+        f"minimises the cross-entropy of {found.images:,} validation images; the error on those is "
+        "therefore optimistically biased. It does not change which class is named."
+    )
+
+
 def _figures(names: Collection[str]) -> str:
     shown = [f"![{note}]({name})" for name, note in FIGURES.items() if name in names]
     return "\n\n".join(["## Figures", *shown])
@@ -241,6 +295,7 @@ import numpy, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 images = numpy.zeros((1, 1, {rows}, {columns}), "float32")  # {takes}
 logits = session.run(["logits"], {{"images": images}})[0]  # (n, {len(config.classes)})
+# the softmax of the logits is calibrated
 ```"""
 
 

@@ -67,9 +67,11 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
 
     images, labels, hashes = _load_test(bundle, directory)
     outputs = logits(bundle, images)
-    predictions = Predictions(labels=labels, probabilities=softmax(outputs).astype(np.float32))
+    temperature = bundle.config.readout.temperature
+    probabilities = softmax(outputs, temperature).astype(np.float32)
+    predictions = Predictions(labels=labels, probabilities=probabilities)
     return Evaluation(
-        metrics=measure(outputs, labels, bundle.config.classes),
+        metrics=measure(outputs, labels, bundle.config.classes, temperature=temperature),
         hashes=hashes,
         predictions=predictions,
         samples=choose_samples(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fmnist_hpo.bundle.bundle import Bundle
+from fmnist_hpo.bundle.calibration import Flip, choose_readout
 from fmnist_hpo.bundle.card import write_card
 from fmnist_hpo.bundle.fields import to_json
 from fmnist_hpo.bundle.figures import (
@@ -17,15 +18,16 @@ from fmnist_hpo.bundle.figures import (
     draw_folds,
     draw_samples,
 )
+from fmnist_hpo.bundle.kinds import kind_of
 from fmnist_hpo.bundle.predictions import Predictions
-from fmnist_hpo.bundle.records import ModelMetrics, Provenance, StoredProvenance
+from fmnist_hpo.bundle.records import ModelMetrics, Provenance, Readout, StoredProvenance
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.metrics import Metrics, measure, softmax
+from fmnist_hpo.metrics import measure, softmax
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split, TrainingData
 
-__all__ = ["Model", "export"]
+__all__ = ["Model", "draft", "export"]
 
 COMPARED_IMAGES = 1000  # on which ONNX Runtime's outputs must be torch's
 # Another processor or GPU rounds otherwise and moves an accuracy by some images in 10,000; weights
@@ -52,44 +54,48 @@ def export(
     split: "Split",
     provenance: Provenance,
     fold_curves: "Mapping[str, Sequence[float]] | None" = None,
+    flip: Flip = "no",
+    readout: Readout | None = None,
 ) -> Bundle:
     """Write a bundle; an earlier one of the same study in `directory` is replaced in one step.
 
     Args:
         split: what the model was trained and validated on.
         fold_curves: of the cross-validated trial: one value per fold each.
+        flip: whether the logits are averaged over an image and its mirror image; "auto" decides on
+            the validation part.
+        readout: of a model without a validation part, as decided before its refit.
 
     Raises:
         InputError: the weights do not belong to the network or to the trial's value, the ONNX
             model's outputs are not torch's, `directory` holds something else, or the disk is full.
     """
-    from fmnist_hpo.bundle.kinds import kind_of, logits
-
-    files = {**model.files, "config.json": to_json(model.config)}
-    draft = Bundle(path=directory, files=files)
-    kind = kind_of(draft)
     title = f"{provenance.study}, trial {provenance.trial}"
-    validation = None
+    validation, files = None, dict(model.files)
     if len(split.validation):
         images, labels = data.images[split.validation], data.labels[split.validation]
-        outputs = logits(draft, images)
-        validation = measure(outputs, labels, data.classes)
-        _check_accuracy(validation, provenance)
+        readout, outputs, plain = choose_readout(draft(directory, model), images, labels, flip=flip)
+        _check_accuracy(plain, provenance)
+        made = draft(directory, model, readout)
+        validation = measure(outputs, labels, data.classes, temperature=readout.temperature)
         part = f"{title}: validation part"
-        probabilities = softmax(outputs).astype(np.float32)
+        probabilities = softmax(outputs, readout.temperature).astype(np.float32)
         predictions = Predictions(labels=labels, probabilities=probabilities)
         samples = choose_samples(
             images,
             predictions,
             data.classes,
-            has_probabilities=draft.config.has_probabilities,
+            has_probabilities=made.config.has_probabilities,
         )
         files["figures/validation-confusion.png"] = draw_confusion(
             validation, f"{part}, {validation.n:,} images"
         )
         files["figures/validation-samples.png"] = draw_samples(samples, part)
+    else:
+        made = draft(directory, model, readout or Readout())
+    files["config.json"] = made.read("config.json")
     compared = split.validation if len(split.validation) else split.train
-    files |= kind.portable_files(draft, data.images[compared[:COMPARED_IMAGES]])
+    files |= kind_of(made).portable_files(made, data.images[compared[:COMPARED_IMAGES]])
     stored = StoredProvenance(
         **vars(provenance), data_hashes=dict(data.hashes), split_hash=split.hash
     )
@@ -108,14 +114,20 @@ def export(
         )
     if fold_curves:
         files["figures/folds.png"] = draw_folds(fold_curves, title)
-    files["MODEL_CARD.md"] = write_card(draft.config, metrics, stored, files.keys())
+    files["MODEL_CARD.md"] = write_card(made.config, metrics, stored, files.keys())
     return Bundle.write(directory, files)
 
 
-def _check_accuracy(validation: Metrics, provenance: Provenance) -> None:
-    if abs(validation.accuracy - provenance.value) > ACCURACY_TOLERANCE:
+def draft(directory: Path, model: Model, readout: Readout | None = None) -> Bundle:
+    """The bundle of a model alone, in memory."""
+    config = {**model.config, "readout": (readout or Readout()).to_json()}
+    return Bundle(path=directory, files={**model.files, "config.json": to_json(config)})
+
+
+def _check_accuracy(accuracy: float, provenance: Provenance) -> None:
+    if abs(accuracy - provenance.value) > ACCURACY_TOLERANCE:
         raise InputError(
             f"need the weights of trial {provenance.trial}, whose validation accuracy is "
-            f"{provenance.value:.4f}, got weights with {validation.accuracy:.4f}; reproduce the "
+            f"{provenance.value:.4f}, got weights with {accuracy:.4f}; reproduce the "
             "trial and export it from there"
         )

@@ -4,8 +4,9 @@ Each kind is a module with the functions of `Kind`, imported when a bundle of it
 """
 
 import hashlib
+import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, Protocol, cast
 
@@ -16,10 +17,21 @@ from fmnist_hpo.bundle.bundle import Bundle
 from fmnist_hpo.bundle.fields import REMEDY
 from fmnist_hpo.errors import InputError
 
-__all__ = ["Kind", "Logits", "Size", "check_logits", "kind_of", "logits", "model_hash"]
+__all__ = [
+    "Kind",
+    "Logits",
+    "Size",
+    "check_logits",
+    "kind_of",
+    "load",
+    "logits",
+    "mirrored",
+    "model_hash",
+    "size_of",
+]
 
 _MODULES = {  # kind -> its module, and the file that holds the trained model
-    "network": ("fmnist_hpo.networks.bundle", "model.safetensors"),
+    "network": ("fmnist_hpo.networks.bundles.network", "model.safetensors"),
     "classical": ("fmnist_hpo.classical.bundle", "model.skops"),
 }
 
@@ -39,15 +51,18 @@ class Kind(Protocol):
     """The functions of a kind's module."""
 
     def predictor(self, bundle: Bundle) -> Logits:
-        """Load the model; it computes as it did in the study, see `logits`."""
+        """Load the model without its readout; it computes as it did in the study."""
         ...
 
     def size(self, bundle: Bundle) -> Size:
-        """How large the model is."""
+        """How large the model is without its readout."""
         ...
 
     def portable_files(self, bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
-        """The model for other programs, compared with it on images (n, r, c), n >= 1."""
+        """The model and its readout for other programs.
+
+        Compared with the model on images (n, rows, columns), n >= 1.
+        """
         ...
 
 
@@ -62,13 +77,20 @@ def kind_of(bundle: Bundle) -> Kind:
 
 
 def model_hash(bundle: Bundle) -> str:
-    """SHA-256 of the file that holds the trained model, to which measurements are bound.
+    """SHA-256 of the trained model and its readout, to which measurements are bound.
+
+    Without a readout it is that of the file alone, as in earlier versions.
 
     Raises:
         InputError: see `kind_of`; or the file is missing.
     """
     _, file = _described(bundle)
-    return hashlib.sha256(bundle.read(file)).hexdigest()
+    found = hashlib.sha256(bundle.read(file)).hexdigest()
+    readout = bundle.config.readout
+    if readout.temperature == 1 and not readout.flip:
+        return found
+    whole = json.dumps([found, readout.temperature, readout.flip])
+    return hashlib.sha256(whole.encode()).hexdigest()
 
 
 def _described(bundle: Bundle) -> tuple[str, str]:
@@ -78,16 +100,46 @@ def _described(bundle: Bundle) -> tuple[str, str]:
     return _MODULES[kind]
 
 
+def load(bundle: Bundle) -> Logits:
+    """Load a bundle's model with its mirror image, if it has one, and before its temperature.
+
+    Raises:
+        InputError: the model cannot be read.
+    """
+    model = kind_of(bundle).predictor(bundle)
+    if not bundle.config.readout.flip:
+        return model
+    return lambda images: (model(images) + model(mirrored(images))) / 2
+
+
+def mirrored(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Images (n, rows, columns), left and right exchanged."""
+    return np.ascontiguousarray(images[:, :, ::-1])
+
+
+def size_of(bundle: Bundle) -> Size:
+    """How large a bundle's model is; with its mirror image every picture costs it twice.
+
+    Raises:
+        InputError: the model cannot be read.
+    """
+    size = kind_of(bundle).size(bundle)
+    if bundle.config.readout.flip and size.flops is not None:
+        return replace(size, flops=2 * size.flops)
+    return size
+
+
 def logits(bundle: Bundle, images: NDArray[np.uint8]) -> NDArray[np.floating]:
     """Images (n, rows, columns), 0 to 255, n >= 1, to finite logits (n, classes).
 
     Computed as in the study: on the machine that trained the model the numbers are the very same.
+    They are not divided by the temperature.
 
     Raises:
         InputError: the bundle's model cannot be read, or its outputs are not finite numbers of
             the bundle's classes.
     """
-    return check_logits(bundle, kind_of(bundle).predictor(bundle)(images), len(images))
+    return check_logits(bundle, load(bundle)(images), len(images))
 
 
 def check_logits(

@@ -26,7 +26,8 @@ OPERATORS = frozenset(
     {
         *("Add", "Div", "MatMul", "Mul", "Sub"),
         *("AveragePool", "Conv", "GlobalAveragePool", "MaxPool", "ReduceMean"),
-        *("BatchNormalization", "Constant", "Flatten", "Gemm", "Identity", "Reshape", "Transpose"),
+        *("BatchNormalization", "Constant", "Flatten", "Gemm", "Identity"),
+        *("Reshape", "Slice", "Concat", "Transpose"),
         *("Clip", "Elu", "Erf", "Gelu", "LeakyRelu", "Relu", "Sigmoid", "Tanh"),
     }
 )

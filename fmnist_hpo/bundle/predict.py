@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.bundle.bundle import Bundle
-from fmnist_hpo.bundle.kinds import Logits, check_logits, kind_of
+from fmnist_hpo.bundle.kinds import Logits, check_logits, load
 from fmnist_hpo.bundle.onnx_session import open_model
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.metrics import softmax
@@ -43,6 +43,8 @@ def predict(bundle: Bundle, images: NDArray[np.uint8]) -> list[Prediction]:
 def load_model(bundle: Bundle, *, threads: int | None = None) -> Logits:
     """Load a bundle's model: images (n, rows, columns) to logits (n, classes).
 
+    The logits are divided by the bundle's temperature: their softmax is its probabilities.
+
     Args:
         threads: of ONNX Runtime; None for one per core.
 
@@ -50,7 +52,8 @@ def load_model(bundle: Bundle, *, threads: int | None = None) -> Logits:
         InputError: the model cannot be loaded.
     """
     if "model.onnx" not in bundle.files:
-        return kind_of(bundle).predictor(bundle)
+        model, temperature = load(bundle), bundle.config.readout.temperature
+        return lambda images: model(images) / temperature
     return open_model(
         bundle.read("model.onnx"),
         image_size=bundle.config.image_size,

@@ -7,10 +7,71 @@ from typing import Any, Self
 from fmnist_hpo.bundle.fields import Fields
 from fmnist_hpo.metrics import Metrics
 
-__all__ = ["Config", "ModelMetrics", "Provenance", "SealedMetrics", "StoredProvenance"]
+__all__ = [
+    "Config",
+    "Evidence",
+    "ModelMetrics",
+    "Provenance",
+    "Readout",
+    "SealedMetrics",
+    "StoredProvenance",
+]
 
 MOST_CLASSES = 1000
 MOST_PIXELS = 2**20  # of an image that a model takes
+TEMPERATURES = (0.05, 20.0)  # the least and the most that a bundle may have
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the validation images said when a readout was decided."""
+
+    before_refit: bool  # measured with the weights that a refit on all images replaced
+    images: int
+    accuracy: float  # of the readout, 0 to 1
+    gained: int | None = None  # images that are right only with their mirror image; None: not tried
+    lost: int | None = None  # images that are right only without
+    calibration_error: float | None = None  # None: the model has no probabilities
+    raw_calibration_error: float | None = None  # at temperature 1
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Raises InputError where a field is missing or absurd."""
+
+        def share(name: str) -> float | None:
+            return fields.number(name, 0, 1) if fields.has(name) else None
+
+        return cls(
+            before_refit=fields.flag("before_refit"),
+            images=fields.whole("images", 1),
+            accuracy=fields.number("accuracy", 0, 1),
+            gained=fields.whole("gained") if fields.has("gained") else None,
+            lost=fields.whole("lost") if fields.has("lost") else None,
+            calibration_error=share("calibration_error"),
+            raw_calibration_error=share("raw_calibration_error"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readout:
+    """How a model's outputs become its answer; a bundle of an earlier version has the defaults."""
+
+    temperature: float = 1.0  # divides the logits
+    flip: bool = False  # the logits are the mean over the image and its mirror image
+    evidence: Evidence | None = None  # None: no validation images were at hand
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values; `of` reads them back."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, fields: Fields) -> Self:
+        """Raises InputError where a field is missing or absurd."""
+        return cls(
+            temperature=fields.number("temperature", *TEMPERATURES),
+            flip=fields.flag("flip"),
+            evidence=Evidence.of(fields.object("evidence")) if fields.has("evidence") else None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +82,7 @@ class Config:
     classes: tuple[str, ...]  # in the order of the model's outputs
     image_size: tuple[int, int]  # (rows, columns)
     has_probabilities: bool  # False: the outputs are decision values, which only order the classes
+    readout: Readout
     fields: Fields  # the whole file; each kind of model reads its own part
 
     @classmethod
@@ -41,6 +103,7 @@ class Config:
             classes=classes,
             image_size=(size[0], size[1]),
             has_probabilities=fields.values.get("outputs") != "decision values",
+            readout=Readout.of(fields.object("readout")) if fields.has("readout") else Readout(),
             fields=fields,
         )
 
@@ -174,4 +237,7 @@ def _metrics(fields: Fields) -> Metrics:
         confusion=confusion,
         loss=fields.number("loss"),
         calibration_error=fields.number("calibration_error", 0, 1),
+        raw_calibration_error=fields.number("raw_calibration_error", 0, 1)
+        if fields.has("raw_calibration_error")
+        else None,
     )

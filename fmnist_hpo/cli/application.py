@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from fmnist_hpo.cli.arguments import REFIT_HELP, add_data_dir
+from fmnist_hpo.cli.arguments import add_data_dir, add_readout
 from search.cli.application import Application
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class FashionApplication(Application):
         if command in ("run", "create", "plan", "worker", "reproduce"):
             add_data_dir(parser)
         if command == "run":
-            parser.add_argument("--refit", action="store_true", help=REFIT_HELP)
+            add_readout(parser)
 
     def study_template(self, values: Mapping[str, str]) -> str:
         text = (Path(__file__).parent / "study_template.toml").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ class FashionApplication(Application):
     def finish(self, study: "Study", args: argparse.Namespace) -> int:
         from fmnist_hpo.cli.run_texts import finish
 
-        return finish(study, refit=args.refit, storage=args.storage, prog=self.prog)
+        return finish(study, refit=args.refit, flip=args.flip, storage=args.storage, prog=self.prog)
 
     def exported(self, study: "Study") -> tuple[int, Path] | None:
         from fmnist_hpo.results.winner import find_bundle

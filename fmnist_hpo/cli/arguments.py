@@ -2,10 +2,27 @@
 
 import argparse
 
-__all__ = ["BUNDLE_HELP", "REFIT_HELP", "add_data_dir"]
+__all__ = ["BUNDLE_HELP", "add_data_dir", "add_readout"]
 
-REFIT_HELP = "retrain the best configuration on training and validation images together"
 BUNDLE_HELP = "a folder that run or export wrote"
+
+
+def add_readout(parser: argparse.ArgumentParser) -> None:
+    """Add `--refit` and `--flip`, which say what model of a trial is exported."""
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="retrain the best configuration on training and validation images together",
+    )
+    parser.add_argument(
+        "--flip",
+        nargs="?",
+        choices=("no", "auto", "yes"),
+        default="no",
+        const="yes",
+        help="average each picture's logits with its mirror image's, at twice the latency; auto: "
+        "if more validation images are right so (default: no)",
+    )
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle, check_replaceable
+from fmnist_hpo.bundle.calibration import Flip
 from fmnist_hpo.cli.texts import say, with_interval
 from fmnist_hpo.environment import processor
 from fmnist_hpo.errors import InputError
@@ -41,7 +42,7 @@ def describe(study: Study) -> list[tuple[str, str]]:
     return lines
 
 
-def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
+def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) -> int:
     """Export the best trial, measure it once on the test set, and print the result.
 
     What an earlier call did is not repeated, only printed. A study of anything but image models has
@@ -59,9 +60,11 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
         return 0
     best, path = study.best, winner.bundle_path(study)
     bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
-    if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit=refit)):
+    if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit, flip)):
         print(f"exporting trial {best.number} to {path}", flush=True)
-        bundle = winner.export_trial(study, best.number, path, refit=refit, train=True, say=say)
+        bundle = winner.export_trial(
+            study, best.number, path, refit=refit, flip=flip, train=True, say=say
+        )
     elif refit and not bundle.provenance.refit:
         again = f"{prog} export {study.name} --refit{storage_option(storage)}"
         print(f"{path} is not refitted: `{again}` replaces it")
@@ -75,10 +78,14 @@ def finish(study: Study, *, refit: bool, storage: str, prog: str) -> int:
     return 0
 
 
-def _is_wanted(bundle: Bundle, best: int, *, refit: bool) -> bool:
+def _is_wanted(bundle: Bundle, best: int, refit: bool, flip: Flip) -> bool:
     """Whether a bundle that was exported before is the one to spend the one measurement on."""
-    provenance = bundle.provenance
-    return provenance.trial == best and (provenance.refit or not refit)
+    provenance, readout = bundle.provenance, bundle.config.readout
+    if flip == "auto":
+        flipped = readout.evidence is not None and readout.evidence.gained is not None
+    else:
+        flipped = readout.flip or flip == "no"
+    return provenance.trial == best and (provenance.refit or not refit) and flipped
 
 
 def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:

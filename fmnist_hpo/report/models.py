@@ -16,8 +16,9 @@ from search.errors import ProblemError
 from search.report.curves import fit_of
 from search.report.facts import training_seconds
 from search.study import Study
+from search.text import percent
 
-__all__ = ["Model", "confused"]
+__all__ = ["Model", "calibration_lines", "confused"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,33 @@ def _validation_images(study: Study) -> int | None:
     except ProblemError:
         pass
     return None
+
+
+def calibration_lines(model: Model) -> list[str]:
+    """How the readout of an exported and measured model was decided, and what it changed."""
+    if model.bundle is None or model.test is None:
+        return []
+    readout, lines = model.bundle.config.readout, []
+    found = readout.evidence
+    if (
+        model.has_probabilities
+        and found is not None
+        and model.test.raw_calibration_error is not None
+    ):
+        lines.append(
+            f"Calibration error on the test set: {percent(model.test.raw_calibration_error)} "
+            f"before, {percent(model.test.calibration_error)} after the temperature of "
+            f"{readout.temperature:g}, which was fitted on {found.images:,} validation images."
+        )
+    if readout.flip:
+        why = ""
+        if found is not None and found.gained is not None and found.lost is not None:
+            why = (
+                f"; of {found.images:,} validation images {found.gained:,} are right only so, and "
+                f"{found.lost:,} only without"
+            )
+        lines.append(f"Logits are the mean over each image and its mirror image{why}.")
+    return lines
 
 
 def confused(metrics: Metrics, count: int = 6) -> list[tuple[str, str, int, float]]:

@@ -9,7 +9,7 @@ from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks import config
 from fmnist_hpo.report import figures
-from fmnist_hpo.report.models import Model, confused
+from fmnist_hpo.report.models import Model, calibration_lines, confused
 from fmnist_hpo.results.comparison import Comparison, compare
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
 from search.report.sections import make_sections
@@ -126,6 +126,7 @@ def _accuracy_lines(model: Model) -> list[str]:
         f"{percent(high)}, {test.n:,} images), measured {times}."
         + (f" {model.measured.remark}" if model.measured and model.measured.remark else "")
     )
+    lines += calibration_lines(model)
     worst = min((one for one in test.per_class if one.support), key=lambda one: one.f1)
     pairs = confused(test, 2)
     if pairs:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.bundle.kinds import kind_of
+from fmnist_hpo.bundle.kinds import size_of
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.environment import threads
@@ -247,7 +247,7 @@ def _row(study: Study, one: Chosen) -> Row:
         figures["test_measurements"] = measured.count
     if bundle is not None:
         figures["train_seconds"] = bundle.metrics.fit_seconds
-        figures |= asdict(kind_of(bundle).size(bundle)) | measure_speed(bundle)
+        figures |= asdict(size_of(bundle)) | measure_speed(bundle)
     return Row(
         study=study.name,
         model=str(params.get("family") or params.get("model") or study.spec.problem.split(":")[-1]),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fmnist_hpo.bundle import Bundle, Provenance, check_replaceable
 from fmnist_hpo.bundle.kinds import model_hash
+from fmnist_hpo.bundle.records import Readout
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
@@ -20,6 +21,7 @@ from search.study import Study, load_problem
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from fmnist_hpo.bundle.calibration import Flip
     from fmnist_hpo.bundle.evaluation import Evaluation
 
 __all__ = [
@@ -80,6 +82,7 @@ def export_trial(
     directory: Path,
     *,
     refit: bool,
+    flip: "Flip" = "no",
     train: bool = False,
     say: Callable[[str], None] = print,
 ) -> Bundle:
@@ -93,12 +96,15 @@ def export_trial(
         number: of the trial; None for the best.
         refit: train the configuration again, on all training images together. A cross-validated
             trial is always refitted: none of its folds' models is the trial's.
+        flip: whether the logits are averaged over an image and its mirror image; "auto" decides
+            that on the validation part, for a refit with the trial's own weights.
         train: train the trial again if its checkpoint is not kept.
         say: is given a line now and then while it trains.
 
     Raises:
         SearchError, InputError: no such trial, its checkpoint is missing and `train` is false,
-            other data, a full disk, or `directory` holds something else.
+            other data, a full disk, nothing to decide `flip` on, or `directory` holds something
+            else.
     """
     from fmnist_hpo.bundle import export
 
@@ -119,7 +125,9 @@ def export_trial(
     checkpoints = study.checkpoints.scoped("refit") if refit else study.checkpoints
     checkpoint = checkpoints.load(lineage, params=params) if problem.keeps_model else None
     kept = checkpoint is not None and not refit  # the weights are the trial's own
+    readout = None
     if refit:
+        readout = _readout_before_refit(study, problem, trial, directory, flip)
         say(f"training trial {trial.number} on all {len(split.train):,} images")
     elif not kept:
         if problem.keeps_model and not train:
@@ -144,6 +152,8 @@ def export_trial(
         data=problem.data,
         split=split,
         fold_curves=_fold_curves(trial) if problem.folds is not None else None,
+        flip=flip,
+        readout=readout,
         provenance=Provenance(
             study=study.name,
             study_uid=study.uid,
@@ -164,6 +174,47 @@ def export_trial(
     if refit:
         checkpoints.delete(lineage)
     return attach_recorded(study, bundle)
+
+
+def _readout_before_refit(
+    study: Study, problem: ImageProblem, trial: "FrozenTrial", directory: Path, flip: "Flip"
+) -> Readout:
+    """Decide the readout of a refit with the trial's own weights, where they are kept."""
+    from fmnist_hpo.bundle.calibration import choose_readout
+    from fmnist_hpo.bundle.export import draft
+
+    params = study.params(trial)
+    lineage = trial.user_attrs[attributes.LINEAGE]
+    checkpoint = None
+    if problem.folds is None and problem.keeps_model:
+        checkpoint = study.checkpoints.load(lineage, params=params)
+    if checkpoint is None:
+        if flip == "auto":
+            raise InputError(
+                "need the trial's own weights to decide on the mirror image before a refit, found "
+                "none (only networks with a held-out part keep them); use --flip yes, or leave it "
+                "out"
+            )
+        return Readout(flip=flip == "yes")
+    (split,) = problem.splits
+    model = problem.model(
+        params,
+        split,
+        seed=study.spec.trial_seed(lineage),
+        curves=trial.user_attrs[attributes.CURVES],
+        checkpoint=checkpoint,
+        save=lambda _: None,
+        say=lambda _: None,
+    )
+    images, labels = problem.data.images, problem.data.labels
+    readout, _, _ = choose_readout(
+        draft(directory, model),
+        images[split.validation],
+        labels[split.validation],
+        flip=flip,
+        before_refit=True,
+    )
+    return readout
 
 
 def attach_recorded(study: Study, bundle: Bundle) -> Bundle:

@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from fmnist_hpo.bundle import Bundle, Provenance
+from fmnist_hpo.bundle.calibration import Flip
 from fmnist_hpo.bundle.export import export
 from fmnist_hpo.data import Split, TrainingData, find, load_training, split, verify
-from fmnist_hpo.networks.bundle import build_model
+from fmnist_hpo.networks.bundles.network import build_model
 from fmnist_hpo.networks.config import CNNConfig, TrainingConfig
 
 if TYPE_CHECKING:
@@ -72,11 +73,16 @@ class Trained:
     result: "TrainResult"
     provenance: Provenance
 
-    def export(self, directory: Path) -> Bundle:
+    def export(self, directory: Path, *, flip: Flip = "no") -> Bundle:
         """Write its bundle."""
         model = build_model(self.network, self.training, self.result, self.data, self.split)
         return export(
-            directory, model, data=self.data, split=self.split, provenance=self.provenance
+            directory,
+            model,
+            data=self.data,
+            split=self.split,
+            provenance=self.provenance,
+            flip=flip,
         )
 
 

@@ -9,7 +9,7 @@ from slices import write_slice
 
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.networks import training
-from fmnist_hpo.networks.bundle import load_network
+from fmnist_hpo.networks.bundles.network import load_network
 from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 from search.problem import TrialStopped

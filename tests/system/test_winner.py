@@ -182,11 +182,20 @@ def test_run_measures_the_refit_that_it_is_asked_for_and_mends_a_bundle_that_lac
     sliced("create", "slice.toml")
     sliced("worker", "slice")
     sliced("export", "slice")
-    done = sliced("run", "slice.toml", "--refit")
-    assert "(measured once; trained on 2,000 images)" in done.stdout, done.stdout + done.stderr
     folder = sliced.directory / "runs" / "slice" / "bundle"
+    own = Bundle.open(folder)
+    done = sliced("run", "slice.toml", "--refit", "--flip", "auto")
+    assert "(measured once; trained on 2,000 images)" in done.stdout, done.stdout + done.stderr
     measured = Bundle.open(folder)
     assert measured.provenance.refit is True
+    # The trial's own weights decided how the refit is read: it has no validation images itself.
+    readout, found = measured.config.readout, measured.config.readout.evidence
+    assert (found.before_refit, found.images) == (True, 400)
+    assert readout.flip is (found.gained > found.lost)
+    if not readout.flip:
+        assert readout.temperature == own.config.readout.temperature
+        assert found.calibration_error == own.metrics.validation.calibration_error
+    assert "| validation part, before the refit |" in measured.read("MODEL_CARD.md").decode()
 
     # As the disk is left when it is full just after the measurement was recorded.
     files = {name: data for name, data in measured.files.items() if "predictions" not in name}

@@ -5,7 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from fmnist_hpo.cli.arguments import REFIT_HELP, add_data_dir
+from fmnist_hpo.cli.arguments import add_data_dir, add_readout
 from fmnist_hpo.cli.texts import say
 from fmnist_hpo.results.showcase import showcase
 from fmnist_hpo.results.winner import bundle_path, export_trial
@@ -28,7 +28,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
         "keeps this and is best by the other metric",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
-    parser.add_argument("--refit", action="store_true", help=REFIT_HELP)
+    add_readout(parser)
     parser.add_argument(
         "--retrain", action="store_true", help="train the trial again if its checkpoint is missing"
     )
@@ -46,7 +46,9 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     out = args.out or bundle_path(study)
     number = args.trial if args.prefer is None else study.preferred(args.prefer).number
     tell = partial(print, file=sys.stderr, flush=True) if args.json else say
-    bundle = export_trial(study, number, out, refit=args.refit, train=args.retrain, say=tell)
+    bundle = export_trial(
+        study, number, out, refit=args.refit, flip=args.flip, train=args.retrain, say=tell
+    )
     showcase(study, bundle)
     made = bundle.provenance
     if args.json:

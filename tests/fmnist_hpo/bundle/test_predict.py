@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def test_classes_are_torchs(exported: Bundle, trained: "Trained") -> None:
     images = trained.data.images[trained.split.validation]
     predictions = predict(exported, images)
-    expected = softmax(logits(exported, images))
+    expected = softmax(logits(exported, images), exported.config.readout.temperature)
     assert len(predictions) == len(images)
     for prediction, row in zip(predictions, expected, strict=True):
         given = [prediction.probabilities[name] for name in exported.config.classes]

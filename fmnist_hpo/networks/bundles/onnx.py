@@ -1,4 +1,7 @@
-"""Exports a network to ONNX with its normalisation, and verifies the outputs against torch's."""
+"""Exports networks to ONNX with all that is around them, and compares the outputs with torch's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,37 +12,60 @@ from fmnist_hpo.bundle.onnx_session import open_model
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.process import torch_defaults
 
-__all__ = ["to_onnx"]
+__all__ = ["Part", "to_onnx"]
 
 TOLERANCE = 1e-4  # relative to the largest logit: several hundred roundings of float32
 BATCH = 256  # images per forward pass of the comparison
 
 
-class _Normalised(nn.Module):
-    """A network with its normalisation in front, for grey values of 0 to 255."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A network of a model, the normalisation before it, and its weight in the sum of logits."""
 
-    def __init__(self, network: nn.Module, mean: float, deviation: float) -> None:
+    network: nn.Module  # float32, on the CPU
+    mean: float  # of images / 255
+    deviation: float
+    weight: float
+
+
+class _Whole(nn.Module):
+    """The weighted sum of networks' logits, of grey values 0 to 255."""
+
+    def __init__(self, parts: Sequence[Part], *, flip: bool) -> None:
         super().__init__()
-        self.network = network
-        self.scale, self.shift = 1 / (255 * deviation), -mean / deviation
+        self.networks = nn.ModuleList(part.network for part in parts)
+        self.factors = [
+            (1 / (255 * part.deviation), -part.mean / part.deviation, part.weight) for part in parts
+        ]
+        self.flip = flip
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Images (n, 1, rows, columns), float32, 0 to 255 -> logits (n, classes)."""
-        logits: torch.Tensor = self.network(images * self.scale + self.shift)
-        return logits
+        if not self.flip:
+            return self._logits(images)
+        both = self._logits(torch.cat([images, images.flip(3)]))
+        return both.reshape(2, -1, both.shape[1]).mean(0)
+
+    def _logits(self, images: torch.Tensor) -> torch.Tensor:
+        terms = [
+            network(images * scale + shift) * weight
+            for network, (scale, shift, weight) in zip(self.networks, self.factors, strict=True)
+        ]
+        total: torch.Tensor = sum(terms[1:], start=terms[0])
+        return total
 
 
 @torch_defaults()
-def to_onnx(
-    network: nn.Module, *, mean: float, deviation: float, images: NDArray[np.uint8]
-) -> bytes:
-    """Export a network to ONNX and compare ONNX Runtime's logits with torch's on real images.
+def to_onnx(parts: Sequence[Part], *, flip: bool, images: NDArray[np.uint8]) -> bytes:
+    """Export networks as one ONNX model and compare ONNX Runtime's logits with torch's.
 
     The model's input `images` is (n, 1, rows, columns), float32, 0 to 255, for any n. It is
-    normalised as (images / 255 - mean) / deviation. The output `logits` is (n, classes).
+    normalised as (images / 255 - mean) / deviation. The output `logits`, (n, classes), is the sum
+    of the parts' logits by their weights.
 
     Args:
-        network: float32, on the CPU; it is switched to evaluation mode.
+        parts: their networks are switched to evaluation mode.
+        flip: whether the logits are the mean over the image and its mirror image.
         images: (m, rows, columns), m >= 1, for the comparison.
 
     Returns:
@@ -48,7 +74,7 @@ def to_onnx(
     Raises:
         InputError: the logits differ by more than rounding explains.
     """
-    wrapped = _Normalised(network, mean, deviation).eval()
+    wrapped = _Whole(parts, flip=flip).eval()
     wrapped.to(memory_format=torch.contiguous_format)
     model = _translate(wrapped, images.shape[1:])
     expected = _torch_logits(wrapped, images)

@@ -16,15 +16,15 @@ from fmnist_hpo.bundle.export import Model
 from fmnist_hpo.bundle.kinds import Logits, Size
 from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.networks.bundles.onnx import Part, to_onnx
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig, from_json
 from fmnist_hpo.networks.loop import EpochMetrics
 from fmnist_hpo.networks.models import build, count_flops, count_parameters
-from fmnist_hpo.networks.onnx import to_onnx
 from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, normalization
 from fmnist_hpo.networks.process import torch_defaults
 from fmnist_hpo.networks.training import TrainResult
 
-__all__ = ["build_model", "load_network", "portable_files", "predictor", "size"]
+__all__ = ["build_model", "load_network", "part_of", "portable_files", "predictor", "size"]
 
 
 def build_model(
@@ -78,7 +78,7 @@ def _curves(history: Sequence[EpochMetrics]) -> dict[str, list[Any]]:
 
 
 def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:
-    """The network as ONNX, by file name.
+    """The network with its readout as ONNX, by file name.
 
     Args:
         images: (n, rows, columns), n >= 1, on which ONNX Runtime and torch are compared.
@@ -86,9 +86,19 @@ def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes
     Raises:
         InputError: see `load_network` and `to_onnx`.
     """
+    readout = bundle.config.readout
+    part = part_of(bundle, weight=1 / readout.temperature)
+    return {"model.onnx": to_onnx([part], flip=readout.flip, images=images)}
+
+
+def part_of(bundle: Bundle, *, weight: float) -> Part:
+    """A network of a bundle as a part of an ONNX model.
+
+    Raises:
+        InputError: see `load_network`.
+    """
     mean, deviation = _normalization(bundle)
-    model = to_onnx(load_network(bundle), mean=mean, deviation=deviation, images=images)
-    return {"model.onnx": model}
+    return Part(network=load_network(bundle), mean=mean, deviation=deviation, weight=weight)
 
 
 @torch_defaults()

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fmnist_hpo.bundle.ensemble import Selection
 from fmnist_hpo.bundle.records import (
     Config,
     ModelMetrics,
@@ -14,12 +15,13 @@ from fmnist_hpo.bundle.records import (
 from fmnist_hpo.errors import printable
 from fmnist_hpo.metrics import Metrics
 
-__all__ = ["write_card"]
+__all__ = ["selection_remark", "write_card"]
 
 FILES = {
     "model.onnx": "the network from grey values to calibrated logits, for ONNX Runtime and others",
     "model.skops": "the fitted scikit-learn pipeline, without pickle",
     "model.safetensors": "the weights by torch's names; `config.json` describes their network",
+    "members/": "weights and description of each member",
     "config.json": "architecture, training settings, preprocessing, classes",
     "predictions.safetensors": "label and probabilities of every test image, once measured",
     "metrics.json": "learning curves and figures of merit",
@@ -86,6 +88,7 @@ def write_card(
         _accuracy(metrics),
         _remarks(metrics, provenance),
         _classes(config, metrics),
+        _members(config),
         _mirror(config.readout),
         _calibration(config, metrics),
         _figures(names),
@@ -101,7 +104,7 @@ def write_card(
 def _title(what: str, config: Config, provenance: StoredProvenance) -> str:
     rows, columns = config.image_size
     return (
-        f"# {provenance.study}: trial {provenance.trial}\n\n"
+        f"# {provenance.study}: {provenance.what}\n\n"
         f"{what} that sorts grey pictures of {rows}x{columns} pixels into "
         f"{len(config.classes)} classes: {', '.join(config.classes)}. {_training(provenance)}"
         + "".join(f" Its study was amended: {one}." for one in provenance.amendments)
@@ -199,6 +202,31 @@ def _classes(config: Config, metrics: ModelMetrics) -> str:
     )
 
 
+def _members(config: Config) -> str:
+    """Who is in an ensemble, and how far the choice flatters it; nothing for a single model."""
+    if config.kind != "ensemble":
+        return ""
+    found = Selection.of(config)
+    table = _table(
+        "Members",
+        ("trial", "counts", "validation accuracy"),
+        [(str(one.trial), str(one.count), _percent(one.accuracy)) for one in found.members],
+    )
+    return f"{table}\n\n{selection_remark(found)}"
+
+
+def selection_remark(found: Selection) -> str:
+    """How an ensemble was chosen, the best single trial beside it, and the warning."""
+    return (
+        f"Chosen greedily with replacement (Caruana et al. 2004) among {found.candidates} trials "
+        f"whose weights were kept, on {found.images:,} validation images: trial "
+        f"{found.single.trial} alone has {_percent(found.single.accuracy)} there, the ensemble "
+        f"{_percent(found.accuracy)}. The same images chose it, so both figures and their "
+        "difference are optimistically biased. The logits are the mean of the members' calibrated "
+        "ones; the cost is the sum of theirs."
+    )
+
+
 def _mirror(readout: Readout) -> str:
     """How the mirror image is used, and what decided that; nothing if nobody asked for it."""
     found = readout.evidence
@@ -252,6 +280,7 @@ def _figures(names: Collection[str]) -> str:
 
 def _files(names: Collection[str]) -> str:
     there = {*names, "manifest.json"}
+    there |= {"members/" for name in names if name.startswith("members/")}
     return _table("Files", ("file", "holds"), [row for row in FILES.items() if row[0] in there])
 
 
@@ -271,6 +300,11 @@ def _what_network(config: Config) -> str:
     epoch = config.fields.object("epoch")
     kept, trained = epoch.number("kept"), epoch.number("trained")
     return f"{what}, as it was after epoch {kept:g} of {trained:g} (early stopping)"
+
+
+def _what_ensemble(config: Config) -> str:
+    found = Selection.of(config)
+    return f"An ensemble of {found.size} members, {len(found.members)} different networks,"
 
 
 def _what_classical(config: Config) -> str:
@@ -315,6 +349,7 @@ classes = model.predict(features)  # (n,) indices into the classes above
 
 KINDS = {
     "network": _Kind(what=_what_network, use=_use_network, tables=("network", "training")),
+    "ensemble": _Kind(what=_what_ensemble, use=_use_network, tables=()),
     "classical": _Kind(what=_what_classical, use=_use_classical, tables=("pipeline",)),
 }
 

@@ -98,7 +98,7 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int, *, remark: str = 
     )
     metrics = replace(bundle.metrics, test=test)
     provenance = bundle.provenance
-    title = f"{provenance.study}, trial {provenance.trial}: test set"
+    title = f"{provenance.study}, {provenance.what}: test set"
     files = dict(bundle.files)
     for name in (FILE, "figures/samples.png"):  # an evaluation read from storage brings neither
         files.pop(name, None)

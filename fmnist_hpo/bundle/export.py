@@ -27,7 +27,7 @@ from fmnist_hpo.metrics import measure, softmax
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split, TrainingData
 
-__all__ = ["Model", "draft", "export"]
+__all__ = ["Model", "check_accuracy", "draft", "export"]
 
 COMPARED_IMAGES = 1000  # on which ONNX Runtime's outputs must be torch's
 # Another processor or GPU rounds otherwise and moves an accuracy by some images in 10,000; weights
@@ -70,12 +70,12 @@ def export(
         InputError: the weights do not belong to the network or to the trial's value, the ONNX
             model's outputs are not torch's, `directory` holds something else, or the disk is full.
     """
-    title = f"{provenance.study}, trial {provenance.trial}"
+    title = f"{provenance.study}, {provenance.what}"
     validation, files = None, dict(model.files)
     if len(split.validation):
         images, labels = data.images[split.validation], data.labels[split.validation]
         readout, outputs, plain = choose_readout(draft(directory, model), images, labels, flip=flip)
-        _check_accuracy(plain, provenance)
+        check_accuracy(plain, provenance.trial, provenance.value)
         made = draft(directory, model, readout)
         validation = measure(outputs, labels, data.classes, temperature=readout.temperature)
         part = f"{title}: validation part"
@@ -124,10 +124,11 @@ def draft(directory: Path, model: Model, readout: Readout | None = None) -> Bund
     return Bundle(path=directory, files={**model.files, "config.json": to_json(config)})
 
 
-def _check_accuracy(accuracy: float, provenance: Provenance) -> None:
-    if abs(accuracy - provenance.value) > ACCURACY_TOLERANCE:
+def check_accuracy(accuracy: float, trial: int, value: float) -> None:
+    """Raise InputError where weights have another accuracy than a trial's value."""
+    if abs(accuracy - value) > ACCURACY_TOLERANCE:
         raise InputError(
-            f"need the weights of trial {provenance.trial}, whose validation accuracy is "
-            f"{provenance.value:.4f}, got weights with {accuracy:.4f}; reproduce the "
+            f"need the weights of trial {trial}, whose validation accuracy is {value:.4f}, got "
+            f"weights with {accuracy:.4f}; reproduce the "
             "trial and export it from there"
         )

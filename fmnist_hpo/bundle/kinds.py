@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.bundle.bundle import Bundle
+from fmnist_hpo.bundle.ensemble import members
 from fmnist_hpo.bundle.fields import REMEDY
 from fmnist_hpo.errors import InputError
 
@@ -30,9 +31,10 @@ __all__ = [
     "size_of",
 ]
 
-_MODULES = {  # kind -> its module, and the file that holds the trained model
+_MODULES = {  # kind -> its module, and the file that holds the trained model; None: its members
     "network": ("fmnist_hpo.networks.bundles.network", "model.safetensors"),
     "classical": ("fmnist_hpo.classical.bundle", "model.skops"),
+    "ensemble": ("fmnist_hpo.networks.bundles.ensemble", None),
 }
 
 Logits = Callable[[NDArray[np.uint8]], NDArray[np.floating]]  # (n, rows, columns) -> (n, classes)
@@ -85,7 +87,11 @@ def model_hash(bundle: Bundle) -> str:
         InputError: see `kind_of`; or the file is missing.
     """
     _, file = _described(bundle)
-    found = hashlib.sha256(bundle.read(file)).hexdigest()
+    if file is None:
+        parts = [(member.count, model_hash(part)) for member, part in members(bundle)]
+        found = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    else:
+        found = hashlib.sha256(bundle.read(file)).hexdigest()
     readout = bundle.config.readout
     if readout.temperature == 1 and not readout.flip:
         return found
@@ -93,7 +99,7 @@ def model_hash(bundle: Bundle) -> str:
     return hashlib.sha256(whole.encode()).hexdigest()
 
 
-def _described(bundle: Bundle) -> tuple[str, str]:
+def _described(bundle: Bundle) -> tuple[str, str | None]:
     kind = bundle.config.kind
     if kind not in _MODULES:
         bundle.config.fields.refuse("kind", " or ".join(_MODULES))

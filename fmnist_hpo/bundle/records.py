@@ -1,7 +1,7 @@
 """What config.json, metrics.json and provenance.json of a bundle hold, as checked records."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from fmnist_hpo.bundle.fields import Fields
@@ -187,6 +187,19 @@ class Provenance:
     tuned_on: int  # images that the trials saw, training and validation together
     trained_on: int  # images that the exported model was trained on
     amendments: tuple[str, ...] = ()  # of the study since it was created, a line each
+    # Of an ensemble: trial -> how often it counts; then `trial` is the best of them, `value` the
+    # ensemble's validation accuracy without mirror images, and `params` is empty.
+    members: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def what(self) -> str:
+        """The model in a few words: the trial, or the trials of an ensemble."""
+        if not self.members:
+            return f"trial {self.trial}"
+        names = [name if n == 1 else f"{name} ({n} times)" for name, n in self.members.items()]
+        if len(names) == 1:
+            return f"ensemble of trial {names[0]}"
+        return f"ensemble of trials {', '.join(names[:-1])} and {names[-1]}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,9 +231,14 @@ class StoredProvenance(Provenance):
             tuned_on=fields.whole("tuned_on"),
             trained_on=fields.whole("trained_on"),
             amendments=fields.texts("amendments") if fields.has("amendments") else (),
+            members=_members(fields.object("members")) if fields.has("members") else {},
             data_hashes=fields.labels("data_hashes"),
             split_hash=fields.text("split_hash"),
         )
+
+
+def _members(fields: Fields) -> dict[str, int]:
+    return {name: fields.whole(name, 1) for name in fields.values}
 
 
 def _metrics(fields: Fields) -> Metrics:

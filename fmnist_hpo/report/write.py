@@ -9,6 +9,7 @@ from fmnist_hpo.atomic import write_whole
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks import config
 from fmnist_hpo.report import figures
+from fmnist_hpo.report.ensemble import ensemble_section
 from fmnist_hpo.report.models import Model, calibration_lines, confused
 from fmnist_hpo.results.comparison import Comparison, compare
 from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture, Section, Table
@@ -50,12 +51,10 @@ def make_page(studies: Sequence[Study]) -> Page:
     reports = [StudyReport.of(study, planned_steps) for study in studies]
     found = [(report.study, report.best) for report in reports if report.best is not None]
     comparison = compare([study for study, _ in found])
-    models = [
-        Model.of(study, best, row, chosen)
-        for (study, best), row, chosen in zip(
-            found, comparison.rows, comparison.chosen, strict=True
-        )
-    ]
+    rows = {
+        one.name: (row, one) for row, one in zip(comparison.rows, comparison.chosen, strict=True)
+    }
+    models = [Model.of(study, best, *rows.pop(study.name)) for study, best in found]
     by_study = {model.study: model for model in models}
     several = len(studies) > 1
     sections = [Section(title="In short", parts=_summary(reports, by_study))]
@@ -66,6 +65,9 @@ def make_page(studies: Sequence[Study]) -> Page:
         model = by_study.get(report.study.name)
         if model is not None:
             sections += _chosen(model) if model.of_images else []
+            for row, chosen in rows.values():
+                if chosen.bundle is not None and chosen.bundle.provenance.study == model.study:
+                    sections += ensemble_section(row, chosen)
         sections += make_sections(report)
     names = ", ".join(study.name for study in studies)
     today = datetime.now(UTC)
@@ -219,7 +221,7 @@ def _chosen(model: Model) -> list[Section]:
         why = "has not been exported" if bundle is None else "has a sealed test set still"
         text = f"The study {why}, so there are no results for single classes and images."
         return [Section(title=f"{name}: the chosen model", parts=[Paragraph(text=text)])]
-    title = f"{name}, trial {bundle.provenance.trial}, test set"
+    title = f"{name}, {bundle.provenance.what}, test set"
     parts: list[Part] = [
         Paragraph(
             text="These are the results of the sealed measurement, as stored in the bundle; the "

@@ -9,16 +9,20 @@ import json
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle.ensemble import Selection
 from fmnist_hpo.bundle.kinds import size_of
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.environment import threads
+from fmnist_hpo.results.ensemble import ensemble_path, find_ensemble
 from fmnist_hpo.results.speed import measure_speed
 from fmnist_hpo.results.winner import (
     Measured,
@@ -30,7 +34,7 @@ from fmnist_hpo.results.winner import (
 )
 from search.outcome import value_of
 from search.study import Study
-from search.text import figure
+from search.text import counted, figure
 
 __all__ = ["Chosen", "Comparison", "Paired", "Row", "compare", "mcnemar"]
 
@@ -75,6 +79,8 @@ class Paired:
 class Chosen:
     """The model that a row is about, read once: a report shows more of it."""
 
+    name: str  # of the row
+    path: Path  # where the bundle lies, or would
     bundle: Bundle | None  # None: not exported
     measured: Measured | None  # of this very model; None also when only another one was measured
     predictions: Predictions | None  # of that measurement
@@ -112,29 +118,36 @@ class Comparison:
 def compare(studies: Sequence[Study]) -> Comparison:
     """Compare the exported models of studies, else their best trials.
 
+    An ensemble of a study has a row of its own, behind the study's.
+
     Raises:
         NoResult: a study has no complete trial.
         InputError: a bundle is damaged.
     """
-    chosen = [_choose(study) for study in studies]
-    rows = [_row(study, one) for study, one in zip(studies, chosen, strict=True)]
+    entries = []
+    for study in studies:
+        entries.append((study, _choose(study, study.name, find_bundle(study), bundle_path(study))))
+        if (found := find_ensemble(study)) is not None:
+            name = f"{study.name}, ensemble"
+            entries.append((study, _choose(study, name, found, ensemble_path(study))))
+    chosen = [one for _, one in entries]
+    rows = [_row(study, one) for study, one in entries]
     pairs, unpaired = _pairs(rows, chosen)
     return Comparison(
         rows=tuple(rows),
         chosen=tuple(chosen),
         pairs=tuple(pairs),
         notes=(*_notes(studies, rows), *unpaired),
-        missing=tuple(
-            line for study, one in zip(studies, chosen, strict=True) for line in _gaps(study, one)
-        ),
+        missing=tuple(line for study, one in entries for line in _gaps(study, one)),
         threads=threads(),
     )
 
 
-def _choose(study: Study) -> Chosen:
-    bundle = find_bundle(study)
+def _choose(study: Study, name: str, bundle: Bundle | None, path: Path) -> Chosen:
     measured = recorded(study, bundle)
     return Chosen(
+        name=name,
+        path=path,
         bundle=bundle,
         measured=measured,
         predictions=_predictions(bundle, measured),
@@ -146,21 +159,21 @@ def _gaps(study: Study, one: Chosen) -> Iterator[str]:
     """What a study lacks for a full row, each with the command that adds it."""
     if not can_export(study):
         return
-    path = bundle_path(study)
+    name, path = one.name, one.path
     if one.bundle is None:
         which = " --trial N" if len(study.spec.aims) > 1 else ""
-        yield f"{study.name}: no bundle in {path}; `export {study.name}{which}`"
+        yield f"{name}: no bundle in {path}; `export {study.name}{which}`"
     if one.measured is None and one.measurements:
         yield (
-            f"{study.name}: the test set was measured of another model of the study, not of this "
+            f"{name}: the test set was measured of another model of the study, not of this "
             f"one; `evaluate {shlex.quote(str(path))} --again`"
         )
     elif one.measured is None:
-        yield f"{study.name}: test set not measured; `evaluate {shlex.quote(str(path))}`"
+        yield f"{name}: test set not measured; `evaluate {shlex.quote(str(path))}`"
     elif one.bundle is not None and one.predictions is None:
-        yield f"{study.name}: {path} does not hold the predictions of its measurement"
+        yield f"{name}: {path} does not hold the predictions of its measurement"
     if one.measured is not None and one.measured.remark:
-        yield f"{study.name}: {one.measured.remark}"
+        yield f"{name}: {one.measured.remark}"
 
 
 def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:
@@ -238,7 +251,10 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 def _row(study: Study, one: Chosen) -> Row:
     bundle, measured = one.bundle, one.measured
     trial = study.pareto[0] if bundle is None else study.trial(bundle.provenance.trial)
-    params = study.params(trial)
+    value = value_of(trial)
+    if bundle is not None and (bundle.provenance.members or bundle.config.readout.flip):
+        evidence = bundle.config.readout.evidence  # of the model as it is read, not the trial's
+        value = value if evidence is None else evidence.accuracy
     figures: dict[str, Any] = {}
     if measured is not None:
         metrics = measured.evaluation.metrics
@@ -249,15 +265,24 @@ def _row(study: Study, one: Chosen) -> Row:
         figures["train_seconds"] = bundle.metrics.fit_seconds
         figures |= asdict(size_of(bundle)) | measure_speed(bundle)
     return Row(
-        study=study.name,
-        model=str(params.get("family") or params.get("model") or study.spec.problem.split(":")[-1]),
-        validation_accuracy=value_of(trial) if study.spec.metric in study.percent else None,
+        study=one.name,
+        model=_model(study, bundle, trial),
+        validation_accuracy=value if study.spec.metric in study.percent else None,
         metric=study.spec.metric,
-        value=value_of(trial),
+        value=value,
         search_seconds=study.ledger.elapsed(),
         data=_data(study),
         **figures,
     )
+
+
+def _model(study: Study, bundle: Bundle | None, trial: FrozenTrial) -> str:
+    """What kind of model a row is about, in a few words."""
+    if bundle is not None and bundle.provenance.members:
+        found = Selection.of(bundle.config)
+        return f"{counted(len(found.members), 'network')}, ensemble of {found.size}"
+    params = study.params(trial)
+    return str(params.get("family") or params.get("model") or study.spec.problem.split(":")[-1])
 
 
 def _predictions(bundle: Bundle | None, measured: Measured | None) -> Predictions | None:

@@ -20,8 +20,11 @@ def showcase(study: Study, bundle: Bundle) -> None:
     """Attach figures to a study's trials and write its note; existing attachments are kept.
 
     The best complete trials get their learning curves, the bundle's trial the bundle's figures and
-    card. An error in drawing or attaching is logged as a warning; the study does not fail.
+    card. An ensemble is of no single trial: nothing is done for it. An error in drawing or
+    attaching is logged as a warning; the study does not fail.
     """
+    if bundle.provenance.members:
+        return
     remarks = []
     try:
         pictures = Pictures(study.optuna, study.uid, Artifacts(study.storage.optuna))

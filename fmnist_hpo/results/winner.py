@@ -1,9 +1,8 @@
 """From a finished study to its bundle and its one test figure."""
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,12 @@ from fmnist_hpo.bundle.kinds import model_hash
 from fmnist_hpo.bundle.records import Readout
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
+from fmnist_hpo.results.trial_model import (
+    forget_refit,
+    kept_model,
+    refitted_model,
+    trained_model,
+)
 from search import attributes
 from search.errors import ProblemError
 from search.ledger import measurements as evaluations
@@ -31,8 +36,10 @@ __all__ = [
     "can_export",
     "export_trial",
     "find_bundle",
+    "image_problem",
     "measure",
     "measurements",
+    "provenance_of",
     "recorded",
     "unmeasurable",
 ]
@@ -110,69 +117,37 @@ def export_trial(
 
     check_replaceable(directory, study.name, study.uid)  # before it trains
     trial = study.trial(number)
-    problem = _problem(study)
-    value = value_of(trial)
-    if value is None or trial.state.name != "COMPLETE":
+    problem = image_problem(study)
+    if value_of(trial) is None or trial.state.name != "COMPLETE":
         raise InputError(
             f"trial {trial.number} of study {study.name!r} is not complete but "
             f"{trial.state.name.lower()}; choose one that is, see `trials {study.name}`"
         )
-    params = study.params(trial)
-    lineage = trial.user_attrs[attributes.LINEAGE]
-    seed = study.spec.trial_seed(lineage)
     refit = refit or problem.folds is not None
-    split = problem.everything if refit else problem.splits[0]
-    checkpoints = study.checkpoints.scoped("refit") if refit else study.checkpoints
-    checkpoint = checkpoints.load(lineage, params=params) if problem.keeps_model else None
-    kept = checkpoint is not None and not refit  # the weights are the trial's own
     readout = None
     if refit:
         readout = _readout_before_refit(study, problem, trial, directory, flip)
-        say(f"training trial {trial.number} on all {len(split.train):,} images")
-    elif not kept:
-        if problem.keeps_model and not train:
-            raise InputError(
-                f"need the checkpoint of trial {trial.number}, found none in "
-                f"{checkpoints.address}; name the place with --checkpoints if it moved, or train "
-                "the trial again with --retrain (only the best trials' checkpoints are kept)"
-            )
-        say(f"training trial {trial.number} on its {len(split.train):,} images")
-    model = problem.model(
-        params,
-        split,
-        seed=seed,
-        curves=trial.user_attrs[attributes.CURVES],
-        checkpoint=checkpoint,
-        save=partial(checkpoints.save, lineage, attempt=1, params=params),
-        say=say,
-    )
+        model, kept = refitted_model(study, problem, trial, say=say), False
+    else:
+        model, kept = trained_model(study, problem, trial, train=train, say=say)
     bundle = export.export(
         directory,
         model,
         data=problem.data,
-        split=split,
+        split=problem.everything if refit else problem.splits[0],
         fold_curves=_fold_curves(trial) if problem.folds is not None else None,
         flip=flip,
         readout=readout,
-        provenance=Provenance(
-            study=study.name,
-            study_uid=study.uid,
-            trial=trial.number,
-            params=params,
-            seed=seed,
-            value=value,
-            spec_hash=study.spec.hash,
-            git_commit=_git_commit(),
+        provenance=provenance_of(
+            study,
+            problem,
+            trial,
             environment=trial.user_attrs[attributes.ENVIRONMENT] if kept else problem.environment(),
             refit=refit,
-            folds=problem.folds,
-            tuned_on=len(problem.tuned_on),
-            trained_on=len(split.train),
-            amendments=tuple(map(str, study.amendments)),
         ),
     )
     if refit:
-        checkpoints.delete(lineage)
+        forget_refit(study, trial)
     return attach_recorded(study, bundle)
 
 
@@ -183,12 +158,8 @@ def _readout_before_refit(
     from fmnist_hpo.bundle.calibration import choose_readout
     from fmnist_hpo.bundle.export import draft
 
-    params = study.params(trial)
-    lineage = trial.user_attrs[attributes.LINEAGE]
-    checkpoint = None
-    if problem.folds is None and problem.keeps_model:
-        checkpoint = study.checkpoints.load(lineage, params=params)
-    if checkpoint is None:
+    model = kept_model(study, problem, trial)
+    if model is None:
         if flip == "auto":
             raise InputError(
                 "need the trial's own weights to decide on the mirror image before a refit, found "
@@ -197,15 +168,6 @@ def _readout_before_refit(
             )
         return Readout(flip=flip == "yes")
     (split,) = problem.splits
-    model = problem.model(
-        params,
-        split,
-        seed=study.spec.trial_seed(lineage),
-        curves=trial.user_attrs[attributes.CURVES],
-        checkpoint=checkpoint,
-        save=lambda _: None,
-        say=lambda _: None,
-    )
     images, labels = problem.data.images, problem.data.labels
     readout, _, _ = choose_readout(
         draft(directory, model),
@@ -215,6 +177,38 @@ def _readout_before_refit(
         before_refit=True,
     )
     return readout
+
+
+def provenance_of(
+    study: Study,
+    problem: ImageProblem,
+    trial: "FrozenTrial",
+    *,
+    environment: Mapping[str, str],
+    refit: bool,
+) -> Provenance:
+    """Where a model of a complete trial comes from.
+
+    Args:
+        environment: in which its weights were trained.
+    """
+    split = problem.everything if refit else problem.splits[0]
+    return Provenance(
+        study=study.name,
+        study_uid=study.uid,
+        trial=trial.number,
+        params=study.params(trial),
+        seed=study.spec.trial_seed(trial.user_attrs[attributes.LINEAGE]),
+        value=value_of(trial) or 0.0,
+        spec_hash=study.spec.hash,
+        git_commit=_git_commit(),
+        environment=environment,
+        refit=refit,
+        folds=problem.folds,
+        tuned_on=len(problem.tuned_on),
+        trained_on=len(split.train),
+        amendments=tuple(map(str, study.amendments)),
+    )
 
 
 def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
@@ -257,9 +251,10 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
             "name its own storage with --storage, or export the study's trial again"
         )
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
-    measured = evaluation.evaluate(bundle, _problem(study).directory)
+    measured = evaluation.evaluate(bundle, image_problem(study).directory)
     payload = {
         "trial": bundle.provenance.trial,
+        "members": dict(bundle.provenance.members),
         "refit": bundle.provenance.refit,
         "model": model_hash(bundle),
         "evaluation": measured.to_json(),
@@ -278,7 +273,7 @@ def unmeasurable(study: Study) -> str | None:
     """
     from fmnist_hpo.bundle.evaluation import missing_file
 
-    directory = _problem(study).directory
+    directory = image_problem(study).directory
     missing = missing_file(directory)
     if missing is None:
         return None
@@ -307,7 +302,8 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
     for one in reversed(found):
         stored = Evaluation.from_json(one.payload["evaluation"])
         if bundle is None:
-            same = one.payload["trial"] in {trial.number for trial in study.pareto}
+            single = not one.payload.get("members")
+            same = single and one.payload["trial"] in {trial.number for trial in study.pareto}
         elif "model" in one.payload:
             same = one.payload["model"] == model_hash(bundle)
         else:  # recorded without the hash: it is of the bundle that holds it
@@ -332,7 +328,8 @@ def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str
     )
 
 
-def _problem(study: Study) -> ImageProblem:
+def image_problem(study: Study) -> ImageProblem:
+    """A study's problem. Raises InputError where its models are not of images."""
     problem = study.problem
     if isinstance(problem, ImageProblem):
         return problem

@@ -1,18 +1,23 @@
-"""`export`: write the best trial's bundle."""
+"""`export`: write the bundle of the best trial, or of an ensemble of trials."""
 
 import argparse
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from fmnist_hpo.bundle.ensemble import Selection
 from fmnist_hpo.cli.arguments import add_data_dir, add_readout
 from fmnist_hpo.cli.texts import say
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.results.ensemble import ensemble_path, export_ensemble
 from fmnist_hpo.results.showcase import showcase
 from fmnist_hpo.results.winner import bundle_path, export_trial
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage, natural
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
+from search.study import Study
 
 EXAMPLE = "{prog} export quick --refit"
 
@@ -27,7 +32,18 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
         help='of a study with two metrics: such as "latency_ms<=0.2"; the trial of its front that '
         "keeps this and is best by the other metric",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="default: runs/STUDY/bundle")
+    which.add_argument(
+        "--ensemble",
+        type=natural,
+        metavar="K",
+        help="K members, chosen on the validation images among the trials whose weights are kept",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: runs/STUDY/bundle; runs/STUDY/ensemble for an ensemble",
+    )
     add_readout(parser)
     parser.add_argument(
         "--retrain", action="store_true", help="train the trial again if its checkpoint is missing"
@@ -43,9 +59,11 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     storage = open_stored(args.storage, args.study)
     study = open_named(args.study, storage=storage, checkpoints=args.checkpoints)
+    tell = partial(print, file=sys.stderr, flush=True) if args.json else say
+    if args.ensemble is not None:
+        return _ensemble(args, study, tell)
     out = args.out or bundle_path(study)
     number = args.trial if args.prefer is None else study.preferred(args.prefer).number
-    tell = partial(print, file=sys.stderr, flush=True) if args.json else say
     bundle = export_trial(
         study, number, out, refit=args.refit, flip=args.flip, train=args.retrain, say=tell
     )
@@ -56,4 +74,23 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         print_json({"study": study.name, "trial": made.trial, "refit": made.refit, "bundle": path})
         return 0
     print(f"bundle of trial {made.trial} of study {study.name!r}: {bundle.path}")
+    return 0
+
+
+def _ensemble(args: argparse.Namespace, study: Study, tell: Callable[[str], None]) -> int:
+    if args.retrain:
+        raise InputError("an ensemble is made of kept weights, got --retrain; leave it out")
+    out = args.out or ensemble_path(study)
+    bundle = export_ensemble(study, args.ensemble, out, refit=args.refit, flip=args.flip, say=tell)
+    made, found = bundle.provenance, Selection.of(bundle.config)
+    if args.json:
+        members = [{"trial": one.trial, "count": one.count} for one in found.members]
+        path = str(bundle.path)
+        print_json({"study": study.name, "members": members, "refit": made.refit, "bundle": path})
+        return 0
+    print(f"{made.what} of study {study.name!r}: {bundle.path}")
+    print(
+        f"validation: {100 * found.accuracy:.2f} % together, {100 * found.single.accuracy:.2f} % "
+        f"trial {found.single.trial} alone; optimistically biased, as the same images chose them"
+    )
     return 0

@@ -195,7 +195,6 @@ def test_what_cannot_be_an_ensemble_is_one_line(
         (["--ensemble", "3"], "need at least 2 complete trials with kept weights"),
         (["--ensemble", "1"], "need an ensemble of at least 2 members, got 1"),
         (["--ensemble", "3", "--retrain"], "an ensemble is made of kept weights"),
-        (["--ensemble", "3", "--trial", "0"], "not allowed with argument"),
     ):
         assert cli.main(["export", "several", *options]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -4,7 +4,7 @@ from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle, check_replaceable
 from fmnist_hpo.bundle.calibration import Flip
-from fmnist_hpo.cli.texts import say, with_interval
+from fmnist_hpo.cli.texts import readout, say, with_interval
 from fmnist_hpo.environment import processor
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
@@ -103,6 +103,7 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
         print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
         if measured.remark:
             print(f"            {measured.remark}")
+    print(f"readout     {readout(bundle)}")
     of = "" if number == best.number else f" (of trial {number})"
     print(f"bundle      {bundle.path}{of}")
     where = storage_option(storage)

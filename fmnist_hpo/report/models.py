@@ -112,21 +112,24 @@ def _validation_images(study: Study) -> int | None:
 
 
 def calibration_lines(model: Model) -> list[str]:
-    """How the readout of an exported and measured model was decided, and what it changed."""
-    if model.bundle is None or model.test is None:
+    """How the readout of an exported model was decided, and what it changed."""
+    if model.bundle is None:
         return []
     readout, lines = model.bundle.config.readout, []
     found = readout.evidence
-    if (
-        model.has_probabilities
-        and found is not None
-        and model.test.raw_calibration_error is not None
-    ):
-        lines.append(
-            f"Calibration error on the test set: {percent(model.test.raw_calibration_error)} "
-            f"before, {percent(model.test.calibration_error)} after the temperature of "
-            f"{readout.temperature:g}, which was fitted on {found.images:,} validation images."
+    if found is not None and found.calibration_error is not None:
+        before, after = found.raw_calibration_error or 0.0, found.calibration_error
+        line = (
+            f"Calibration error: {percent(before)} before, {percent(after)} after a temperature of "
+            f"{readout.temperature:g}, on the {found.images:,} validation images that it was "
+            "fitted on"
         )
+        if model.test is not None and model.test.raw_calibration_error is not None:
+            line += (
+                f"; {percent(model.test.raw_calibration_error)} and "
+                f"{percent(model.test.calibration_error)} on the test set"
+            )
+        lines.append(f"{line}.")
     if readout.flip:
         why = ""
         if found is not None and found.gained is not None and found.lost is not None:

@@ -114,6 +114,7 @@ def _accuracy_lines(model: Model) -> list[str]:
             f"({percent(found[0])} to {percent(found[1])}, {model.validation_images:,} images); "
             "optimistically biased, as the best of many trials."
         )
+    lines += calibration_lines(model)
     times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
     if test is None:
         lines.append(
@@ -128,7 +129,6 @@ def _accuracy_lines(model: Model) -> list[str]:
         f"{percent(high)}, {test.n:,} images), measured {times}."
         + (f" {model.measured.remark}" if model.measured and model.measured.remark else "")
     )
-    lines += calibration_lines(model)
     worst = min((one for one in test.per_class if one.support), key=lambda one: one.f1)
     pairs = confused(test, 2)
     if pairs:

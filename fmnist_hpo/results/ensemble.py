@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["ensemble_path", "export_ensemble", "find_ensemble", "select"]
 
 LEAST = 2  # members, and trials to choose from
+LOOKED_AT = 50  # trials whose checkpoint is looked for; a worker keeps those of the five best
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -194,7 +195,7 @@ def _candidates(study: Study, problem: ImageProblem, directory: Path) -> list[_C
     complete = [one for one in study.trials if one.state.name == "COMPLETE" and is_feasible(one)]
     complete.sort(key=lambda one: (-(value_of(one) or 0.0), one.number))
     found = []
-    for trial in complete:
+    for trial in complete[:LOOKED_AT]:
         model = kept_model(study, problem, trial)
         if model is None:
             continue

@@ -6,7 +6,7 @@ __all__ = ["COMMANDS"]
 
 #: Name -> the sentence that `--help` shows. It stands here so that `--help` imports no module.
 COMMANDS: Mapping[str, str] = {
-    "export": "write the best trial's bundle: weights, ONNX, card, figures",
+    "export": "write the bundle of the best trial, or of an ensemble: weights, ONNX, card",
     "evaluate": "measure a bundle on the test set, once per study",
     "predict": "classify images with a bundle",
     "compare": "tabulate the winners of studies: accuracy, cost, size, speed, which is better",

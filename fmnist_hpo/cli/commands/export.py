@@ -5,10 +5,12 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.ensemble import Selection
 from fmnist_hpo.cli.arguments import add_data_dir, add_readout
-from fmnist_hpo.cli.texts import say
+from fmnist_hpo.cli.texts import readout, say
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.ensemble import ensemble_path, export_ensemble
 from fmnist_hpo.results.showcase import showcase
@@ -70,10 +72,10 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     showcase(study, bundle)
     made = bundle.provenance
     if args.json:
-        path = str(bundle.path)
-        print_json({"study": study.name, "trial": made.trial, "refit": made.refit, "bundle": path})
+        print_json({"study": study.name, "trial": made.trial, **_json(bundle)})
         return 0
     print(f"bundle of trial {made.trial} of study {study.name!r}: {bundle.path}")
+    print(f"readout: {readout(bundle)}")
     return 0
 
 
@@ -85,12 +87,22 @@ def _ensemble(args: argparse.Namespace, study: Study, tell: Callable[[str], None
     made, found = bundle.provenance, Selection.of(bundle.config)
     if args.json:
         members = [{"trial": one.trial, "count": one.count} for one in found.members]
-        path = str(bundle.path)
-        print_json({"study": study.name, "members": members, "refit": made.refit, "bundle": path})
+        print_json({"study": study.name, "members": members, **_json(bundle)})
         return 0
     print(f"{made.what} of study {study.name!r}: {bundle.path}")
+    print(f"readout: {readout(bundle)}")
     print(
         f"validation: {100 * found.accuracy:.2f} % together, {100 * found.single.accuracy:.2f} % "
         f"trial {found.single.trial} alone; optimistically biased, as the same images chose them"
     )
     return 0
+
+
+def _json(bundle: Bundle) -> dict[str, Any]:
+    readout = bundle.config.readout
+    return {
+        "refit": bundle.provenance.refit,
+        "temperature": readout.temperature,
+        "flip": readout.flip,
+        "bundle": str(bundle.path),
+    }

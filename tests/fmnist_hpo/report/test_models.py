@@ -12,7 +12,7 @@ from fmnist_hpo.bundle.evaluation import Evaluation, attach, evaluate
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.metrics import CALIBRATION_BINS, Metrics, calibration_bins
 from fmnist_hpo.report import figures
-from fmnist_hpo.report.models import Model, confused
+from fmnist_hpo.report.models import Model, calibration_lines, confused
 from fmnist_hpo.report.write import _accuracy_lines
 from fmnist_hpo.results.comparison import Row
 from fmnist_hpo.results.winner import Measured
@@ -65,6 +65,11 @@ def test_a_model_says_what_its_bundle_holds(model, measured):
     assert model.fit == (pytest.approx(0.85), 0.8)
     low, high = model.validation_interval
     assert low < 0.8 < high
+    (calibration,) = calibration_lines(model)
+    for part in (measured.config.readout.evidence, model.test):
+        assert f"{100 * part.raw_calibration_error:.2f} %" in calibration
+        assert f"{100 * part.calibration_error:.2f} %" in calibration
+    assert calibration in _accuracy_lines(model)
 
 
 def test_a_cross_validated_model_is_judged_by_the_means_of_its_folds(model):

@@ -3,6 +3,7 @@
     uv run python benchmarks/chaos.py --minutes 5 --storage postgresql://user@host/database
     uv run python benchmarks/chaos.py --minutes 2        # on an SQLite file of its own
     uv run python benchmarks/chaos.py --minutes 2 --pauses   # of a study whose trials are paused
+    uv run python benchmarks/chaos.py --minutes 2 --extend 10   # N become N + 10 half-way
     uv run python benchmarks/chaos.py --fault stop --fault swallow --storage postgresql://...
 
 Without `--fault`, workers are killed at random, and the supervisor too. While it runs, restart the
@@ -18,30 +19,38 @@ The study then comes to its end, and is checked: exactly its lineages ended, not
 every lost trial has exactly one successor and no other trial has one, every attempt is on record,
 no trial ended by an error, and every curve is the one of an uninterrupted run. With `--pauses` the
 sampler is freeze-thaw with a budget of steps, and every other worker is asked to stop (SIGTERM)
-instead of killed: exactly the lineages that began have ended, complete or paused at last.
+instead of killed: exactly the lineages that began have ended, complete or paused at last. With
+`--extend` the study is amended half-way, under fire: exactly N + M lineages have ended, and the
+trials of those that were added bear the number of an amendment.
 """
 
 import argparse
-import os
 import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import faults
+from chaos_study import (
+    children,
+    environment,
+    extend,
+    holders,
+    judge,
+    kill,
+    start,
+    victims,
+    wait_until,
+    write_study,
+)
 from faults import Unavailable
 
-PROBLEMS = Path(__file__).parents[1] / "tests" / "problems"
-sys.path.insert(0, str(PROBLEMS))
-
-STEPS = 6  # of each trial
 FAULTS = ("stop", "network", "swallow", "statement-timeout", "disk-full")
 FAULT_S = 6.0  # for which a fault lasts: two leases
 END_S = 240.0  # until a study under a fault must have come to its end
@@ -69,6 +78,7 @@ def chaos(
     events: Sequence[tuple[float, Callable[[], None]]] = (),
     seed: int = 0,
     pauses: bool = False,
+    more: int = 0,
 ) -> Report:
     """Run one study under fire.
 
@@ -78,31 +88,36 @@ def chaos(
             its end in peace. The supervisor is killed, and started again, half-way.
         events: (share of the kills, what to do then), such as restarting the database.
         pauses: whether trials are paused; every other worker is then ended by SIGTERM.
+        more: lineages that amendments add half-way, the last one of them by hand.
     """
-    _write_study(directory, lineages, pauses=pauses)
+    write_study(directory, lineages, pauses=pauses)
     generator = random.Random(seed)
-    supervisor = _start(directory, storage, workers)
+    supervisor = start(directory, storage, workers)
     due = sorted(events, key=lambda event: event[0])
     killed, supervisors = 0, 0
     try:
         while killed < kills and supervisor.poll() is None:
             time.sleep(every_seconds)
-            victims = _victims(supervisor.pid, storage)
-            if victims:
+            found = victims(supervisor.pid, storage)
+            if found:
                 number = signal.SIGTERM if pauses and killed % 2 else signal.SIGKILL
-                killed += _kill(generator.choice(victims), number)
+                killed += kill(generator.choice(found), number)
             while due and killed >= due[0][0] * kills:
                 due.pop(0)[1]()
             if killed >= kills / 2 and not supervisors:
                 supervisor.kill()
                 supervisor.wait()
                 supervisors += 1
-                supervisor = _start(directory, storage, workers)
+                supervisor = start(directory, storage, workers)
+                if more:
+                    extend(storage, more)
         supervisor.wait()
     finally:
         supervisor.kill()
         supervisor.wait()
-    attempts, lost, broken = _judge(storage, lineages, pauses=pauses)
+    attempts, lost, broken = judge(
+        storage, lineages, more=more if supervisors else 0, pauses=pauses
+    )
     return Report(
         killed_workers=killed,
         killed_supervisors=supervisors,
@@ -134,16 +149,16 @@ def under_fault(
             proxy = faults.Proxy(storage)
             undo.callback(proxy.close)
             through = proxy.url
-        _write_study(directory, lineages)
+        write_study(directory, lineages)
         alone: subprocess.Popen[bytes] | None = None
         if fault == "network":
             alone, cut = _alone_in_a_network(undo, directory, storage)
-        supervisor = _start(directory, through, workers)
+        supervisor = start(directory, through, workers)
         undo.callback(_end, supervisor)
-        _wait_until(lambda: _holders(storage), "a worker has a trial")
+        wait_until(lambda: holders(storage), "a worker has a trial")
         if fault == "stop":
             faults.stop_inside_a_transaction(
-                storage, lambda: _children(supervisor.pid), for_seconds=FAULT_S
+                storage, lambda: children(supervisor.pid), for_seconds=FAULT_S
             )
         elif fault == "network":
             assert alone is not None
@@ -162,7 +177,7 @@ def under_fault(
             code: int | str = supervisor.wait(END_S)
         except subprocess.TimeoutExpired:
             code = "none: it did not come to its end"
-        attempts, lost, broken = _judge(storage, lineages)
+        attempts, lost, broken = judge(storage, lineages)
         if code != 0:
             log = (directory / "supervisor.log").read_text(errors="replace").splitlines()
             broken.append(f"the supervisor's exit code is {code}: {log[-1:]}")
@@ -185,165 +200,20 @@ def _alone_in_a_network(
     undo.callback(proxy.close)
     subprocess.run(
         [sys.executable, "-m", "search", "create", "chaos.toml"],
-        cwd=directory, env=_environment(storage), check=True, stdout=subprocess.DEVNULL,
+        cwd=directory, env=environment(storage), check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     worker = subprocess.Popen(
         network.inside([sys.executable, "-m", "search", "worker", "chaos"]),
-        cwd=directory, env=_environment(proxy.url), stdout=subprocess.DEVNULL,
+        cwd=directory, env=environment(proxy.url), stdout=subprocess.DEVNULL,
     )  # fmt: skip
     undo.callback(_end, worker)
-    _wait_until(lambda: _holders(storage), "the worker in the network has a trial")
+    wait_until(lambda: holders(storage), "the worker in the network has a trial")
     return worker, network.cut
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
     process.kill()
     process.wait()
-
-
-def _wait_until(holds: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"waited in vain until {what}")
-        time.sleep(0.2)
-
-
-def _write_study(directory: Path, lineages: int, *, pauses: bool = False) -> None:
-    from toy import toy_spec
-
-    budget, sampler, problem = "", "", "toy:Toy"
-    if pauses:
-        budget = f"steps = {lineages * STEPS // 2}"
-        sampler, problem = '[sampler]\nname = "freeze-thaw"\n', "toy:Pausing"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "chaos.toml").write_text(
-        toy_spec(
-            problem,
-            name="chaos",
-            trials=lineages,
-            budget=budget,
-            extra=f"{sampler}[fixed]\nsteps = {STEPS}\npause = 0.3\n"
-            "[workers]\nheartbeat_seconds = 0.5\nmax_retries = 100000\n",
-        )
-    )
-
-
-def _environment(storage: str) -> dict[str, str]:
-    return {
-        **os.environ,
-        "FMNIST_HPO_STORAGE": storage,
-        "PYTHONPATH": os.pathsep.join([str(PROBLEMS), os.environ.get("PYTHONPATH", "")]),
-    }
-
-
-def _start(directory: Path, storage: str, workers: int) -> "subprocess.Popen[bytes]":
-    with (directory / "supervisor.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "search", "run", "chaos.toml", "--workers", str(workers)],
-            cwd=directory,
-            env=_environment(storage),
-            stdout=log,
-            stderr=log,
-        )
-
-
-def _victims(supervisor: int, storage: str) -> list[int]:
-    """The workers that have a trial in hand: to kill one that is just starting is no art."""
-    holders = _holders(storage)
-    return [pid for pid in _children(supervisor) if _worker_name(pid) in holders]
-
-
-def _holders(storage: str) -> set[str]:
-    """The names of the workers that have a trial in hand."""
-    import search
-
-    try:
-        study = search.open("chaos", storage=storage)
-    except search.SearchError:  # not created yet, or the database is away
-        return set()
-    holders = {row.worker for row in study.ledger.rows() if row.worker is not None}
-    study.storage.close()
-    return holders
-
-
-def _worker_name(pid: int) -> str | None:
-    try:
-        environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
-    except OSError:
-        return None
-    return dict(entry.split("=", 1) for entry in environment if "=" in entry).get(
-        "FMNIST_HPO_WORKER"
-    )
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-    except OSError:
-        return []
-    return [int(child) for child in listed.split()]
-
-
-def _kill(pid: int, number: signal.Signals) -> int:
-    try:
-        os.kill(pid, number)
-    except ProcessLookupError:
-        return 0
-    return 1
-
-
-def _judge(storage: str, lineages: int, *, pauses: bool = False) -> tuple[int, int, list[str]]:
-    """Attempts made, attempts lost, and every promise that was not kept."""
-    from optuna.trial import TrialState
-    from toy import whole_curve
-
-    import search
-
-    study = search.open("chaos", storage=storage)
-    trials = study.trials
-    broken: list[str] = []
-    counts = study.ledger.counts()
-    if pauses:
-        steps, most = study.ledger.steps(), study.spec.steps or 0
-        if steps < most and counts.done < lineages:
-            broken.append(f"it ended after {steps} of {most} steps")
-        lineages = counts.begun
-    states = (TrialState.COMPLETE, TrialState.PRUNED) if pauses else (TrialState.COMPLETE,)
-    ended = [trial for trial in trials if trial.state in states]
-    per_lineage = Counter(trial.user_attrs["lineage"] for trial in ended)
-    if per_lineage != Counter(range(lineages)):
-        broken.append(f"lineages ended {dict(per_lineage)}, each of {lineages} must end once")
-    if (counts.done, counts.running, counts.paused) != (lineages, 0, 0):
-        broken.append(f"the ledger says {counts}, {lineages} must be done")
-    for trial in trials:
-        if not trial.state.is_finished():
-            broken.append(f"trial {trial.number} is {trial.state.name}")
-        if trial.user_attrs.get("reason") == "error":
-            broken.append(f"trial {trial.number} ended by {trial.user_attrs.get('error')}")
-    successors = Counter(trial.user_attrs.get("retry_of") for trial in trials)
-    lost = {trial.number for trial in trials if trial.user_attrs.get("reason") == "lost"}
-    for trial in trials:
-        if successors[trial.number] != (trial.number in lost):
-            broken.append(f"trial {trial.number} has {successors[trial.number]} successors")
-    attempts = study.ledger.attempts()
-    for trial in trials:
-        hows = [attempt.how for attempt in attempts if attempt.trial == trial.number]
-        last = {"lost": "lost", "out-of-budget": "paused"}.get(
-            str(trial.user_attrs.get("reason")), "complete"
-        )
-        between = {"stopped", "paused"} if pauses else {"stopped"}
-        if not hows or hows[-1] != last or not set(hows[:-1]) <= between:
-            broken.append(f"the attempts at trial {trial.number} ended {hows}")
-    for trial in ended:
-        seed = study.spec.trial_seed(trial.user_attrs["lineage"])
-        curve = list(trial.intermediate_values.values())
-        whole = whole_curve(seed, trial.params["x"], STEPS)
-        complete = trial.state is TrialState.COMPLETE
-        if curve != (whole if complete else whole[: len(curve)]) or trial.value != curve[-1]:
-            broken.append(f"the curve of trial {trial.number} is not an uninterrupted one")
-    study.storage.close()
-    return len(attempts), sum(a.how in ("lost", "stopped") for a in attempts), broken
 
 
 def main() -> int:
@@ -355,6 +225,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--storage", help="default: an SQLite file of its own")
     parser.add_argument("--pauses", action="store_true", help="trials are paused and go on")
+    parser.add_argument("--extend", type=int, default=0, metavar="N", help="trials added half-way")
     parser.add_argument("--fault", action="append", choices=FAULTS, default=[])
     args = parser.parse_args()
     if args.fault:
@@ -367,6 +238,7 @@ def main() -> int:
             workers=args.workers,
             kills=round(args.minutes * 60),
             pauses=args.pauses,
+            more=args.extend,
         )
     return _show(report)
 

@@ -28,6 +28,13 @@ def test_postgres_under_fire_and_restarted_twice(tmp_path: Path, postgres, postg
 
 
 @pytest.mark.timeout(600)
+def test_an_extended_study_under_fire(tmp_path: Path, storage_url: str) -> None:
+    report = chaos(tmp_path, storage_url, lineages=16, workers=3, kills=6, more=5)
+    assert report.faults == ()
+    assert report.killed_workers == 6
+
+
+@pytest.mark.timeout(600)
 def test_paused_trials_under_fire(tmp_path: Path, storage_url: str) -> None:
     report = chaos(tmp_path, storage_url, lineages=24, workers=3, kills=8, pauses=True)
     assert report.faults == ()

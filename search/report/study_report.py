@@ -132,7 +132,10 @@ class StudyReport:
 
     def checks(self) -> list[str]:
         """The results of the control (of the sampler) and of the audit (of the pruner)."""
-        lines, spec = [], self.study.spec
+        lines: list[str] = []
+        spec = self.study.spec
+        if len(spec.aims) > 1:  # both compare trials by one value
+            return lines
         if spec.space.parameters and spec.sampler.name not in ("random", "grid"):
             lines.append(self.control_line())
         if spec.pruner.name != "none" or self.study.pauses:

@@ -26,10 +26,11 @@ step at which its trial pauses next, so whoever goes on after a loss or a releas
 `attempt` is the lease number. Each claim raises it, and every later statement compares it, as do
 the writes to the trial: a worker that was declared dead and returns changes nothing.
 
-A lease ends in one of three ways: its holder ends it, its supervisor saw its holder die, or it
-ran out while the database could be reached. The last is known from the contacts that all workers
-leave in `search_study`: only when they followed each other closely for `grace_seconds` does an
-expired lease mean that its holder is gone, and not that the database was.
+A lease ends in one of four ways: its holder ends it, somebody stopped its trial (`by_hand`), its
+supervisor saw its holder die, or it ran out while the database could be reached. The last is known
+from the contacts that all workers leave in `search_study`: only when they followed each other
+closely for `grace_seconds` does an expired lease mean that its holder is gone, and not that the
+database was.
 """
 
 import uuid

@@ -149,13 +149,12 @@ class Study:
             ProblemError: all parameters are given, and the problem refuses them.
         """
 
-        def draft(before: StudySpec, _: int) -> Draft:
-            made = added(before, params)
-            if before.space.point_of({**before.fixed, **params}, before.fixed) is not None:
-                self.problem.check({**before.fixed, **params})
-            return made
-
-        return self._amend(draft)
+        self.refresh()
+        added(self.spec, params)  # refused before the problem is loaded
+        whole = {**self.spec.fixed, **params}
+        if self.spec.space.point_of(whole, self.spec.fixed) is not None:
+            self.problem.check(whole)  # outside of the transaction, as loading it takes a while
+        return self._amend(lambda before, _: added(before, params))
 
     def preview(self, spec: StudySpec | Path | str) -> Draft:
         """What `amend` would change; see there."""

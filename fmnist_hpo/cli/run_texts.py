@@ -68,6 +68,12 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
     elif refit and not bundle.provenance.refit:
         again = f"{prog} export {study.name} --refit{storage_option(storage)}"
         print(f"{path} is not refitted: `{again}` replaces it")
+    elif not _is_wanted(bundle, bundle.provenance.trial, refit, flip):
+        option = f"{' --refit' if refit else ''} --flip {flip}{storage_option(storage)}"
+        print(
+            f"{path} was exported without --flip {flip}: `{prog} export {study.name}{option}` "
+            "replaces it"
+        )
     bundle = winner.attach_recorded(study, bundle)
     if sealed and winner.unmeasurable(study) is None:
         print("measuring the test set, once", flush=True)

@@ -14,8 +14,10 @@ from PIL import Image
 from sklearn.ensemble import IsolationForest
 
 from fmnist_hpo import data
-from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle import Bundle, to_json
+from fmnist_hpo.bundle.calibration import choose_readout, fit_temperature
 from fmnist_hpo.bundle.kinds import logits
+from fmnist_hpo.bundle.predict import load_model
 from fmnist_hpo.bundle.predictions import Predictions
 from fmnist_hpo.classical.bundle import load
 from fmnist_hpo.classical_problem import ClassicalProblem
@@ -106,8 +108,6 @@ def problem_on(kind: type[ImageProblem], sliced, **settings: object) -> ImagePro
 
 def export_of(sliced, params: dict[str, object]) -> Bundle:
     """A classical model of the first split, as a bundle in memory."""
-    from fmnist_hpo.bundle import to_json
-
     problem = problem_on(ClassicalProblem, sliced, tune_on=500)
     model = problem.model(
         params,
@@ -143,6 +143,13 @@ def test_every_model_is_the_same_after_skops(sliced, monkeypatch, params) -> Non
     assert outputs.shape == (len(split.validation), 10)
     labels = problem.data.labels[split.validation]
     right = outputs.argmax(axis=1) == labels
+    readout, _, _ = choose_readout(bundle, problem.data.images[split.validation], labels, flip="no")
+    fitted = 1.0 if params["model"] == "svm" else fit_temperature(outputs, labels)
+    assert readout.temperature == fitted
+    config = to_json({**json.loads(bundle.read("config.json")), "readout": readout.to_json()})
+    read = Bundle(path=bundle.path, files={**bundle.files, "config.json": config})
+    calibrated = load_model(read)(problem.data.images[split.validation])
+    np.testing.assert_allclose(softmax(calibrated), softmax(outputs, fitted), atol=1e-9)
     shares = Predictions(labels=labels, probabilities=softmax(outputs).astype(np.float32))
     assert np.array_equal(Predictions.from_bytes(shares.to_bytes()).right, right)
 

@@ -202,7 +202,9 @@ def test_run_measures_the_refit_that_it_is_asked_for_and_mends_a_bundle_that_lac
     Bundle.write(
         folder, {**files, "metrics.json": to_json({**measured.metrics.to_json(), "test": None})}
     )
-    assert "(measured once; trained on 2,000 images)" in sliced("run", "slice.toml").stdout
+    said = sliced("run", "slice.toml", "--flip").stdout
+    assert "(measured once; trained on 2,000 images)" in said
+    assert ("was exported without --flip yes" in said) is not readout.flip
     mended = Bundle.open(folder)
     assert mended.metrics.test == measured.metrics.test
 

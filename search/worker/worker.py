@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from search import attributes
 from search.attributes import Reason
-from search.errors import StorageError, StudyHalted
+from search.errors import SearchError, StorageError, StudyHalted
 from search.ledger import Claim, Fenced
 from search.ledger.heartbeat import Heartbeat
 from search.problem import Diverged, TrialPruned, TrialStopped
@@ -164,7 +164,9 @@ def _taken(study: Study, claim: Claim) -> bool:
     """Say why a trial is no longer this worker's; whether somebody stopped it for good."""
     number = claim.trial.number
     study.storage.optuna.forget(claim.trial._trial_id)
-    reason = study.trial(number).user_attrs.get(attributes.REASON)
+    reason = None
+    with suppress(SearchError):  # the study was deleted: the next claim says so
+        reason = study.trial(number).user_attrs.get(attributes.REASON)
     if reason == Reason.BY_HAND.value:
         log.info("trial %d was stopped by hand", number)
         # This worker may have saved one since the other was deleted.

@@ -1,7 +1,6 @@
 """Samples a trial's parameters with the study's sampler, and rejects what is infeasible."""
 
 import copy
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -91,10 +90,11 @@ def suggest(study: Study, claim: Claim, history: History) -> Proposal:
 def set_constraints(trial: optuna.Trial, spec: StudySpec, metrics: Mapping[str, float]) -> bool:
     """Record for Optuna how far these metrics lie outside their bounds; whether all are inside."""
     found = excesses(spec, metrics)
-    for name in found.keys() - trial.constraints.keys():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            trial.set_constraint(name, found[name])
+    for name, excess in found.items():
+        # Not by Optuna's `set_constraint`, which keeps what an attempt before had measured.
+        trial.storage.set_trial_system_attr(
+            trial._trial_id, f"{attributes.CONSTRAINT}{name}", excess
+        )
     return all(excess <= 0 for excess in found.values())
 
 

@@ -230,7 +230,7 @@ def _run(
             attrs={attributes.METRICS: _finite(metrics)} if len(metrics) > 1 else None,
         )
         if spec.constraints and not run.paused:
-            with run.storing():
+            with run.storing(), study.storage.optuna.batch():
                 set_constraints(trial, spec, metrics)
         if run.paused:  # of a problem that did not let `TrialStopped` pass
             ending = _Leaves.PAUSED

@@ -99,6 +99,19 @@ def test_tpe_learns_where_the_constraint_is_kept(make_study):
         assert x == trial.params["x"]
 
 
+def test_a_retried_trial_has_the_constraint_of_its_last_measurement(make_study):
+    study = make_study("toy:Sized", trials=1, extra=LATENCY)
+    claim = study.ledger.claim("dead")
+    study.storage.optuna.set_trial_system_attr(
+        claim.trial._trial_id, f"{attributes.CONSTRAINT}latency_ms", 99.0
+    )
+    study.ledger.release_worker("dead")
+    run(study)
+    last = study.trials[-1]
+    measured = last.user_attrs[attributes.METRICS]["latency_ms"]
+    assert last.constraints == {"latency_ms": measured - 0.5}
+
+
 def test_without_a_feasible_trial_there_is_none_to_choose(make_study):
     study = make_study("toy:Sized", trials=2, extra="[constraints]\nlatency_ms = { max = -1 }")
     run(study)

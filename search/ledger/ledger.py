@@ -44,7 +44,7 @@ from sqlalchemy import orm
 from search import attributes
 from search.attributes import Reason
 from search.errors import StorageError, StudyNotFound
-from search.ledger import look, statements
+from search.ledger import look, lost, statements
 from search.ledger.attempt import Fresh
 from search.ledger.changes import Superseded
 from search.ledger.records import (
@@ -187,20 +187,20 @@ class Ledger:
         token = uuid.uuid4().hex
 
         def work(session: orm.Session) -> tuple[Claim | None, dict[int, int | None]]:
-            lost = statements.reap(session, self.scope)
+            freed = lost.reap(session, self.scope)
             claim = statements.claim(session, self.scope, worker, token, fresh, origin or {})
             statements.touch(session, self.scope)
-            return claim, lost
+            return claim, freed
 
         def settled(session: orm.Session) -> tuple[Claim, dict[int, int | None]] | None:
             claim = statements.claimed(session, self.scope, worker, token)
             return None if claim is None else (claim, {})
 
         try:
-            claim, lost = self.storage.write(work, settled=settled)
+            claim, freed = self.storage.write(work, settled=settled)
         except Superseded:
             return None
-        self._report_lost(lost)
+        self._report_lost(freed)
         if claim is not None:
             self.storage.optuna.learn(self.study_id, claim.trial)
         return claim
@@ -301,9 +301,9 @@ class Ledger:
         """
 
         def work(session: orm.Session) -> dict[int, int | None]:
-            lost = statements.reap(session, self.scope)
+            freed = lost.reap(session, self.scope)
             statements.touch(session, self.scope)
-            return lost
+            return freed
 
         return self._report_lost(self.storage.write(work))
 
@@ -316,20 +316,20 @@ class Ledger:
         """
         return self._report_lost(
             self.storage.write(
-                lambda session: statements.lose_worker(session, self.scope, worker, blame=blame)
+                lambda session: lost.lose_worker(session, self.scope, worker, blame=blame)
             )
         )
 
     def forgive(self, worker: str) -> int:
         """Let no loss of a worker count, as its engine ended it; returns how many lineages gain."""
-        return self.storage.write(lambda session: statements.forgive(session, self.scope, worker))
+        return self.storage.write(lambda session: lost.forgive(session, self.scope, worker))
 
-    def _report_lost(self, lost: Mapping[int, int | None]) -> int:
+    def _report_lost(self, freed: Mapping[int, int | None]) -> int:
         """After the commit: report lineages that ended as lost. Returns the lost attempts."""
-        for lineage, last_attempt in lost.items():
+        for lineage, last_attempt in freed.items():
             if last_attempt is not None:
                 self.on_lost(lineage, last_attempt)
-        return len(lost)
+        return len(freed)
 
     def halt(self, cause: str) -> None:
         """Let no further trial start. The first cause is kept."""

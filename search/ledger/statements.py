@@ -14,8 +14,6 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
 from search import attributes
-from search.attributes import Reason
-from search.errors import StorageError
 from search.ledger import look
 from search.ledger.attempt import Fresh, first_attempt, next_attempt
 from search.ledger.changes import (
@@ -26,7 +24,6 @@ from search.ledger.changes import (
     give_up,
     lease_row,
     lock_running,
-    row_of,
     trial_of,
     update,
 )
@@ -44,11 +41,8 @@ __all__ = [
     "end",
     "end_by",
     "ended_as",
-    "forgive",
     "halt",
-    "lose_worker",
     "prolong",
-    "reap",
     "release",
     "resume",
     "touch",
@@ -193,67 +187,6 @@ def closed(session: orm.Session, scope: Scope, lease: Lease, how: str) -> bool |
         )
     )
     return True if found == how else None
-
-
-def reap(session: orm.Session, scope: Scope) -> dict[int, int | None]:
-    """Lose the rows whose lease ran out while the database could be reached.
-
-    Returns:
-        For each lineage that lost its worker: its last attempt when it has ended, else None.
-
-    Raises:
-        StorageError: the study is there no longer.
-    """
-    if session.scalar(scope.there) is None:
-        raise StorageError(
-            "the study was deleted or renamed while it was worked on; "
-            "create it again, or go on with it under its new name"
-        )
-    rows = session.execute(scope.overdue).all()
-    return {row.lineage: _lose(session, scope, row, blame=True) for row in rows}
-
-
-def lose_worker(
-    session: orm.Session, scope: Scope, worker: str, *, blame: bool
-) -> dict[int, int | None]:
-    """Lose the rows of a worker that is known to be dead; see `reap`."""
-    rows = session.execute(scope.leased(_L.worker == worker)).all()
-    return {row.lineage: _lose(session, scope, row, blame=blame) for row in rows}
-
-
-def forgive(session: orm.Session, scope: Scope, worker: str) -> int:
-    """Take the losses of a worker from those that count; returns how many unfinished rows had any.
-
-    A row that has ended as lost stays so.
-    """
-    lost = sa.select(_H.lineage).where(
-        _H.uid == scope.uid, _H.worker == worker, _H.how == Reason.LOST.value
-    )
-    which = [scope.mine, _L.done == 0, _L.lost_attempts > 0, _L.lineage.in_(lost)]
-    return update(session, which, lost_attempts=_L.lost_attempts - 1)
-
-
-def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) -> int | None:
-    """Fail the trial of a leased row as lost and free the row, or end it after too many.
-
-    Returns:
-        The attempt that was one too many; None when another one follows.
-    """
-    free: dict[str, Any] = {"worker": None, "until": None}
-    trial_id = lock_running(session, scope, row.trial)
-    if trial_id is None:
-        end_elsewhere(session, scope, row.lineage)
-        close(session, scope, row.lineage, row.attempt, How.ELSEWHERE)
-        return None
-    lost = {attributes.REASON: Reason.LOST.value}
-    finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
-    close(session, scope, row.lineage, row.attempt, Reason.LOST.value)
-    lost_attempts = row.lost_attempts + blame
-    over = lost_attempts > scope.limits.max_retries
-    if over:
-        free |= {"done": 1, "ended": scope.now}
-    update(session, row_of(scope, row.lineage), **free, lost_attempts=lost_attempts)
-    return int(row.attempt) if over else None
 
 
 def halt(session: orm.Session, scope: Scope, cause: str) -> None:

@@ -2,15 +2,22 @@
 
 from typing import Any
 
+import optuna
 import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from search import attributes
-from search.ledger import Ledger, Timing
+from search.ledger import Claim, Ledger, Timing
 from search.storage import Storage
 from search.storage.schema import Clock
 
+COMPLETE, PRUNED, FAIL, RUNNING = (
+    TrialState.COMPLETE,
+    TrialState.PRUNED,
+    TrialState.FAIL,
+    TrialState.RUNNING,
+)
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 TIMING = Timing(heartbeat_seconds=5.0, lease_seconds=30.0, grace_seconds=15.0)
 
@@ -44,3 +51,16 @@ def states(storage: Storage, ledger: Ledger) -> list[tuple[TrialState, Any, Any,
         (t.state, t.user_attrs["lineage"], t.user_attrs.get("reason"), t.user_attrs.get("retry_of"))
         for t in storage.optuna.get_all_trials(ledger.study_id)
     ]
+
+
+def must(claim: Claim | None) -> Claim:
+    assert claim is not None
+    return claim
+
+
+def trial_of(storage: Storage, ledger: Ledger, claim: Claim) -> optuna.Trial:
+    study = optuna.load_study(
+        study_name="s", storage=storage.optuna, sampler=optuna.samplers.RandomSampler(seed=0)
+    )
+    assert study._study_id == ledger.study_id
+    return optuna.Trial(study, claim.trial._trial_id)

@@ -7,8 +7,8 @@ from search.cli.application import Application
 from search.cli.arguments import default_storage
 from search.cli.find_study import open_stored
 from search.cli.hints import storage_option, storage_remark
-from search.ledger.copy_study import copy_study
 from search.storage import open_storage
+from search.study.copy_study import copy_study
 from search.worker.contract import STORAGE_VARIABLE
 
 EXAMPLE = (

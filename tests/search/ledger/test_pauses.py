@@ -1,59 +1,36 @@
 """Pausing a lineage, and the decisions by which it goes on, on both databases."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
 import pytest
-from ledger_clock import MAXIMIZE, HandClock, limits, pass_time, states
+from ledger_clock import (
+    COMPLETE,
+    FAIL,
+    PRUNED,
+    RUNNING,
+    HandClock,
+    must,
+    pass_time,
+    states,
+)
 from lost_answer import lost_in_commit
-from optuna.trial import TrialState
 
 from search import attributes
 from search.attributes import Reason
 from search.ledger import Choice, Claim, Counts, Fenced, Ledger, Row
 from search.ledger.attempt import Fresh
-from search.ledger.copy_study import copy_study
 from search.ledger.decisions import Decisions
 from search.storage import Storage, open_storage
-
-COMPLETE, PRUNED, FAIL, RUNNING = (
-    TrialState.COMPLETE,
-    TrialState.PRUNED,
-    TrialState.FAIL,
-    TrialState.RUNNING,
-)
-
-
-@pytest.fixture
-def storage(storage_url: str) -> Iterator[Storage]:
-    opened = open_storage(storage_url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def ledger(storage: Storage, clock: HandClock) -> Ledger:
-    return Ledger.create(
-        storage, "s", directions=MAXIMIZE, lineages=3, user_attrs=limits(), clock=clock
-    )
+from search.study.copy_study import copy_study
 
 
 @pytest.fixture
 def decisions(ledger: Ledger) -> Decisions:
     return Decisions(ledger)
-
-
-def must(claim: Claim | None) -> Claim:
-    assert claim is not None
-    return claim
 
 
 def to_step(step: int | None) -> Callable[[int], Fresh]:

@@ -13,11 +13,11 @@ import search
 from search import attributes
 from search.cli import app
 from search.errors import SpecError
-from search.ledger.copy_study import copy_study
 from search.spec import parse_spec
 from search.spec.amend import amended, extended
 from search.storage import open_storage
 from search.study import open_study
+from search.study.copy_study import copy_study
 from search.worker.worker import work
 
 CONTROLLED = "[control]\ntrials = 2\n[pruner]\nname = 'median'\n[audit]\nfraction = 0.5"

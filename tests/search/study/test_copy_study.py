@@ -16,10 +16,10 @@ from search.attributes import Reason
 from search.errors import SearchError, StudyNotFound
 from search.ledger import Ledger
 from search.ledger.attempt import Fresh
-from search.ledger.copy_study import copy_study
 from search.spec import parse_spec
 from search.storage import Storage, open_storage, schema
 from search.study import create_study, open_study
+from search.study.copy_study import copy_study
 from search.worker.worker import work
 
 

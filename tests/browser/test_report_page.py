@@ -93,7 +93,7 @@ FIGURES = {
     "models-comparison",
     "models-overfitting",
     *(f"searched-{name}" for name in ("classes", "confusion", "reliability", "samples", "history",
-      "curves", "timeline", "importances", "slices", "parallel")),
+      "curves", "timeline", "regret", "agreement", "importances", "slices", "parallel")),
     *(f"ablation-{name}" for name in ("history", "named", "curves", "timeline")),
 }  # fmt: skip
 

@@ -7,9 +7,10 @@
 Each cell simulates so many workers in a steady state. Their trials last `--seconds`, of which
 nothing is computed: each has five reports, and a heartbeat every five seconds. A few processes
 stand for all workers. They carry out the worker's own code (`Claims`, `suggest`, `TrialRun`,
-`Ledger.end`, `Ledger.heartbeat`), so the statements are those of real workers, with two connections
-for each process, as a worker has. What a worker does beside that is left out: a process reads each
-finished trial once, not each worker; nobody saves checkpoints.
+`Ledger.end`) and send again the statements of a heartbeat that they recorded, so the statements are
+those of real workers, with two connections for each process, as a worker has. What a worker does
+beside that is left out: a process reads each finished trial once, not each worker; nobody saves
+checkpoints.
 
 `--delay` is a round trip in milliseconds, and is added on the client's side to each exchange with
 the server. A proxy's timers would be too coarse for half a millisecond.
@@ -106,11 +107,12 @@ def process(
     warnings.simplefilter("ignore")
     try:
         side: Any = (Ours if kind == "ours" else Plain)(url)
-        trials = {name: side.begin(name) for name in share}
+        simulation = _Simulation(side, seconds)
+        simulation.begin(share)
         pipe.send("ready")
         window = pipe.recv()
         _delay_exchanges(delay)
-        pipe.send(_Simulation(side, trials, seconds).run(window))
+        pipe.send(simulation.run(window))
         pipe.recv()  # until it is killed: the server's share is counted while its backends live
     except Exception as error:
         pipe.send(RuntimeError(f"{type(error).__name__}: {error}".splitlines()[0]))
@@ -133,17 +135,26 @@ def _delay_exchanges(seconds: float) -> None:
 class _Simulation:
     """One thread for the trials of a share of the workers, and one for their heartbeats."""
 
-    def __init__(self, side: Any, trials: dict[str, Any], seconds: float) -> None:
+    def __init__(self, side: Any, seconds: float) -> None:
         self._side = side
-        self._trials = trials
+        self._trials: dict[str, Any] = {}
         self._step = seconds / REPORTS
         self._measured = Measured()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._heartbeats)
+
+    def begin(self, names: Sequence[str]) -> None:
+        """Begin a trial for each worker; their heartbeats begin too."""
+        self._trials = dict.fromkeys(names)
+        self._thread.start()
+        for name in names:
+            self._trials[name] = self._side.begin(name)
 
     def run(self, window: float) -> Measured:
+        """Carry the trials on for so many seconds."""
+        self._measured = Measured()
         start, cpu = time.monotonic(), time.process_time()
         over = start + window
-        thread = threading.Thread(target=self._heartbeats, args=(over,))
-        thread.start()
         dice = random.Random()
         # (when it is due, the worker, its next step); a trial is somewhere in the middle.
         due = [
@@ -155,7 +166,8 @@ class _Simulation:
             moment, name, step = heapq.heappop(due)
             time.sleep(max(0.0, moment - time.monotonic()))
             heapq.heappush(due, (*self._act(name, step),))
-        thread.join()
+        self._over.set()
+        self._thread.join()
         self._measured.cpu_seconds = time.process_time() - cpu
         return self._measured
 
@@ -183,14 +195,15 @@ class _Simulation:
         into.append(time.monotonic() - began)
         return result
 
-    def _heartbeats(self, over: float) -> None:
+    def _heartbeats(self) -> None:
         start, dice = time.monotonic(), random.Random()
         due = [(start + dice.uniform(0, HEARTBEAT_SECONDS), name) for name in self._trials]
         last: dict[str, tuple[Any, float]] = {}
         heapq.heapify(due)
-        while due and due[0][0] < over:
+        while True:
             moment, name = heapq.heappop(due)
-            time.sleep(max(0.0, moment - time.monotonic()))
+            if self._over.wait(max(0.0, moment - time.monotonic())):
+                return
             trial = self._trials[name]
             if trial is not None:
                 self._time(self._measured.heartbeat, partial(self._heartbeat, name, trial))

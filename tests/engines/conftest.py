@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray_cluster
 import slurm_cluster
 from slurm_cluster import SlurmCluster
 from started import Started
@@ -37,31 +38,17 @@ def slurm(slurm_cluster_of_two: SlurmCluster) -> Iterator[SlurmCluster]:
     slurm_cluster_of_two.clear()
 
 
-RAY_SETTINGS = {  # read when ray is imported
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    "RAY_raylet_start_wait_time_s": "180",
-    "RAY_USAGE_STATS_ENABLED": "0",
-}
-RAY_NODE = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 80_000_000}
-
-
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Any]:
+def cluster_of_ray() -> Iterator[Any]:
     """A head and two nodes of two CPUs and a GPU, each a raylet of its own."""
     if find_spec("ray") is None:
         pytest.skip("the extra ray is not installed")
-    before = {name: os.environ.get(name) for name in RAY_SETTINGS}
-    os.environ.update(RAY_SETTINGS)
-    from ray.cluster_utils import Cluster
-
-    head = {"num_cpus": 0, "include_dashboard": False, "object_store_memory": 80_000_000}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    made.nodes = [made.add_node(**RAY_NODE) for _ in range(2)]
-    yield made
-    made.shutdown()
-    for name, value in before.items():
-        if value is None:
-            os.environ.pop(name)
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in ray_cluster.SETTINGS.items():
+            patched.setenv(name, value)
+        made = ray_cluster.start()
+        yield made
+        made.shutdown()
 
 
 class Run:

@@ -34,7 +34,7 @@ def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
         monkeypatch.setenv("SLURM_CONF", cluster.environment["SLURM_CONF"])
         monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.2)
     elif request.param == "ray":
-        monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("ray_cluster").address)
+        monkeypatch.setenv("RAY_ADDRESS", request.getfixturevalue("cluster_of_ray").address)
     return str(request.param)
 
 

@@ -5,9 +5,9 @@ import signal
 from importlib.util import find_spec
 
 import pytest
-from conftest import RAY_NODE
 from exact import check_exact
 from holders import holders, variable
+from ray_cluster import NODE
 
 pytestmark = [
     pytest.mark.slow,
@@ -24,8 +24,8 @@ def parent(pid):
         return int(file.read().rpartition(")")[2].split()[1])
 
 
-def test_whatever_is_killed_the_study_goes_on(ray_cluster, runner, until):
-    run = runner({**os.environ, "RAY_ADDRESS": ray_cluster.address})
+def test_whatever_is_killed_the_study_goes_on(cluster_of_ray, runner, until):
+    run = runner({**os.environ, "RAY_ADDRESS": cluster_of_ray.address})
     study = run.create(trials=4)
 
     def changed_after(what, before):
@@ -51,14 +51,14 @@ def test_whatever_is_killed_the_study_goes_on(ray_cluster, runner, until):
     changed_after("an actor was killed", before.keys())
 
     before = holders(study)
-    (raylet,) = ray_cluster.nodes.pop().all_processes["raylet"]
+    (raylet,) = cluster_of_ray.nodes.pop().all_processes["raylet"]
     os.kill(raylet.process.pid, signal.SIGKILL)
-    ray_cluster.nodes.append(ray_cluster.add_node(**RAY_NODE))
+    cluster_of_ray.nodes.append(cluster_of_ray.add_node(**NODE))
     changed_after("a raylet was killed", before.keys())
 
     before = holders(study)
-    ray_cluster.remove_node(ray_cluster.nodes.pop(), allow_graceful=False)
-    ray_cluster.nodes.append(ray_cluster.add_node(**RAY_NODE))
+    cluster_of_ray.remove_node(cluster_of_ray.nodes.pop(), allow_graceful=False)
+    cluster_of_ray.nodes.append(cluster_of_ray.add_node(**NODE))
     changed_after("a node was removed", before.keys())
     until(lambda: study.ledger.counts().lost_attempts == 1, "no other loss counts")
 

@@ -90,7 +90,13 @@ def tune_main(folder: str, trials: int) -> None:
             tune.report({"value": config["a"] * step})
         note_end(ends)
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     where = Path(folder) / "tune"
     if tune.Tuner.can_restore(str(where / "s")):
         tuner = tune.Tuner.restore(str(where / "s"), trainable, resume_errored=True)
@@ -236,7 +242,8 @@ def measure_killed(side: Side) -> str:
     with side.start() as process:
         output, _ = process.communicate()
     seconds = time.perf_counter() - began
-    last = output.strip().splitlines()[-1] if output.strip() else "nothing printed"
+    found = re.search(r"^.*trials (ended in|in the results).*$", output, re.M)
+    last = found[0] if found else output.strip().splitlines()[-1]
     return (
         f"{side.name:5} killed after {killed} ends; {later - killed} more, {left} processes left "
         f"after 10 s; the second command ended with {process.returncode} in {seconds:.0f} s, "
@@ -248,6 +255,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument(
+        "--parts", nargs="+", choices=["rates", "killed"], default=["rates", "killed"]
+    )
     parser.add_argument("--tune", metavar="FOLDER", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.tune:
@@ -273,11 +283,11 @@ def main() -> None:
             return Side(kind, folder, args.trials, url)
 
         try:
-            for _ in range(args.repeats):
+            for _ in range(args.repeats if "rates" in args.parts else 0):
                 print(measure(side("ours"), postmaster), flush=True)
                 print(measure(side("tune"), None), flush=True)
-            print(measure_killed(side("ours")), flush=True)
-            print(measure_killed(side("tune")), flush=True)
+            for kind in ("ours", "tune") if "killed" in args.parts else ():
+                print(measure_killed(side(kind)), flush=True)
         finally:
             server.stop()
 

@@ -150,14 +150,14 @@ def crowd(args: argparse.Namespace, folder: Path, server: Any, url: str) -> None
     ]
     for process in processes:
         process.start()
-    most, oldest, connections, memory, killed = 0, 0.0, 0, 0.0, 0
+    most, oldest, connections, memory, killed, looks = 0, 0.0, 0, 0.0, 0, 0
     count = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
     while any(process.is_alive() for process in processes):
         running = study.ledger.running()
-        if len(running) > most:
-            most = len(running)
-            if not memory and most >= args.workers * 0.9:
-                memory = sum(_set_size(process.pid) for process in processes)
+        most = max(most, len(running))
+        if looks % 10 == 9:
+            memory = max(memory, sum(_set_size(process.pid) for process in processes))
+        looks += 1
         ages = [row.heartbeat_age_seconds or 0.0 for row in running]
         if not killed:
             oldest = max([oldest, *ages])

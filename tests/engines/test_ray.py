@@ -12,6 +12,7 @@ from ray_cluster import NODE
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.process,
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # Ray's own
     pytest.mark.skipif(find_spec("ray") is None, reason="the extra ray is not installed"),
 ]

@@ -33,7 +33,6 @@ def test_whatever_is_killed_the_study_goes_on(cluster_of_ray, runner, until):
         until(
             lambda: len(holders(study)) == 3 and holders(study).keys() != before,
             f"three workers hold a trial after {what}",
-            120,
         )
 
     first = run.start(*ARGV)

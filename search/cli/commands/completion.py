@@ -6,7 +6,7 @@ from pathlib import Path
 from search.cli.application import Application
 from search.errors import SearchError
 
-EXAMPLE = 'source <({prog} completion bash)  # for zsh: eval "$({prog} completion zsh)"'
+EXAMPLE = "{prog} completion bash > ~/.local/share/bash-completion/completions/{prog}"
 _FILES = ("STUDY", "FILE", "DIR", "BUNDLE", "IMAGE")  # of arguments that may be a path
 
 

@@ -157,7 +157,7 @@ def test_two_workers_and_a_kill_keep_both_arms_and_every_mark(make_study, storag
     resumed = ended[killed_in_audit.user_attrs["lineage"]]
     assert resumed.number != killed_in_audit.number
     assert resumed.user_attrs["audit"] == killed_in_audit.user_attrs["audit"]
-    shown = study.searched.get_trials()
+    shown = study.searched(0).get_trials()
     assert {t.number for t in shown} == {
         t.number for t in trials if t.user_attrs["lineage"] not in control
     } - {resumed.number}

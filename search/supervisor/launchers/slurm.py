@@ -121,7 +121,8 @@ class SlurmLauncher:
         self._logs = logs.absolute()
         self._options = list(options)
         self._ahead = ahead
-        self._tasks: dict[str, _Task] = {}
+        self._tasks: dict[str, _Task] = {}  # as Slurm last showed them
+        self._polled = self._tasks  # as the last poll saw them
         self._ended: set[str] = set()  # workers that `end` cancelled
         self._started = False
         self._looked = float("-inf")
@@ -154,7 +155,7 @@ class SlurmLauncher:
         """See `Launcher.start`."""
         if not self._started:
             self._started = True
-            self._tasks = _look(self.job)
+            self._tasks = self._polled = _look(self.job)
             there = sum(task.state not in _GONE for task in self._tasks.values())
             if there:
                 log.info("%d workers of an earlier command are there", there)
@@ -167,9 +168,9 @@ class SlurmLauncher:
 
     def poll(self) -> Sequence[Exit]:
         """See `Launcher.poll`."""
-        before, exits = self._tasks, []
-        if not self._refresh():
-            return []
+        self._refresh()  # or what another call has seen since the last poll
+        before, self._polled = self._polled, self._tasks
+        exits: list[Exit] = []
         for task_id, old in before.items():
             new = self._tasks.get(task_id)
             if old.state in _GONE:
@@ -230,11 +231,11 @@ class SlurmLauncher:
         lines = [f"{key}={shlex.quote(value)}\n" for key, value in self._variables.items()]
         self._environment_file.write_text("".join(lines))
 
-    def _refresh(self) -> bool:
-        """Ask Slurm for the tasks, where the last answer is old; whether there is a new one."""
+    def _refresh(self) -> None:
+        """Ask Slurm for the tasks, where the last answer is old."""
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
-            return False
+            return
         self._looked = now
         try:
             self._tasks = _look(self.job)
@@ -242,11 +243,10 @@ class SlurmLauncher:
             if not self._silent:
                 log.warning("%s; waiting for it", error)
             self._silent = True
-            return False
+            return
         if self._silent:
             log.warning("Slurm answers again")
         self._silent = False
-        return True
 
     def _exit(self, task_id: str, old: _Task, new: _Task | None) -> Exit:
         name = _worker_name(task_id, old if new is None else new)

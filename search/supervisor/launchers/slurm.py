@@ -170,7 +170,12 @@ class SlurmLauncher:
         """See `Launcher.poll`."""
         self._refresh()  # or what another call has seen since the last poll
         before, self._polled = self._polled, self._tasks
-        exits: list[Exit] = []
+        # A task may have ended before it was seen at all.
+        exits = [
+            self._exit(task_id, new, new)
+            for task_id, new in self._tasks.items()
+            if task_id not in before and new.state in _GONE
+        ]
         for task_id, old in before.items():
             new = self._tasks.get(task_id)
             if old.state in _GONE:

@@ -22,7 +22,7 @@ from fmnist_hpo.bundle.kinds import size_of
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.environment import threads
-from fmnist_hpo.results.ensemble import ensemble_path, find_ensemble
+from fmnist_hpo.results.ensemble import ensemble_path
 from fmnist_hpo.results.speed import measure_speed
 from fmnist_hpo.results.winner import (
     Measured,
@@ -127,7 +127,7 @@ def compare(studies: Sequence[Study]) -> Comparison:
     entries = []
     for study in studies:
         entries.append((study, _choose(study, study.name, find_bundle(study), bundle_path(study))))
-        if (found := find_ensemble(study)) is not None:
+        if (found := find_bundle(study, ensemble_path(study))) is not None:
             name = f"{study.name}, ensemble"
             entries.append((study, _choose(study, name, found, ensemble_path(study))))
     chosen = [one for _, one in entries]

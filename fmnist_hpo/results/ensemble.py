@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fmnist_hpo.bundle.calibration import Flip
     from fmnist_hpo.bundle.export import Model
 
-__all__ = ["ensemble_path", "export_ensemble", "find_ensemble", "select"]
+__all__ = ["ensemble_path", "export_ensemble", "select"]
 
 LEAST = 2  # members, and trials to choose from
 LOOKED_AT = 50  # trials whose checkpoint is looked for; a worker keeps those of the five best
@@ -46,19 +46,6 @@ class _Candidate:
 def ensemble_path(study: Study) -> Path:
     """Where a study's ensemble lies unless told otherwise."""
     return Path("runs") / study.name / "ensemble"
-
-
-def find_ensemble(study: Study) -> Bundle | None:
-    """The ensemble where `export --ensemble` writes it; None if this very study has none there.
-
-    Raises:
-        InputError: it is damaged.
-    """
-    path = ensemble_path(study)
-    if not path.exists():
-        return None
-    bundle = Bundle.open(path)
-    return bundle if bundle.provenance.study_uid == study.uid else None
 
 
 def select(

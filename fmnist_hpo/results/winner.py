@@ -70,13 +70,16 @@ def bundle_path(study: Study) -> Path:
     return Path("runs") / study.name / "bundle"
 
 
-def find_bundle(study: Study) -> Bundle | None:
-    """The bundle where `run` and `export` write it; None when there is none of this very study.
+def find_bundle(study: Study, path: Path | None = None) -> Bundle | None:
+    """The bundle at a place; None when there is none of this very study.
+
+    Args:
+        path: None for where `run` and `export` write it.
 
     Raises:
         InputError: it is damaged.
     """
-    path = bundle_path(study)
+    path = path or bundle_path(study)
     if not path.exists():
         return None
     bundle = Bundle.open(path)

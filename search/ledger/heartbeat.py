@@ -111,15 +111,15 @@ def _heartbeat(
     """
     timing = ledger.limits.timing
     try:
-        ours = ledger.heartbeat(
+        standing = ledger.heartbeat(
             lease,
             # After an outage every live worker must be back within the grace.
             longest_pause_s=min(timing.heartbeat_seconds, timing.grace_seconds / 4),
             give_up=over,
         )
-        if held is not None and ledger.standing().held_since is not None:
+        if held is not None and standing is not None and standing.held_since is not None:
             held.set()
-        return ours
+        return standing is not None
     except StorageError as error:
         if not over.is_set():  # else it was asked to give up
             log.warning("a heartbeat was rejected and is sent again: %s", error)

@@ -205,16 +205,18 @@ class Ledger:
             self.storage.optuna.learn(self.study_id, claim.trial)
         return claim
 
-    def heartbeat(self, lease: Lease, *, longest_pause_s: float = 5.0, give_up: Any = None) -> bool:
-        """Prolong the lease; False when it is no longer ours.
+    def heartbeat(
+        self, lease: Lease, *, longest_pause_s: float = 5.0, give_up: Any = None
+    ) -> Standing | None:
+        """Prolong the lease; how the study stands, or None when the lease is no longer ours.
 
         It does not wait for the server's disk: after a crash an earlier heartbeat counts.
         """
 
-        def work(session: orm.Session) -> bool:
-            held = statements.prolong(session, self.scope, lease)
+        def work(session: orm.Session) -> Standing | None:
+            ours = statements.prolong(session, self.scope, lease)
             statements.touch(session, self.scope)
-            return held
+            return look.standing(session, self.scope) if ours else None
 
         return self.storage.write(
             work, longest_pause_s=longest_pause_s, give_up=give_up, durable=False

@@ -119,6 +119,20 @@ ENDS: dict[str, dict[str, object]] = {
 }
 
 
+def test_a_worker_that_ends_before_anybody_looked_is_heard(
+    workers: Workers, until: Callable[..., None]
+) -> None:
+    launcher = workers.launcher()
+    launcher.start(1)
+    (name,) = workers.wait_for(1)
+    workers.order(name, "crash")
+    until(lambda: not workers.is_alive(name), "it ends")
+    if workers.engine == "slurm":
+        squeue = ["squeue", "-h", "-t", "R,CG"]
+        until(lambda: not subprocess.check_output(squeue), "Slurm knows that it ended")
+    assert [gone.code for gone in workers.exits(launcher, 1).values()] == [1]
+
+
 def test_how_each_worker_ended_is_heard_and_another_may_take_its_place(
     workers: Workers, until: Callable[..., None]
 ) -> None:

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from coordination_cells import Cell, plot
+from no_data import NoData
 
 HERE = Path(__file__).resolve()
 # Workers are forked from a process that has imported everything: sixty-four start within seconds.
@@ -52,20 +53,8 @@ e = { choice = ["x", "y", "z"] }
 """
 
 
-class Nothing:
+class Nothing(NoData):
     """The problem: reports five values of a formula."""
-
-    def __init__(self, data: Mapping[str, Any]) -> None:
-        del data
-
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Any parameters will do."""
-
-    def fingerprint(self) -> Mapping[str, str]:
-        return {}
-
-    def environment(self) -> Mapping[str, str]:
-        return {}
 
     def run(self, run: Any) -> float:
         value = _value(run.params)

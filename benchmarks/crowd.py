@@ -27,6 +27,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from no_data import NoData
+
 HERE = Path(__file__).resolve()
 CONTEXT = multiprocessing.get_context("forkserver")
 REPORTS = 5
@@ -46,20 +48,12 @@ a = { float = [0.0, 1.0] }
 """
 
 
-class Pausing:
+class Pausing(NoData):
     """Five reports, with a pause before each."""
 
     def __init__(self, data: Mapping[str, Any]) -> None:
+        super().__init__(data)
         self.pause = float(data["pause"])
-
-    def check(self, params: Mapping[str, Any]) -> None:
-        """Any parameters will do."""
-
-    def fingerprint(self) -> Mapping[str, str]:
-        return {}
-
-    def environment(self) -> Mapping[str, str]:
-        return {}
 
     def run(self, run: Any) -> float:
         for step in range(1, REPORTS + 1):

@@ -181,6 +181,8 @@ def main() -> None:
     parser.add_argument("--pause", type=float, default=2.0, help="seconds before each report")
     parser.add_argument("--killed", type=int, default=10, help="workers")
     args = parser.parse_args()
+    if args.killed >= args.workers:
+        parser.error(f"--killed must leave a worker, got {args.killed} of {args.workers}")
     import optuna
 
     paths = [str(HERE.parents[1]), str(HERE.parent)]

@@ -1,13 +1,13 @@
 """What is said of a measurement that was made after a study had been measured and extended."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from slices import write_slice
 
 import search
-from fmnist_hpo import cli
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.results import winner
 from search.supervisor.run import annotate
@@ -34,13 +34,8 @@ SAID = "The study was amended after its test set had been measured, on"
 
 @pytest.mark.slow
 def test_it_is_said_wherever_the_later_measurement_is_shown(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, out: Callable[..., str]
 ) -> None:
-    def out(*argv: str, code: int = 0) -> str:
-        assert cli.main(list(argv)) == code
-        return "".join(capsys.readouterr())
-
-    monkeypatch.chdir(tmp_path)
     write_slice(tmp_path / "data", train=400, test=100)
     study = search.create(SPEC)
     search.work(study)

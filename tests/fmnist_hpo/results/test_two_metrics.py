@@ -1,13 +1,13 @@
 """A study of networks with two metrics, from its search on real images to the exported trial."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from slices import write_slice
 
 import search
-from fmnist_hpo import cli
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.results import winner
 
@@ -38,13 +38,8 @@ learning_rate = { float = [1e-3, 1e-2], log = true }
 
 @pytest.mark.slow
 def test_a_front_on_real_images_is_optunas_and_a_trial_of_it_is_exported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, out: Callable[..., str]
 ) -> None:
-    def out(*argv: str, code: int = 0) -> str:
-        assert cli.main(list(argv)) == code
-        return "".join(capsys.readouterr())
-
-    monkeypatch.chdir(tmp_path)
     write_slice(tmp_path / "data", train=400, test=100)
     study = search.create(SPEC)
     search.work(study)

@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from typing import Any
 
+from optuna.trial import FrozenTrial
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from search import attributes
+from search.attributes import Reason
 from search.study.status import Status
 from search.text import clock, counted, figure, labelled, show_params, show_trial, verdict
 
@@ -27,7 +30,10 @@ def make_progress() -> "PlainProgress | _LiveProgress":
 
 
 class _News:
-    """The trials that ended since the last look, a line each."""
+    """The trials that ended since the last look, a line each.
+
+    What is paused when a budget is used up ends at once, in one line.
+    """
 
     def __init__(self) -> None:
         self._seen: int | None = None  # of `status.finished`, to which later ones are appended
@@ -38,7 +44,17 @@ class _News:
         fresh = sorted(status.finished[self._seen :], key=lambda trial: trial.number)
         self._seen = len(status.finished)
         at = clock(status.elapsed_seconds)
-        return [f"[{at}] trial {trial.number} {verdict(trial)}" for trial in fresh]
+        spent = [trial for trial in fresh if _is_out_of_budget(trial)]
+        if len(spent) > 1:
+            fresh = [trial for trial in fresh if not _is_out_of_budget(trial)]
+        lines = [f"[{at}] trial {trial.number} {verdict(trial)}" for trial in fresh]
+        if len(spent) > 1:
+            lines.append(f"[{at}] {len(spent)} trials {verdict(spent[0])}")
+        return lines
+
+
+def _is_out_of_budget(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get(attributes.REASON) == Reason.OUT_OF_BUDGET.value)
 
 
 class PlainProgress:

@@ -187,8 +187,8 @@ def _refuse_another_study(before: StudySpec, new: StudySpec) -> None:
 def _unchangeable(study: str, key: str, was: Any, now: Any) -> str:
     return (
         f"{key} of study {study!r} cannot change, got {shown(now)} for {shown(was)}; an amendment "
-        f"changes {', '.join(f'[{name}]' for name in MAY_CHANGE)}; give the file another name to "
-        "search with it"
+        f"changes {', '.join(f'[{name}]' for name in MAY_CHANGE)}; search by the file as "
+        "a study of its own, under another name"
     )
 
 

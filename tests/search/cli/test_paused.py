@@ -126,4 +126,7 @@ def test_the_end_says_what_was_paused(halfway, sqlite_url):
     status = halfway.status()
     assert (status.over, status.state, list(status.paused)) == (True, "out of steps", [])
     assert f"{status.ended} of 40 trials ended" in out
-    assert f"{status.reasons['out-of-budget']} out-of-budget" in out
+    spent = status.reasons["out-of-budget"]
+    assert f"{spent} out-of-budget" in out
+    assert out.count("out-of-budget") == 2  # the sum, and one line of those that ended together
+    assert f"] {spent} trials out-of-budget" in out

@@ -61,6 +61,7 @@ class Tracking:
 
     def _run(self) -> None:
         sink: Sink | None = None
+        known: set[int] | None = None  # to have been written; None: the tracker is asked
         done = 0
         while True:
             closing = self._closing.is_set()
@@ -71,12 +72,13 @@ class Tracking:
                 before = self._error
                 try:
                     sink = sink or open_sink(self._tracker, self._origin)
-                    outcome = bring_up_to_date(sink, trials)
+                    outcome = bring_up_to_date(sink, trials, known=known)
                 except (Unwritten, SearchError) as error:
                     outcome = Outcome(written=(), missing=self._missing, error=str(error))
                 except Exception as error:  # of the tracker's own package
                     outcome = Outcome(written=(), missing=self._missing, error=type(error).__name__)
                 self._missing, self._error = outcome.missing, outcome.error
+                known = None if outcome.error else {trial.number for trial in trials}
                 done = len(trials)
                 if self._error is not None and before is None and not closing:
                     log.warning("%s; it is tried again", self._error)

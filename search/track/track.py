@@ -1,6 +1,6 @@
 """Brings trackers up to date: what is written already stays, only what is new is added."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from search.spec.outside import Tracker
@@ -41,18 +41,23 @@ def open_sink(tracker: Tracker, origin: Origin) -> Sink:
 
 
 def bring_up_to_date(
-    sink: Sink, trials: Sequence[TrackedTrial], bundles: Iterable[Bundle] = ()
+    sink: Sink,
+    trials: Sequence[TrackedTrial],
+    bundles: Iterable[Bundle] = (),
+    *,
+    known: Collection[int] | None = None,
 ) -> Outcome:
     """Write the trials that a tracker does not have yet; stops at the first that it refuses.
 
     Args:
         bundles: exported folders, which are attached to their trials.
+        known: numbers of the trials that were written before; None: the tracker is asked.
     """
     written: list[int] = []
     numbers = [trial.number for trial in trials]
-    known: set[int] = set()
     try:
-        known = sink.known()
+        if known is None:
+            known = sink.known()
         for trial in trials:
             if trial.number not in known:
                 sink.write(trial)
@@ -60,6 +65,6 @@ def bring_up_to_date(
         for bundle in bundles:
             sink.attach(bundle)
     except Unwritten as error:
-        missing = tuple(n for n in numbers if n not in known and n not in written)
+        missing = tuple(n for n in numbers if n not in (known or ()) and n not in written)
         return Outcome(written=tuple(written), missing=missing, error=str(error))
     return Outcome(written=tuple(written), missing=(), error=None)

@@ -21,6 +21,7 @@ from search.spec.outside import Tracker
 from search.supervisor import tracking
 from search.supervisor.tracking import Tracking
 from search.track.records import Bundle, Origin, Unwritten, tracked
+from search.track.tensorboard_sink import TensorBoardSink
 from search.track.track import bring_up_to_date, open_sink
 from search.worker.worker import work
 
@@ -102,6 +103,21 @@ def test_a_supervisor_writes_while_the_study_runs_and_after_a_tracker_was_away(
     watcher.close()
     assert caplog.text.count("it is tried again") == 1
     assert "not written" not in caplog.text
+
+
+def test_a_tracker_is_asked_once_what_it_has(make_study, tmp_path, monkeypatch):
+    asked, known = [], TensorBoardSink.known
+    monkeypatch.setattr(TensorBoardSink, "known", lambda sink: asked.append(1) or known(sink))
+    study = make_study(trials=1)
+    watcher = Tracking(study, Tracker(kind="tensorboard", address=str(tmp_path)))
+    for number in range(2):
+        run(study)
+        watcher.update(study.status())
+        while not (tmp_path / "toy" / f"trial-{number:05}").exists():
+            time.sleep(0.01)
+        study.extend(trials=1)
+    watcher.close()
+    assert len(asked) == 1
 
 
 def test_what_is_missing_at_the_end_is_one_line(make_study, tmp_path, caplog):

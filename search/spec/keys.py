@@ -158,7 +158,7 @@ def _tables() -> Iterator[Key]:
     yield Key(table="notify", name="on", type="list", default=["finished", "halted"],
               condition="of best, finished, halted", text="The events.")
     yield Key(table="track", name="to", type="list", required=True,
-              condition='of "mlflow:URI" and "tensorboard:DIR"', text="The trackers.")
+              condition='of "mlflow:URI", "tensorboard:DIR" and "wandb:DIR"', text="The trackers.")
     yield Key(table="trials", name="name", type="string", required=True,
               text="The name of this trial, in tables and reports.")
     yield Key(table="trials", name="params", type="table", default={},

@@ -14,7 +14,7 @@ __all__ = ["EVENTS", "TRACKERS", "Notify", "Tracker", "parse_notify", "parse_tra
 #: What a notice may be sent of.
 EVENTS = ("best", "finished", "halted")
 #: Kinds of trackers, and what stands behind the colon.
-TRACKERS = {"mlflow": "URI", "tensorboard": "DIR"}
+TRACKERS = {"mlflow": "URI", "tensorboard": "DIR", "wandb": "DIR"}
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 _PASSWORD = re.compile(r"^[^/]*//[^/@]*:[^/@]*@")
 
@@ -94,5 +94,6 @@ def read_tracker(text: Any, where: str) -> Tracker:
             )
         if kind in TRACKERS and address:
             return Tracker(kind=kind, address=address)
-    forms = " or ".join(f"{kind}:{what}" for kind, what in TRACKERS.items())
+    *most, last = (f"{kind}:{what}" for kind, what in TRACKERS.items())
+    forms = f"{', '.join(most)} or {last}"
     raise SpecError(f"{where}: a tracker is {forms}, got {shown(text)}")

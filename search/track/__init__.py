@@ -1,1 +1,1 @@
-"""Trials written to trackers: MLflow and TensorBoard."""
+"""Trials written to trackers: MLflow, TensorBoard and Weights & Biases."""

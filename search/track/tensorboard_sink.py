@@ -1,83 +1,26 @@
-"""Writes trials as TensorBoard's event files: a folder for each trial, with its curves and HParams.
+"""Writes trials as TensorBoard's event files, with their curves and HParams."""
 
-A folder is written under another name and then renamed, so one that is there is whole.
-"""
-
-import json
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from search.errors import SearchError
-from search.text import describe_error, install_extra
-from search.track.records import Bundle, Origin, TrackedTrial, Unwritten
+from search.track.folder_sink import FolderSink
+from search.track.records import TrackedTrial
 
 __all__ = ["TensorBoardSink"]
 
-_OWNER = "study.json"  # says of which study a folder is
 
+class TensorBoardSink(FolderSink):
+    """See `FolderSink`; TensorBoard reads the folder of all studies."""
 
-class TensorBoardSink:
-    """See `records.Sink`.
+    kind = "tensorboard"
 
-    Args:
-        folder: holds a folder for each study.
-    """
+    def load(self) -> None:
+        """See `FolderSink.load`."""
+        from tensorboard.summary.writer import event_file_writer  # noqa: F401
 
-    def __init__(self, folder: str, origin: Origin) -> None:
-        try:
-            from tensorboard.summary.writer import event_file_writer  # noqa: F401
-        except ImportError as error:
-            raise SearchError(
-                f"the tracker tensorboard needs the extra tensorboard; "
-                f"{install_extra('tensorboard')}"
-            ) from error
-        self._folder = Path(folder).expanduser() / origin.name
-        self._origin = origin
-
-    def known(self) -> set[int]:
-        """See `records.Sink.known`."""
-        with self._one_line():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            owner = self._folder / _OWNER
-            try:
-                uid = json.loads(owner.read_text())["uid"]
-            except FileNotFoundError:
-                content = {"study": self._origin.name, "uid": self._origin.uid}
-                owner.write_text(json.dumps(content))
-                uid = self._origin.uid
-            if uid != self._origin.uid:
-                raise Unwritten(
-                    f"{self._folder} holds another study named {self._origin.name!r}; move it "
-                    "away, or name another folder"
-                )
-            return {int(each.name.removeprefix("trial-")) for each in self._folder.glob("trial-*")}
-
-    def write(self, trial: TrackedTrial) -> None:
-        """See `records.Sink.write`."""
-        with self._one_line():
-            draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self._folder))
-            try:
-                _write_events(draft, trial)
-                draft.chmod(0o755)
-                os.replace(draft, self._folder / f"trial-{trial.number:05}")  # noqa: PTH105
-            except BaseException:
-                shutil.rmtree(draft, ignore_errors=True)
-                raise
-
-    def attach(self, bundle: Bundle) -> None:
-        """TensorBoard shows no files; nothing is done."""
-
-    @contextmanager
-    def _one_line(self) -> Iterator[None]:
-        try:
-            yield
-        except (OSError, ValueError, KeyError) as error:
-            raise Unwritten(f"{self._folder} cannot be written: {describe_error(error)}") from error
+    def fill(self, folder: Path, trial: TrackedTrial) -> None:
+        """See `FolderSink.fill`."""
+        _write_events(folder, trial)
 
 
 def _write_events(folder: Path, trial: TrackedTrial) -> None:

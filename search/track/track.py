@@ -35,6 +35,10 @@ def open_sink(tracker: Tracker, origin: Origin) -> Sink:
         from search.track.mlflow_sink import MlflowSink
 
         return MlflowSink(tracker.address, origin)
+    if tracker.kind == "wandb":
+        from search.track.wandb_sink import WandbSink
+
+        return WandbSink(tracker.address, origin)
     from search.track.tensorboard_sink import TensorBoardSink
 
     return TensorBoardSink(tracker.address, origin)

@@ -1,4 +1,4 @@
-"""`track`: write a study's trials to MLflow or TensorBoard."""
+"""`track`: write a study's trials to MLflow, TensorBoard or Weights & Biases."""
 
 import argparse
 
@@ -21,7 +21,8 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         "--to",
         metavar="TRACKER",
         action="append",
-        help="mlflow:URI or tensorboard:DIR; may be repeated (default: what the study file says)",
+        help="mlflow:URI, tensorboard:DIR or wandb:DIR; may be repeated (default: what the study "
+        "file says)",
     )
     parser.add_argument("--json", action="store_true", help="a JSON list, an object per tracker")
     add_storage(parser)
@@ -33,8 +34,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
     trackers = [read_tracker(text, "--to") for text in args.to or ()] or study.spec.track
     if not trackers:
         raise SearchError(
-            f"study {study.name!r} names no tracker, got no --to; add --to mlflow:URI or "
-            "--to tensorboard:DIR"
+            f"study {study.name!r} names no tracker, got no --to; add --to mlflow:URI, "
+            "tensorboard:DIR or wandb:DIR"
         )
     trials = [tracked(study, trial) for trial in study.trials if trial.state.is_finished()]
     exported = app.exported(study)

@@ -1,8 +1,9 @@
-"""Trials in MLflow, on a real server, and in TensorBoard, by its own reader."""
+"""Trials in MLflow, on a real server, in TensorBoard, by its own reader, and as runs of W&B."""
 
 import json
 import os
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -71,10 +72,74 @@ def test_tensorboards_reader_finds_curves_and_hyperparameters(make_study, sqlite
     assert {path: path.stat().st_mtime_ns for path in board.rglob("*")} == before
 
 
-def test_a_folder_of_another_study_is_left_alone(make_study, tmp_path):
+def records_of(path):
+    """The records of a W&B run's file: a log of LevelDB's format behind a header of its own."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    content, at, record = path.read_bytes(), 7, b""
+    while at + 7 <= len(content):
+        if (left := 32768 - at % 32768) < 7:
+            at += left
+            continue
+        _, size, kind = struct.unpack_from("<IHB", content, at)
+        record += content[at + 7 : at + 7 + size]
+        at += 7 + size
+        if kind in (1, 4):  # a whole record, or the last part of one
+            yield Record.FromString(record)
+            record = b""
+
+
+@pytest.mark.slow
+def test_a_trial_is_an_offline_run_that_wandb_can_upload(make_study, sqlite_url, tmp_path, capfd):
+    study = make_study("toy:Sized", trials=2, extra="[constraints]\nlatency_ms = { max = 0.5 }")
+    run(study)
+    folder = tmp_path / "runs"
+    argv = ["track", "toy", "--to", f"wandb:{folder}", "--json", "--storage", sqlite_url]
+    assert app.main(argv) == 0
+    (first,) = json.loads(capfd.readouterr().out)  # and nothing that the client prints
+    assert (first["written"], first["error"]) == ([0, 1], None)
+    for trial in study.trials:
+        directory = folder / "toy" / f"trial-{trial.number:05}"
+        (file,) = directory.glob("wandb/offline-run-*/*.wandb")
+        records = list(records_of(file))
+        (begun,) = (record.run for record in records if record.HasField("run"))
+        assert (begun.project, begun.display_name) == ("toy", directory.name)
+        config = {item.key: json.loads(item.value_json) for item in begun.config.update}
+        assert config["x"] == trial.params["x"]
+        assert config["state"] == "complete"
+        points = []
+        for record in records:
+            items = {
+                (item.key or "/".join(item.nested_key)): json.loads(item.value_json)
+                for item in record.history.item
+            }
+            if "value" in items:
+                points.append((items["_step"], items["value"]))
+                assert abs(items["_timestamp"] - trial.datetime_start.timestamp()) < 60
+        assert points == list(trial.intermediate_values.items())
+        final = {
+            (item.key or "/".join(item.nested_key)): json.loads(item.value_json)
+            for record in records
+            for item in record.summary.update
+        }
+        assert final["final/value"] == trial.value
+        assert final["final/latency_ms"] == pytest.approx(2 * trial.params["x"] ** 2)
+        assert records[-1].exit.exit_code == 0
+        shown = subprocess.run(
+            [Path(sys.executable).parent / "wandb", "sync", "--dry-run", file.parent],
+            capture_output=True, text=True, timeout=60, check=True,
+        )  # fmt: skip
+        assert file.name in shown.stderr
+    assert app.main(argv) == 0
+    (again,) = json.loads(capfd.readouterr().out)
+    assert (again["written"], again["missing"], again["error"]) == ([], [], None)
+
+
+@pytest.mark.parametrize("kind", ["tensorboard", "wandb"])
+def test_a_folder_of_another_study_is_left_alone(make_study, tmp_path, kind):
     study = make_study(trials=1)
     run(study)
-    tracker = Tracker(kind="tensorboard", address=str(tmp_path / "board"))
+    tracker = Tracker(kind=kind, address=str(tmp_path / "board"))
     trials = [tracked(study, trial) for trial in study.trials]
     assert bring_up_to_date(
         open_sink(tracker, Origin(name="toy", uid="other", spec="")), trials
@@ -138,10 +203,10 @@ def test_what_is_missing_at_the_end_is_one_line(make_study, tmp_path, caplog):
 @pytest.mark.parametrize(
     ("to", "message"),
     [
-        ('["wandb:x"]', "a tracker is mlflow:URI or tensorboard:DIR, got 'wandb:x'"),
-        ('["mlflow:"]', "a tracker is mlflow:URI or tensorboard:DIR, got 'mlflow:'"),
+        ('["aim:x"]', "a tracker is mlflow:URI, tensorboard:DIR or wandb:DIR, got 'aim:x'"),
+        ('["mlflow:"]', "a tracker is mlflow:URI, tensorboard:DIR or wandb:DIR, got 'mlflow:'"),
         ('["mlflow:http://me:secret@host"]', "an address that is stored and shown has no password"),
-        ("[3]", "a tracker is mlflow:URI or tensorboard:DIR, got 3"),
+        ("[3]", "a tracker is mlflow:URI, tensorboard:DIR or wandb:DIR, got 3"),
     ],
 )
 def test_what_is_no_tracker_is_refused(to, message):

@@ -1,0 +1,93 @@
+"""Writes trials as folders: DIR/STUDY/trial-NUMBER.
+
+A folder is written under another name and then renamed, so one that is there is whole.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from search.errors import SearchError
+from search.text import describe_error, install_extra
+from search.track.records import Bundle, Origin, TrackedTrial, Unwritten
+
+__all__ = ["FolderSink"]
+
+_OWNER = "study.json"  # says of which study a folder is
+
+
+class FolderSink(ABC):
+    """See `records.Sink`; a subclass says what is in a trial's folder.
+
+    Args:
+        folder: holds a folder for each study.
+
+    Raises:
+        SearchError: the tracker's package is not installed.
+    """
+
+    kind: ClassVar[str]  # of the tracker, and its extra
+    errors: tuple[type[Exception], ...] = (OSError, ValueError, KeyError)
+
+    def __init__(self, folder: str, origin: Origin) -> None:
+        try:
+            self.load()
+        except ImportError as error:
+            raise SearchError(
+                f"the tracker {self.kind} needs the extra {self.kind}; {install_extra(self.kind)}"
+            ) from error
+        self.folder = Path(folder).expanduser() / origin.name
+        self.origin = origin
+
+    @abstractmethod
+    def load(self) -> None:
+        """Import the tracker's package; else `ImportError`."""
+
+    @abstractmethod
+    def fill(self, folder: Path, trial: TrackedTrial) -> None:
+        """Write a trial into an empty folder; else one of `errors`."""
+
+    def known(self) -> set[int]:
+        """See `records.Sink.known`."""
+        with self._one_line():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            owner = self.folder / _OWNER
+            try:
+                uid = json.loads(owner.read_text())["uid"]
+            except FileNotFoundError:
+                owner.write_text(json.dumps({"study": self.origin.name, "uid": self.origin.uid}))
+                uid = self.origin.uid
+            if uid != self.origin.uid:
+                raise Unwritten(
+                    f"{self.folder} holds another study named {self.origin.name!r}; move it "
+                    "away, or name another folder"
+                )
+            return {int(each.name.removeprefix("trial-")) for each in self.folder.glob("trial-*")}
+
+    def write(self, trial: TrackedTrial) -> None:
+        """See `records.Sink.write`."""
+        with self._one_line():
+            draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+            try:
+                self.fill(draft, trial)
+                draft.chmod(0o755)
+                os.replace(draft, self.folder / f"trial-{trial.number:05}")  # noqa: PTH105
+            except BaseException:
+                shutil.rmtree(draft, ignore_errors=True)
+                raise
+
+    def attach(self, bundle: Bundle) -> None:  # noqa: B027
+        """Nothing is done: a bundle lies in a folder of its own."""
+
+    @contextmanager
+    def _one_line(self) -> Iterator[None]:
+        try:
+            yield
+        except self.errors as error:
+            raise Unwritten(f"{self.folder} cannot be written: {describe_error(error)}") from error

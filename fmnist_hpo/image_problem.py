@@ -1,11 +1,12 @@
 """The common base of problems on images: the `[data]` table, the data set and its splits."""
 
+import copy
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.rules import suggest
@@ -75,6 +76,7 @@ class ImageProblem(ABC):
             )
         self._tune_on = _whole(settings, "tune_on", None)
         self.folds = folds
+        self._repeat: int | None = None
 
     @cached_property
     def data(self) -> "TrainingData":
@@ -143,7 +145,7 @@ class ImageProblem(ABC):
             held_out = data.split(
                 self.data,
                 validation_fraction=self._fraction,
-                seed=self._split_seed,
+                seed=self._holdout_seed,
                 within=self.tuned_on,
             )
         except InputError as error:
@@ -156,6 +158,24 @@ class ImageProblem(ABC):
                 f"{'lower' if validation else 'raise'} it, or use more images"
             )
         return (held_out,)
+
+    @property
+    def _holdout_seed(self) -> int:
+        if self._repeat is None:
+            return int(self._split_seed)
+        digest = hashlib.sha256(f"{self._split_seed}:repeat:{self._repeat}".encode()).digest()
+        return int.from_bytes(digest[:8])
+
+    def reshuffled(self, repeat: int) -> Self:
+        """See `search.problem.Reshuffling`: the same training images, other ones of them validate.
+
+        The split differs from that of the search and from those of other repeats.
+        """
+        other = copy.copy(self)  # it shares the images
+        other.__dict__.update(data=self.data, tuned_on=self.tuned_on)
+        other.__dict__.pop("splits", None)
+        other._repeat = repeat
+        return other
 
     def describe_split(self) -> str:
         """The numbers of training and validation images of a trial, as a phrase."""

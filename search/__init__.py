@@ -100,12 +100,18 @@ def open(name: str, *, storage: str = DEFAULT_STORAGE) -> "Study":
 def work(study: "Study") -> None:
     """Run trials in this process until the study has ended; other processes may do so as well.
 
+    With [confirm] in its file, the best trials are then trained again.
+
     Raises:
         StudyHalted: the same error ended several trials in a row.
     """
     import threading
 
+    from search.study.confirmation.make import confirming_study
     from search.worker.contract import worker_name
     from search.worker.worker import work as run_worker
 
     run_worker(study, name=worker_name(), stop=threading.Event())
+    confirming = confirming_study(study)
+    if confirming is not None:
+        run_worker(confirming, name=worker_name(), stop=threading.Event())

@@ -47,6 +47,7 @@ CHECKPOINTS = "search:checkpoints"  # address of its checkpoints
 SAMPLER = "search:sampler"  # {"name": , "reason": } which sampler was chosen for it, and why
 PRIOR = "search:prior"  # what was taken over from earlier studies, see `study.prior`
 PERCENT = "search:percent"  # names of the metrics that are shown as a percentage
+CONFIRMS = "search:confirms"  # {"uid": , "amendments": , "trials": } of the study it confirms
 SKLEARN = "search:sklearn"  # fingerprint of a StudySearchCV
 RANDOM_STATE = "search:random_state"  # of a StudySearchCV: an integer, or a RandomState's state
 

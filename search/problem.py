@@ -10,6 +10,7 @@ __all__ = [
     "Outline",
     "Probing",
     "Problem",
+    "Reshuffling",
     "Resumable",
     "StaticMetrics",
     "TrialContext",
@@ -237,6 +238,52 @@ class Resumable(Protocol):
         Raises:
             ProblemError: a trial of these parameters cannot be cut, as a rule of its training
                 needs to know the end.
+        """
+        ...
+
+
+@runtime_checkable
+class Reshuffling(Protocol):
+    """What a problem may offer besides, so that trials are repeated on other splits of its data.
+
+    A trial with `reshuffle`, as those that confirm a search are (`[confirm]`), is run by another
+    problem: the one that this method returns. The data are the same, and as many train and as many
+    validate; which of them do is drawn anew for each repeat.
+
+    Example:
+        The data of `Problem`'s example are one number, the start. Another draw of it::
+
+            import random
+
+
+            class DrawnDescent(Descent):
+                def reshuffled(self, repeat):
+                    drawn = random.Random(repeat).uniform(0.5, 1.5)
+                    return DrawnDescent({"start": drawn})
+
+        After this search the best three are run again, each from four other starts; the one with
+        the best mean is the study's best trial::
+
+            problem = "descent:DrawnDescent"
+            name = "drawn-descent"
+            metric = "distance"
+            direction = "minimize"
+            [budget]
+            trials = 8
+            [confirm]
+            top = 3
+            seeds = 4
+            [fixed]
+            steps = 10
+            [space]
+            step_size = { float = [0.001, 0.5], log = true }
+    """
+
+    def reshuffled(self, repeat: int) -> Problem:
+        """The same problem on another split of its data; never on data that are held back.
+
+        Args:
+            repeat: >= 0. Equal numbers give the same split, in every process and on every machine.
         """
         ...
 

@@ -143,7 +143,9 @@ def _accuracy_cells(part: Metrics) -> Row:
 
 
 def _remarks(metrics: ModelMetrics, provenance: StoredProvenance) -> str:
-    return f"{_validation_remark(metrics, provenance)} {_test_remark(metrics.test)}"
+    confirmed = provenance.confirmation
+    parts = (_validation_remark(metrics, provenance), confirmed, _test_remark(metrics.test))
+    return " ".join(part for part in parts if part)
 
 
 def _validation_remark(metrics: ModelMetrics, provenance: StoredProvenance) -> str:

@@ -100,6 +100,8 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     times = "once" if count == 1 else f"{count} times"
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
+    for label, line in zip(("confirmed", ""), winner.confirmed_lines(study), strict=False):
+        print(f"{label:<11} {line}")
     if not count:
         print(f"test        not measured: {winner.unmeasurable(study)}")
     elif measured is None:

@@ -49,7 +49,7 @@ def write_report(studies: Sequence[Study], directory: Path) -> Path:
 def make_page(studies: Sequence[Study]) -> Page:
     """The whole report, as data."""
     reports = [StudyReport.of(study, planned_steps) for study in studies]
-    found = [(report.study, report.best) for report in reports if report.best is not None]
+    found = [(report.study, report.chosen) for report in reports if report.chosen is not None]
     comparison = compare([study for study, _ in found])
     rows = {
         one.name: (row, one) for row, one in zip(comparison.rows, comparison.chosen, strict=True)
@@ -92,7 +92,7 @@ def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> lis
         if name in models:
             if models[name].of_images:
                 lines[2:2] = _accuracy_lines(models[name])
-            exported, best = models[name].trial.number, report.best
+            exported, best = models[name].trial.number, report.chosen
             if best is not None and exported != best.number:
                 lines.insert(
                     2,

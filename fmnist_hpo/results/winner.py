@@ -18,10 +18,12 @@ from fmnist_hpo.results.trial_model import (
     trained_model,
 )
 from search import attributes
+from search.aims.confirmed import sentences
 from search.errors import ProblemError
 from search.ledger import measurements as evaluations
 from search.outcome import value_of
 from search.study import Study, load_problem
+from search.text import percent
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -34,6 +36,7 @@ __all__ = [
     "attach_recorded",
     "bundle_path",
     "can_export",
+    "confirmed_lines",
     "export_trial",
     "find_bundle",
     "image_problem",
@@ -211,7 +214,16 @@ def provenance_of(
         tuned_on=len(problem.tuned_on),
         trained_on=len(split.train),
         amendments=tuple(map(str, study.amendments)),
+        confirmation=" ".join(confirmed_lines(study)) or None,
     )
+
+
+def confirmed_lines(study: Study) -> list[str]:
+    """What came of training the best trials of a study again, in sentences; none before its end."""
+    found = study.confirmation
+    if found is None or not found.over:
+        return []
+    return sentences(found, percent, lambda gain: f"{100 * gain:.2f} percentage points")
 
 
 def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
@@ -332,7 +344,17 @@ def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str
 
 
 def image_problem(study: Study) -> ImageProblem:
-    """A study's problem. Raises InputError where its models are not of images."""
+    """A study's problem.
+
+    Raises:
+        InputError: its models are not of images; or it confirms another study: each of its trials
+            has a split of its own, and the models are those of the other.
+    """
+    if attributes.CONFIRMS in study.ledger.attrs:
+        raise InputError(
+            f"study {study.name!r} holds the repeats that confirm another study, which has the "
+            "models; export that one"
+        )
     problem = study.problem
     if isinstance(problem, ImageProblem):
         return problem

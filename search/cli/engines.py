@@ -15,7 +15,7 @@ from search.supervisor.launchers import Launcher
 from search.supervisor.launchers.local import LocalLauncher, worker_command
 from search.supervisor.launchers.logs import log_folder
 from search.text import install_extra
-from search.worker.contract import STORAGE_VARIABLE
+from search.worker.contract import STORAGE_VARIABLE, SUPERVISED_VARIABLE
 
 __all__ = [
     "LOCAL",
@@ -127,6 +127,8 @@ def make_launcher(args: argparse.Namespace, study: Study, gpus: tuple[str, ...])
     if args.on == SLURM:
         from search.supervisor.launchers.slurm import SlurmLauncher
 
+        if not (args.detach or args.dry_run):
+            environment[SUPERVISED_VARIABLE] = "1"
         options = [f"--cpus-per-task={args.threads}", *args.passed_on]
         if args.gpus_per_worker is not None:
             options.insert(0, f"--gres=gpu:{int(args.gpus_per_worker)}")

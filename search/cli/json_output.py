@@ -19,10 +19,17 @@ A value that is no finite number is null. Times are in seconds.
     paused (a list, the most promising first, of: trial, name, lineage, step, value, expected and
     deviation (of the value at its last step; null if unknown), params),
     engine (of one study; null without workers on Slurm, or: name ("slurm"), running, queued,
-    jobs (their ids), logs (a folder, or null), error (why Slurm does not answer, or null)).
+    jobs (their ids), logs (a folder, or null), error (why Slurm does not answer, or null)),
+    confirmation (of one study; null where none has begun, or: study (that holds the repeats),
+    trials and ended (repeats), splits ("reshuffled" or "same"), winner (a trial; null before the
+    end), mean (of its repeats), rival (what it is compared with), difference (mean, low, high; of
+    the 95 % paired interval), flattered (the best value of the search less the mean of that
+    trial's repeats), candidates (a list, the best of the search first, of: trial, searched (its
+    value there), values (of each repeat), mean); above 0 is better).
 `trials --json` prints a list of objects with the columns of `trials --csv`; `params` is an object.
 `best --json` prints one object: study, trial, name, METRIC (the value under the metric's name),
-    metrics (name -> value: what is aimed at and what constraints need), params. With two metrics:
+    metrics (name -> value: what is aimed at and what constraints need), params, confirmation (as
+    above; the best trial is its winner). With two metrics:
     study, front (a list of: trial, name, metrics, params; the best by the first metric first).
 `reproduce --json` prints one object: study, trial, identical, value (a pair: stored, new),
     steps (a list of: step, identical, figures (name -> pair)), environment (key -> pair, where
@@ -44,7 +51,14 @@ from search.study.status import Busy, Paused, Status
 from search.text import finite
 from search.worker.reproduce import Replay
 
-__all__ = ["best_record", "print_json", "replay_record", "status_record", "trial_records"]
+__all__ = [
+    "best_record",
+    "confirmed_record",
+    "print_json",
+    "replay_record",
+    "status_record",
+    "trial_records",
+]
 
 
 def print_json(value: Any) -> None:
@@ -116,7 +130,14 @@ def best_record(study: Study) -> dict[str, Any]:
         study.spec.metric: value_of(best),
         "metrics": choose.metrics_of(study.spec, best),
         "params": study.params(best),
+        "confirmation": confirmed_record(study),
     }
+
+
+def confirmed_record(study: Study) -> dict[str, Any] | None:
+    """What came of training the best trials again; see the head of this module."""
+    found = study.confirmation
+    return None if found is None else found.to_json()
 
 
 def replay_record(study: Study, replay: Replay) -> dict[str, Any]:

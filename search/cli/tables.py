@@ -13,13 +13,14 @@ from rich.table import Table
 
 from search import attributes
 from search.aims import choose
+from search.aims.confirmed import sentences
 from search.attributes import Reason
 from search.cli.progress import Redrawn, make_status
 from search.outcome import is_feasible, value_of
 from search.study import Study
 from search.study.rows import columns, records, seconds, worked_seconds
 from search.study.status import Status
-from search.text import clock, figure, show_trial
+from search.text import clock, counted, figure, show_trial
 from search.worker.reproduce import Epoch, Replay, same
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ending",
     "print_best",
     "print_best_line",
+    "print_confirmation",
     "print_differences",
     "print_front",
     "print_status",
@@ -46,6 +48,23 @@ _WORDS = ("study", "state", "ended", "metric", "parameters")  # columns set to t
 def print_status(status: Status) -> None:
     """Print how a study stands and what each worker runs."""
     console().print(make_status(status))
+
+
+def print_confirmation(study: Study, status: Status) -> None:
+    """Print how the confirmation of a study stands; nothing where its file has no [confirm]."""
+    confirm, found = study.spec.confirm, study.confirmation
+    if confirm is None:
+        return
+    if found is not None:
+        for line in sentences(found):
+            print(line)
+    elif status.over:
+        print(f"Confirmation: not begun; `run {study.name}` goes on with it.")
+    else:
+        print(
+            f"Confirmation: after the search the best {counted(confirm.top, 'trial')} are trained "
+            f"again, {confirm.seeds} times each."
+        )
 
 
 def print_studies(statuses: Sequence[Status]) -> None:
@@ -147,6 +166,7 @@ def print_best(study: Study) -> None:
             print(f"  {name}: {figure(value)}")
     for name, value in study.params(best).items():
         print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+    print_confirmation(study, study.status())
 
 
 def print_front(study: Study) -> None:
@@ -176,6 +196,9 @@ def print_best_line(study: Study) -> None:
     best = study.best
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"{study.spec.metric:<11} {_value(value_of(best))}")
+    found = study.confirmation
+    for label, line in zip(("confirmed", ""), sentences(found) if found else (), strict=False):
+        print(f"{label:<11} {line}")
 
 
 class EpochPrinter:

@@ -54,7 +54,7 @@ def make_sections(report: StudyReport, *, level: int = 2) -> list[Section]:
 
 
 def _configuration(report: StudyReport) -> list[Part]:
-    best = report.best
+    best = report.chosen
     if report.front:
         return front_table(report.study.spec, report.front)
     if best is None:
@@ -66,6 +66,33 @@ def _configuration(report: StudyReport) -> list[Part]:
             text=f"The best configuration is that of trial {best.number}{called(best)}.{arm}"
         ),
         Table(head=("parameter", "value"), rows=rows),
+        *_confirmation(report),
+    ]
+
+
+def _confirmation(report: StudyReport) -> list[Part]:
+    """What each of the best trials had in the search, and when it was trained again."""
+    found, metric = report.confirmation, report.metric
+    if found is None:
+        return []
+
+    def show(value: float | None) -> str:
+        return "" if value is None else metric.show(value)
+
+    repeats = [f"repeat {n}" for n in range(found.repeats)]
+    return [
+        Paragraph(
+            text="The best trials were trained again; those of one repeat share its seed"
+            + (" and its split" if found.reshuffled else "")
+            + f". The repeats are the study {found.study}."
+        ),
+        Table(
+            head=("trial", "in the search", "mean of the repeats", *repeats),
+            rows=[
+                (str(one.trial), show(one.searched), show(one.mean), *map(show, one.values))
+                for one in found.candidates
+            ],
+        ),
     ]
 
 

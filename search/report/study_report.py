@@ -8,6 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.aims.confirmed import Confirmation, sentences
 from search.ledger.records import Attempt
 from search.outcome import best_of, front_of, is_feasible
 from search.report import control, facts
@@ -82,6 +83,19 @@ class StudyReport:
             return None
         return best_of(self.trials, self.study.spec.direction)
 
+    @cached_property
+    def confirmation(self) -> Confirmation | None:
+        """What came of training the best trials again; None where that has not begun."""
+        return self.study.confirmation
+
+    @property
+    def chosen(self) -> FrozenTrial | None:
+        """The confirmed winner; the best trial of the search where none is confirmed."""
+        found = self.confirmation
+        if found is None or found.winner is None:
+            return self.best
+        return self.study.trial(found.winner.trial)
+
     def summary(self) -> list[str]:
         """What was searched and what came out: a line each."""
         spec, metric, best = self.study.spec, self.metric, self.best
@@ -128,6 +142,8 @@ class StudyReport:
         else:
             what = "keeps the constraints" if spec.constraints else "is complete"
             lines.insert(1, f"Best: no trial {what} yet.")
+        if self.confirmation is not None:
+            lines[2:2] = sentences(self.confirmation, metric.show, metric.show_difference)
         return [*lines, *self.checks()]
 
     def checks(self) -> list[str]:

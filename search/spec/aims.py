@@ -1,4 +1,4 @@
-"""What a study aims at (`metric`, `metrics`), and what trials must keep (`[constraints]`)."""
+"""What a study aims at, what trials must keep (`[constraints]`), and `[confirm]`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +9,19 @@ from search.spec.keys import keys_of
 from search.spec.values import check_table, shown, value_of
 from search.text import figure
 
-__all__ = ["Aim", "Constraint", "parse_aims", "parse_constraints"]
+__all__ = [
+    "CONFIRMING",
+    "Aim",
+    "Confirm",
+    "Constraint",
+    "parse_aims",
+    "parse_confirm",
+    "parse_constraints",
+]
 
 MOST_AIMS = 2
+CONFIRMING = "-confirm"  # behind the name of a study: the name of the one that confirms it
+MOST_NAME = 80  # characters of a study with [confirm], as a number may follow as well
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,15 @@ class Constraint:
         parts = [] if self.low is None else [f"{self.name} >= {figure(self.low)}"]
         parts += [] if self.high is None else [f"{self.name} <= {figure(self.high)}"]
         return " and ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Confirm:
+    """How the best trials are trained again after the search, to choose the winner."""
+
+    top: int  # how many of them
+    seeds: int  # repeats of each
+    reshuffled: bool  # whether each repeat also has a split of its own
 
 
 def parse_aims(given: Mapping[str, Any], where: str) -> tuple[Aim, ...]:
@@ -81,6 +100,56 @@ def parse_aims(given: Mapping[str, Any], where: str) -> tuple[Aim, ...]:
     if len({aim.name for aim in aims}) < len(aims):
         raise SpecError(f"{where}: metrics lists {aims[0].name!r} twice; remove one")
     return tuple(aims)
+
+
+def parse_confirm(
+    table: Mapping[str, Any] | None,
+    *,
+    study: str,
+    aims: int,
+    folds: int | None,
+    trials: int,
+    where: str,
+) -> Confirm | None:
+    """The table `[confirm]`; None where there is none.
+
+    Args:
+        study: the name of the study.
+        aims: the number of metrics.
+        folds: of a cross-validation; None: one part is held out.
+        trials: of the budget.
+
+    Raises:
+        SpecError: names the key, the rule, the value received and what to do.
+    """
+    if table is None:
+        return None
+    keys = keys_of("confirm")
+    check_table(table, "confirm", keys, where)
+    given = {name: value_of(table, key, f"{where}: confirm") for name, key in keys.items()}
+    if aims > 1:
+        raise SpecError(
+            f"{where}: [confirm] chooses one trial by the mean of one metric, got two metrics; "
+            "remove it, or make one of the metrics a constraint"
+        )
+    if folds is not None:
+        raise SpecError(
+            f"{where}: [confirm] trains again on a held-out part, got a cross-validation, whose "
+            f"{folds} folds are a mean already; remove it, or leave mode out"
+        )
+    if given["top"] > trials:
+        raise SpecError(
+            f"{where}: confirm.top is a number of the budget's trials: need at most {trials}, got "
+            f"{given['top']}; lower it, or raise budget.trials"
+        )
+    if len(study) > MOST_NAME:
+        raise SpecError(
+            f"{where}: a study with [confirm] has a name of at most {MOST_NAME} characters, as "
+            f"{CONFIRMING} is added to it, got {len(study)}; shorten it"
+        )
+    return Confirm(
+        top=given["top"], seeds=given["seeds"], reshuffled=given["splits"] == "reshuffled"
+    )
 
 
 def parse_constraints(table: Mapping[str, Any], where: str) -> tuple[Constraint, ...]:

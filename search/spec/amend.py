@@ -18,7 +18,7 @@ from search.text import counted, shorten
 __all__ = ["Changes", "Draft", "added", "amended", "extended", "lines_of", "revised"]
 
 #: What an amendment may change, by table; all else is part of what the study is.
-MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit")
+MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit", "confirm")
 #: What makes a study the one that it is: attributes of its spec.
 _IDENTITY = ("name", "problem", "metrics", "directions", "constraints", "seed", "folds", "data",
              "workers", "prior")  # fmt: skip
@@ -257,6 +257,10 @@ def _changes(before: StudySpec, new: StudySpec) -> Changes:
     old, now = _values(before.present), _values(new.present)
     for values, spec in ((old, before), (now, new)):
         values["budget.trials"] = spec.budget_trials  # the grid or the named trials may set it
+        if spec.confirm is not None:  # its table may be empty
+            splits = "reshuffled" if spec.confirm.reshuffled else "same"
+            values["confirm.top"], values["confirm.seeds"] = spec.confirm.top, spec.confirm.seeds
+            values["confirm.splits"] = splits
     return {
         key: (old.get(key), now.get(key))
         for key in dict.fromkeys([*old, *now])

@@ -97,6 +97,7 @@ def _top() -> Iterator[Key]:
         "prior": "Earlier studies whose results this one takes over.",
         "control": "Random trials beside the sampler's, to compare it with random search.",
         "audit": "Pruned trials that run on, to see what the pruner throws away.",
+        "confirm": "The best trials are trained again after the search, and the best mean wins.",
         "workers": "How workers behave.",
         "notify": "Notices of what happens, posted to a URL.",
         "track": "Trackers that the trials are written to while the study runs.",
@@ -146,6 +147,13 @@ def _tables() -> Iterator[Key]:
     yield Key(table="audit", name="fraction", type="number", above=0, high=1, required=True,
               text="The share of pruned trials that run on to their last step; with freeze-thaw, "
               "of those that are paused when the budget is used up.")
+    yield Key(table="confirm", name="top", type="integer", default=4, low=2, high=100,
+              text="How many of the best trials.", condition="at most budget.trials")
+    yield Key(table="confirm", name="seeds", type="integer", default=3, low=2, high=100,
+              text="How often each of them is trained again, each time with another seed.")
+    yield Key(table="confirm", name="splits", type="string", default="reshuffled",
+              choices=("reshuffled", "same"),
+              text="Whether each time is also on another split of the data.")
     yield Key(table="workers", name="heartbeat_seconds", type="number", default=5.0, above=0,
               text="Seconds between two heartbeats of a running trial.")
     yield Key(table="workers", name="max_retries", type="integer", default=3, low=0,
@@ -163,6 +171,12 @@ def _tables() -> Iterator[Key]:
               text="The name of this trial, in tables and reports.")
     yield Key(table="trials", name="params", type="table", default={},
               text="Its parameters: one complete point of the space.")
+    yield Key(table="trials", name="repeat", type="integer", low=0, high=9999,
+              text="Trials with the same number here have the same seed, so that they can be "
+              "compared in pairs; else each trial has a seed of its own.")
+    yield Key(table="trials", name="reshuffle", type="boolean", default=False,
+              text="Whether it is trained on another split of the data, which is that of its "
+              "repeat.", condition="with repeat only")
 
 
 def _space() -> Iterator[Key]:

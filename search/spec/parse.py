@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from search.errors import SpecError
-from search.spec.aims import parse_aims, parse_constraints
+from search.spec.aims import parse_aims, parse_confirm, parse_constraints
 from search.spec.freeze_thaw import find_hindrance
 from search.spec.keys import TOP, keys_of
 from search.spec.outside import parse_notify, parse_track
@@ -93,7 +93,8 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     named = _named(given["trials"] or [], space, fixed, where)
     budget = _values(given["budget"] or {}, "budget", where)
     trials = _budget(budget["trials"], space, fixed, sampler, named, where)
-    aims, prior = parse_aims(given, where), parse_prior(given["prior"], where)
+    aims, folds = parse_aims(given, where), _folds(given, where)
+    prior = parse_prior(given["prior"], where)
     if prior is not None:
         _check_prior(prior, space, sampler, trials - len(named), where)
     spec = StudySpec(
@@ -102,7 +103,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         aims=aims,
         constraints=parse_constraints(given["constraints"] or {}, where),
         seed=given["seed"],
-        folds=_folds(given, where),
+        folds=folds,
         trials=trials,
         hours=budget["hours"],
         steps=budget["steps"],
@@ -118,6 +119,14 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         space=space,
         named=named,
         prior=prior,
+        confirm=parse_confirm(
+            given["confirm"],
+            study=given["name"],
+            aims=len(aims),
+            folds=folds,
+            trials=trials,
+            where=where,
+        ),
         notify=parse_notify(given["notify"], where),
         track=parse_track(given["track"], where),
         text=text,
@@ -316,7 +325,9 @@ def _named(
                     f"{here}: {key} must be a string, a number, true or false, got {shown(value)}"
                 )
         space.check(params, fixed, f"{here} ({name})")
-        named[name] = NamedTrial(name=name, params=params)
+        if values["reshuffle"] and values["repeat"] is None:
+            raise SpecError(f"{here}: reshuffle needs a repeat, got none; add repeat = 0")
+        named[name] = NamedTrial(**values)
     return tuple(named.values())
 
 

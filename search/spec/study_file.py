@@ -11,7 +11,7 @@ from typing import Any
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import FrozenTrial
 
-from search.spec.aims import Aim, Constraint
+from search.spec.aims import Aim, Confirm, Constraint
 from search.spec.keys import MOST_LINEAGES
 from search.spec.outside import Notify, Tracker
 from search.spec.prior import Prior
@@ -45,6 +45,8 @@ class NamedTrial:
 
     name: str | None
     params: Mapping[str, Any]
+    repeat: int | None = None  # equal numbers share a seed; None: the seed is the lineage's own
+    reshuffle: bool = False  # whether it has another split of the data, that of its repeat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,7 @@ class StudySpec:
     text: str  # of the file, as it was read
     present: str  # the text since the last amendment; that of the file while there is none
     prior: Prior | None = None  # earlier studies
+    confirm: Confirm | None = None  # how the winner is chosen among the best trials
     notify: Notify | None = None
     track: tuple[Tracker, ...] = ()
     #: Trials of earlier studies that the sampler learns from, as long as there are few own ones.
@@ -164,8 +167,14 @@ class StudySpec:
         return int.from_bytes(digest[:8]) < self.audit * 2**64
 
     def trial_seed(self, lineage: int) -> int:
-        """The seed of a lineage, the same for each of its attempts; no two lineages share one."""
-        return trial_seed(self.seed, lineage)
+        """The seed of a lineage, the same for each of its attempts.
+
+        No two lineages share one, except named trials of the same `repeat`.
+        """
+        named = self.named[lineage] if lineage < len(self.named) else None
+        if named is None or named.repeat is None:
+            return trial_seed(self.seed, lineage)
+        return trial_seed(self.seed, f"repeat {named.repeat}")
 
     @property
     def budget(self) -> str:
@@ -220,7 +229,7 @@ class StudySpec:
         ]
 
 
-def trial_seed(seed: int, lineage: int) -> int:
-    """The seed of a lineage in a study with this seed: 0 <= seed < 2**63."""
+def trial_seed(seed: int, lineage: int | str) -> int:
+    """The seed of a lineage, or of a repeat, in a study with this seed: 0 <= seed < 2**63."""
     digest = hashlib.sha256(f"{seed}:{lineage}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -13,8 +14,10 @@ from search import attributes
 from search.storage.optuna_tables import models
 
 __all__ = [
+    "Marked",
     "add_study",
     "delete_study",
+    "marked_studies",
     "study_attrs",
     "study_directions",
     "study_id_of",
@@ -91,6 +94,29 @@ def study_attrs(session: orm.Session, name: str) -> tuple[int, dict[str, Any]] |
 def study_names(session: orm.Session) -> list[str]:
     """The names of all Optuna studies, sorted."""
     return sorted(session.scalars(sa.select(models.StudyModel.study_name)))
+
+
+@dataclass(frozen=True)
+class Marked:
+    """An Optuna study with one of its user attributes; None where it has none of that key."""
+
+    study_id: int
+    name: str
+    mark: Any
+
+
+def marked_studies(session: orm.Session, key: str) -> list[Marked]:
+    """Every Optuna study with its user attribute of that key, at one moment; the oldest first."""
+    study, attr = models.StudyModel, models.StudyUserAttributeModel
+    rows = session.execute(
+        sa.select(study.study_id, study.study_name, attr.value_json)
+        .join(attr, sa.and_(attr.study_id == study.study_id, attr.key == key), isouter=True)
+        .order_by(study.study_id)
+    )
+    return [
+        Marked(row.study_id, row.study_name, row.value_json and json.loads(row.value_json))
+        for row in rows
+    ]
 
 
 def study_system_attrs(session: orm.Session, study_id: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import re
 import uuid
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from search.ledger.ledger import Ledger
 from search.storage import Storage, schema
 from search.storage.study_rows import add_study, study_directions, study_id_of, study_system_attrs
 from search.storage.trial_rows import add_trial, read_trials
+from search.study.confirmation.find import confirmations
 
 __all__ = ["copy_study"]
 
@@ -40,47 +42,61 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
 
     The copy is another study with the same history. It has a uid of its own, so the two can go on
     side by side and share neither checkpoints nor bundles nor pictures. A trial that had not ended
-    starts over in the copy, as its checkpoint stays with the source. The source is only read.
+    starts over in the copy, as its checkpoint stays with the source. The studies that confirm it
+    come along. The source is only read.
 
     Returns:
-        The number of trials.
+        The number of trials, without those of confirmations.
 
     Raises:
         StudyNotFound: the source has no study of that name.
         SearchError: the target has one, or workers are at work in the source.
     """
-    ledger = Ledger.open(source, name)
-    content = source.read(lambda session: _read(session, ledger, name))
     uid = uuid.uuid4().hex
-    user_attrs = {**ledger.attrs, attributes.UID: uid}
+    ledger = Ledger.open(source, name)
+    copied = [(name, ledger, {**ledger.attrs, attributes.UID: uid})]
+    for one in confirmations(source, ledger.uid):
+        confirming = Ledger.open(source, one.name)
+        own = {attributes.UID: uuid.uuid4().hex, attributes.CONFIRMS: {**one.mark, "uid": uid}}
+        copied.append((one.name, confirming, {**confirming.attrs, **own}))
+
+    def read(session: orm.Session) -> list[_Content]:
+        if source.dialect == "postgresql":  # SQLite's transactions are like that anyway
+            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+        return [_read(session, of, named) for named, of, _ in copied]
+
+    contents = source.read(read)
 
     def work(session: orm.Session) -> int:
-        try:
-            study_id = add_study(
-                session, name, content.directions, user_attrs, content.system_attrs
-            )
-        except optuna.exceptions.DuplicatedStudyError as error:
-            raise SearchError(
-                f"{target.url} has a study named {name!r} already; delete or rename it first, or "
-                "go on with it"
-            ) from error
-        for trial in content.trials:
-            _add(session, study_id, trial)
-        for table, rows in content.rows.items():
-            if rows:
-                session.execute(table.insert(), [{**row, "uid": uid} for row in rows])
-        return len(content.trials)
+        for (named, _, attrs), content in zip(copied, contents, strict=True):
+            _write(session, named, attrs, content, target.url)
+        return len(contents[0].trials)
 
     def settled(session: orm.Session) -> int | None:
-        return len(content.trials) if study_id_of(session, uid) is not None else None
+        return len(contents[0].trials) if study_id_of(session, uid) is not None else None
 
     return target.write(work, settled=settled)
 
 
+def _write(
+    session: orm.Session, name: str, user_attrs: Mapping[str, Any], content: _Content, url: str
+) -> None:
+    try:
+        study_id = add_study(session, name, content.directions, user_attrs, content.system_attrs)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise SearchError(
+            f"{url} has a study named {name!r} already; delete or rename it first, or go on with it"
+        ) from error
+    for trial in content.trials:
+        _add(session, study_id, trial)
+    for table, rows in content.rows.items():
+        if rows:
+            uid = user_attrs[attributes.UID]
+            session.execute(table.insert(), [{**row, "uid": uid} for row in rows])
+
+
 def _read(session: orm.Session, ledger: Ledger, name: str) -> _Content:
     """The study as it stands at one moment, for which nobody may be at work on it."""
-    if ledger.storage.dialect == "postgresql":  # SQLite's transactions are like that anyway
-        session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
     rows = {
         table: [
             dict(row._mapping)

@@ -1,6 +1,8 @@
 """Creates studies, once their problems have accepted what the study files allow, and opens them."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.study import StudyDirection
@@ -26,6 +28,7 @@ def create_study(
     storage: Storage,
     *,
     checkpoints: str | None = None,
+    confirms: Mapping[str, Any] | None = None,
 ) -> Study:
     """Create a study, or open the one that was created from the same content.
 
@@ -36,6 +39,7 @@ def create_study(
         checkpoints: a directory, or an address such as s3://bucket/prefix; default
             runs/NAME/checkpoints, or where the study that exists says. The study keeps the
             absolute path of a directory.
+        confirms: what it confirms, see `confirmation.find.Mark`; None: it is a search.
 
     Raises:
         StudyChanged: the study in the storage was created from other content.
@@ -51,9 +55,9 @@ def create_study(
     percent = _percent(problem, spec.problem)
     # Refuses an address before the study bears it.
     place = CheckpointStore(checkpoints or default_checkpoints(spec.name), "").address
-    prior = {}
+    more: dict[str, Any] = {} if confirms is None else {attributes.CONFIRMS: dict(confirms)}
     if spec.prior is not None and spec.name not in study_names(storage):
-        prior[attributes.PRIOR] = read_prior(spec.with_sampler(chosen.name), storage, problem)
+        more[attributes.PRIOR] = read_prior(spec.with_sampler(chosen.name), storage, problem)
     try:
         Ledger.create(
             storage,
@@ -66,7 +70,7 @@ def create_study(
                 attributes.CHECKPOINTS: place,
                 attributes.PERCENT: percent,
                 attributes.SAMPLER: vars(chosen),
-                **prior,
+                **more,
             },
             system_attrs={attributes.METRIC_NAMES: list(spec.metrics)},
         )

@@ -48,6 +48,14 @@ class Outlook:
         self._again = time.monotonic() + (time.monotonic() - began) / SHARE
         return self._known
 
+    def paused(
+        self, specs: Specs, rows: Sequence[Row], trials: Sequence[FrozenTrial]
+    ) -> list[Paused]:
+        """The paused trials, see `paused_trials`."""
+        numbered = {trial.number: trial for trial in trials}
+        expected = self.of(specs, rows, numbered)
+        return paused_trials(rows, numbered, expected, specs.present.direction)
+
 
 def curves(
     spec: StudySpec,

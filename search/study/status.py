@@ -80,8 +80,8 @@ class Tally:
         self._last = -1  # number of the last trial seen
         self._open: list[int] = []  # indices of trials that had not ended
 
-    def add(self, trials: Sequence[FrozenTrial]) -> None:
-        """Count the trials that have ended since the last call.
+    def add(self, trials: Sequence[FrozenTrial]) -> "Tally":
+        """Count the trials that have ended since the last call; returns itself.
 
         Args:
             trials: all trials of the study, by number. If one was deleted, all are counted again.
@@ -104,6 +104,7 @@ class Tally:
             self.front = front_of([*self.front, *new], self._directions)
         else:
             self.best = best_of([*([self.best] if self.best else []), *new], *self._directions)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,16 +1,17 @@
 """The rules of a budget that end a search before all its trials have ended."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.ledger import Ledger, RuleEnd
 from search.outcome import is_feasible
 from search.spec import StudySpec
 from search.text import counted, figure
 
-__all__ = ["Met", "find_met"]
+__all__ = ["Met", "ended_by", "find_met", "used_up"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,35 @@ class Met:
     rule: str
     trial: int
     text: str
+
+
+def ended_by(
+    ledger: Ledger,
+    spec: StudySpec,
+    finished: Callable[[], Sequence[FrozenTrial]],
+    *,
+    amendment: int,
+) -> RuleEnd | None:
+    """The rule that ended a study; one that holds now is recorded.
+
+    Args:
+        finished: returns the trials that have ended, in that order.
+        amendment: the number of the last one.
+    """
+    found = ledger.standing().ended_by
+    if found is not None or (spec.target is None and spec.patience is None):
+        return found
+    met = find_met(spec, finished(), amendment=amendment)
+    if met is None:
+        return None
+    return ledger.end_by(met.rule, met.trial, met.text, amendment=amendment)
+
+
+def used_up(ledger: Ledger, spec: StudySpec) -> bool:
+    """Whether the hours or the steps of the budget are used up."""
+    if spec.hours is not None and ledger.elapsed() >= spec.hours * 3600:
+        return True
+    return spec.steps is not None and ledger.steps() >= spec.steps
 
 
 def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int) -> Met | None:

@@ -1,6 +1,6 @@
 """An open study: its frozen spec, its ledger, its trials."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +10,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.aims import choose
+from search.aims.confirmed import Confirmation
 from search.aims.earlier import with_prior
-from search.errors import (
-    ProblemError,
-    SearchError,
-    StorageError,
-    StudyNotFound,
-)
+from search.errors import ProblemError, SearchError, StorageError, StudyNotFound
 from search.ledger import Ledger, RuleEnd
 from search.ledger.amendments import Amendment, amend, amendments
 from search.ledger.by_hand import Stopped, hold, let_go_on, stop_trial
@@ -30,14 +26,15 @@ from search.storage.checkpoint import CheckpointStore
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.sampler_view import SearchedStorage
 from search.storage.study_rows import study_names
+from search.study import stop_rules
 from search.study.amend import amend_study, preview, read
 from search.study.choose_sampler import Chosen
+from search.study.confirmation.find import find_confirmation, mark_of
 from search.study.load_problem import load_study_problem
-from search.study.pausing import Outlook, paused_trials
+from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
 from search.study.specs import Specs
-from search.study.status import Paused, Status, Tally, busy_of, numbered
-from search.study.stop_rules import find_met
+from search.study.status import Status, Tally, busy_of, numbered
 
 if TYPE_CHECKING:
     import pandas
@@ -69,16 +66,13 @@ class Study:
         #: Names of the metrics in [0, 1] that are shown as a percentage.
         self.percent: tuple[str, ...] = tuple(attrs.get(attributes.PERCENT, ()))
         self.checkpoints = CheckpointStore(checkpoints or attrs[attributes.CHECKPOINTS], self.uid)
-        self.ledger.on_lost = self._delete_checkpoint
+        # A later attempt may run already.
+        self.ledger.on_lost = lambda lineage, n: self.checkpoints.delete(lineage, attempt=n)
         self._tally = Tally(*spec.directions)
         self._outlook = Outlook()
         self._searched: dict[int, optuna.Study] = {}
         self.specs.refresh()
         self.optuna = self._optuna_study(storage.optuna, self.spec)
-
-    def _delete_checkpoint(self, lineage: int, attempt: int) -> None:
-        """Delete what an attempt and those before it left; a later one may run already."""
-        self.checkpoints.delete(lineage, attempt=attempt)
 
     def _optuna_study(self, storage: OptunaStorage, spec: StudySpec) -> optuna.Study:
         return optuna.load_study(
@@ -148,7 +142,6 @@ class Study:
                 not apply.
             ProblemError: all parameters are given, and the problem refuses them.
         """
-
         self.refresh()
         added(self.spec, params)  # refused before the problem is loaded
         whole = {**self.spec.fixed, **params}
@@ -228,16 +221,36 @@ class Study:
     def best(self) -> FrozenTrial:
         """The COMPLETE trial with the best value that keeps the constraints.
 
+        Where the best few were confirmed, the one of them with the best mean.
+
         Raises:
             NoResult: there is none.
             SearchError: the study has two metrics.
         """
+        confirmed = self.confirmation
+        if confirmed is not None and confirmed.winner is not None:
+            return self.trial(confirmed.winner.trial)
         return choose.best(self.spec, self.trials, self.used_up)
 
     @property
     def pareto(self) -> list[FrozenTrial]:
-        """The trials that no other one betters: see `search.aims.choose.front`."""
+        """The trials that no other one betters, see `search.aims.choose.front`; else the best."""
+        if len(self.spec.aims) == 1:
+            return [self.best]
         return choose.front(self.spec, self.trials, self.used_up)
+
+    @property
+    def confirmation(self) -> Confirmation | None:
+        """What came of training the present best trials again (`[confirm]`).
+
+        None where that has not begun. What was confirmed before an amendment, or with other
+        candidates, counts no more.
+        """
+        if self.spec.confirm is None:
+            return None
+        trials = self.trials
+        mark = mark_of(self.spec, self.uid, len(self.amendments), trials, self.params)
+        return find_confirmation(self.storage, self.spec, mark, trials)
 
     def preferred(self, bound: str) -> FrozenTrial:
         """The trial of the front that keeps a bound such as "latency_ms<=0.2".
@@ -318,27 +331,19 @@ class Study:
 
     def ended_by(self) -> RuleEnd | None:
         """The stop rule of the budget that ended the study; one that holds now is recorded."""
-        found = self.ledger.standing().ended_by
-        if found is not None or (self.spec.target is None and self.spec.patience is None):
-            return found
-        self._tally.add(self.trials)
-        number = len(self.amendments)
-        met = find_met(self.spec, self._tally.finished, amendment=number)
-        if met is None:
-            return None
-        return self.ledger.end_by(met.rule, met.trial, met.text, amendment=number)
+        return stop_rules.ended_by(
+            self.ledger,
+            self.spec,
+            lambda: self._tally.add(self.trials).finished,
+            amendment=len(self.amendments),
+        )
 
     def used_up(self) -> bool:
         """Whether the budget is used up before its trials are: nothing begins any more.
 
         Its hours or steps are, or a stop rule has ended the study.
         """
-        if self.ended_by() is not None:
-            return True
-        hours, steps = self.spec.hours, self.spec.steps
-        if hours is not None and self.ledger.elapsed() >= hours * 3600:
-            return True
-        return steps is not None and self.ledger.steps() >= steps
+        return self.ended_by() is not None or stop_rules.used_up(self.ledger, self.spec)
 
     def status(self) -> Status:
         """What the study looks like now; further calls cost what has changed since."""
@@ -369,7 +374,9 @@ class Study:
                 for row in self.ledger.running()
                 if (trial := numbered(trials, row.trial)) is not None
             ],
-            paused=self._paused(trials) if counts.paused else (),
+            paused=self._outlook.paused(self.specs, self.ledger.rows(begun=True), trials)
+            if counts.paused
+            else (),
             finished=tuple(tally.finished),
             complete=tally.states[TrialState.COMPLETE],
             pruned=tally.states[TrialState.PRUNED],
@@ -390,9 +397,3 @@ class Study:
         """The numbers of the paused trials, which to Optuna are running."""
         rows = self.ledger.rows(begun=True) if self.pauses else []
         return {row.trial for row in rows if row.paused and row.trial is not None}
-
-    def _paused(self, trials: Sequence[FrozenTrial]) -> list[Paused]:
-        rows = self.ledger.rows(begun=True)
-        numbered = {trial.number: trial for trial in trials}
-        expected = self._outlook.of(self.specs, rows, numbered)
-        return paused_trials(rows, numbered, expected, self.spec.direction)

@@ -2,7 +2,7 @@
 
 from search.aims.foreknown import check_metrics
 from search.errors import ProblemError, SearchError, SpecError
-from search.problem import Problem
+from search.problem import Problem, Reshuffling
 from search.sampling.make import make_pruner, make_sampler
 from search.spec import StudySpec
 from search.spec.strategies import AUTO
@@ -36,7 +36,24 @@ def validate(spec: StudySpec) -> Problem:
     with own_code(spec.problem, "asked for the metrics of a configuration"):
         check_metrics(problem, spec)
     choose_sampler(spec, problem)
+    _check_reshuffling(problem, spec)
     return problem
+
+
+def _check_reshuffling(problem: Problem, spec: StudySpec) -> None:
+    """Refuse trials on other splits where the problem cannot draw any."""
+    confirms = spec.confirm is not None and spec.confirm.reshuffled
+    if not confirms and not any(named.reshuffle for named in spec.named):
+        return
+    what = 'splits = "reshuffled" in [confirm]' if confirms else "reshuffle in [[trials]]"
+    instead = 'write splits = "same"' if confirms else "leave it out"
+    if spec.folds is not None:
+        raise SpecError(f"{what} needs one held-out part, got {spec.folds} folds; {instead}")
+    if not isinstance(problem, Reshuffling):
+        raise SpecError(
+            f"{what} needs a problem that draws other splits, got {spec.problem!r} without the "
+            f"method reshuffled; {instead}, or add it (see search.problem.Reshuffling)"
+        )
 
 
 def _check_params(problem: Problem, spec: StudySpec) -> None:

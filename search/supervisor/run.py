@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from search import attributes
+from search.aims.confirmed import sentences
 from search.errors import SearchError, StorageError, StudyHalted
 from search.signals import stopping
 from search.study import Study
@@ -260,7 +261,9 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
     from search.dashboard import annotate as write
 
     try:
-        remarks = [*events(study, most=AMENDMENTS_NOTED), *remarks]
+        confirmed = study.confirmation
+        found = [] if confirmed is None else sentences(confirmed)
+        remarks = [*found, *events(study, most=AMENDMENTS_NOTED), *remarks]
         write(
             study.optuna,
             metrics=study.spec.metrics,

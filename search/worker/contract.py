@@ -18,6 +18,7 @@ __all__ = [
     "PARENT_VARIABLE",
     "STOP_SECONDS",
     "STORAGE_VARIABLE",
+    "SUPERVISED_VARIABLE",
     "Left",
     "leave_note",
     "new_worker_name",
@@ -30,6 +31,8 @@ STORAGE_VARIABLE = "FMNIST_HPO_STORAGE"
 #: The process whose death asks a worker to stop; set by a launcher for its own children.
 PARENT_VARIABLE = "FMNIST_HPO_PARENT"
 NAME_VARIABLE = "FMNIST_HPO_WORKER"
+#: Set where a supervisor starts workers for the confirmation, so that these leave after the search.
+SUPERVISED_VARIABLE = "FMNIST_HPO_SUPERVISED"
 #: The path of the file in which a worker writes why it leaves.
 NOTE_VARIABLE = "FMNIST_HPO_NOTE"
 

@@ -14,6 +14,7 @@ from search.errors import NoResult, ProblemError, SearchError
 from search.outcome import value_of
 from search.problem import Diverged, TrialPruned
 from search.study import Study
+from search.study.confirmation.repeats import problem_of
 from search.text import describe_error
 
 __all__ = ["Epoch", "Replay", "differences", "reproduce", "same"]
@@ -104,8 +105,10 @@ def reproduce(
 
 
 def _run(study: Study, replay: "_ReplayRun") -> float | None:
+    lineage = int(replay.trial.user_attrs[attributes.LINEAGE])
     try:
-        returned = study.problem.run(replay)
+        problem = problem_of(study.problem, study.specs.of(replay.trial), lineage)
+        returned = problem.run(replay)
         return float(returned[study.spec.metric] if isinstance(returned, Mapping) else returned)
     except (TrialPruned, Diverged):
         return replay.last_value
@@ -148,7 +151,7 @@ class _ReplayRun:
         self.epochs: list[Epoch] = []
         self.last_value: float | None = None
         self.checkpoint: bytes | None = None
-        self._trial = trial
+        self.trial = trial
         self._metric = study.spec.metric
         self._on_epoch = on_epoch
         self._last = max(trial.intermediate_values)
@@ -163,7 +166,7 @@ class _ReplayRun:
         self.last_value = value
         stored = self._stored(step)
         figures: dict[str, tuple[float | None, float | None]] = {
-            self._metric: (self._trial.intermediate_values.get(step), value)
+            self._metric: (self.trial.intermediate_values.get(step), value)
         }
         for name, new in curves.items():
             if not name.endswith(_TIMINGS) and name != self._metric:
@@ -172,11 +175,11 @@ class _ReplayRun:
         epoch = Epoch(step=step, figures=figures)
         self.epochs.append(epoch)
         self._on_epoch(epoch)
-        if step == self._last and self._trial.state is not TrialState.COMPLETE:
+        if step == self._last and self.trial.state is not TrialState.COMPLETE:
             raise TrialPruned
 
     def _stored(self, step: int) -> dict[str, float | None]:
-        curves = self._trial.user_attrs.get(attributes.CURVES, {})
+        curves = self.trial.user_attrs.get(attributes.CURVES, {})
         steps = curves.get("step", [])
         if step not in steps:
             return {}

@@ -20,6 +20,7 @@ from search.ledger import Claim, Fenced
 from search.ledger.heartbeat import Heartbeat
 from search.problem import Diverged, TrialPruned, TrialStopped
 from search.study import Study
+from search.study.confirmation.repeats import problem_of
 from search.text import describe_error
 from search.worker.claims import Claims
 from search.worker.failure import describe_failure
@@ -74,7 +75,9 @@ def work(
         ProblemError: the problem cannot be built here, or on other data than the study's.
         StorageError: the storage failed for good; a trial that ran was released if possible.
     """
-    history = History(study.spec.directions, CHECKPOINTS_KEPT, study.params)
+    confirm = study.spec.confirm
+    kept = max(CHECKPOINTS_KEPT, confirm.top if confirm else 0)
+    history = History(study.spec.directions, kept, study.params)
     claims = Claims(study, name)
     idle = Idle(study.ledger.limits.timing.heartbeat_seconds)
     waits = False  # for somebody to resume the study
@@ -198,6 +201,9 @@ def _run(
         if not proposal.feasible:
             return _Ending(state=TrialState.PRUNED, reason=Reason.INFEASIBLE)
         trial, params = proposal.trial, proposal.params
+        problem = problem_of(study.problem, spec, lineage)
+        if problem is not study.problem:
+            trial.set_user_attr(attributes.DATA, dict(problem.fingerprint()))
         steps = claim.trial.intermediate_values
         run = TrialRun(
             trial,
@@ -222,7 +228,7 @@ def _run(
             wanted=spec.wanted,
             report=proposal.report if len(spec.aims) > 1 else None,
         )
-        returned = study.problem.run(run)
+        returned = problem.run(run)
         metrics = metrics_of(spec, returned, proposal.metrics)
         ending: _Ending | _Leaves = _Ending(
             state=TrialState.COMPLETE,

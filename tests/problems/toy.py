@@ -94,6 +94,45 @@ class Pausing(Toy):
         return steps
 
 
+class Noisy(Toy):
+    """Its value is x and noise that hangs on the seed and on the split.
+
+    With `gate` in its settings, the trials of a repeat wait after their first step until that file
+    is there; with `broken`, those of that x fail in their last repeat.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        super().__init__(settings)
+        self.split: int | None = None
+
+    def reshuffled(self, repeat: int) -> "Noisy":
+        other = Noisy(self.settings)
+        other.split = repeat
+        return other
+
+    def fingerprint(self) -> Mapping[str, str]:
+        return {**super().fingerprint(), "split": str(self.split)}
+
+    def noise(self, state: str) -> float:
+        return value_of(next_state(state, -1 if self.split is None else self.split, 0.0)) - 0.5
+
+    def run(self, run: TrialContext) -> float:
+        if self.split == 2 and run.params["x"] == self.settings.get("broken"):
+            raise ValueError("broken")
+        state = ""
+        for step in range(1, 4):
+            state = next_state(state, run.seed, 0.0)
+            run.save_checkpoint(state.encode())
+            value = run.params["x"] + self.settings.get("scale", 0.1) * self.noise(state)
+            run.report(step, value)
+            gate = self.settings.get("gate")
+            while self.split is not None and gate and not os.path.exists(gate):  # noqa: PTH110
+                if run.should_stop:
+                    raise TrialStopped
+                time.sleep(0.01)
+        return float(value)
+
+
 class Failing(Toy):
     """Ends as the parameter `how` says."""
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import threading
 
+from search import attributes
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, log_level, positive
 from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
@@ -15,10 +16,11 @@ from search.ledger.by_hand import retry_failed
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
 from search.study import Study, create_study, open_study
+from search.study.confirmation.make import confirming_study
 from search.study.status import Status
 from search.supervisor.launchers import Launcher, Scripted
 from search.supervisor.launchers.local import default_workers
-from search.supervisor.run import Interrupted, run
+from search.supervisor.run import Interrupted, annotate, run
 from search.text import clock, counted
 
 log = logging.getLogger(__name__)
@@ -52,11 +54,57 @@ def main(args: argparse.Namespace, app: Application) -> int:
     check_engine(args)
     asked = threading.Event()
     protect_output(asked.set)  # a study that nobody watches any more stops
+    show_records(make_progress().say, level=log_level(args))
+    study = _create_or_open(args, app)
+    if attributes.CONFIRMS in study.ledger.attrs:
+        raise SearchError(
+            f"study {study.name!r} holds the repeats that confirm another study; run that one, "
+            "which goes on with them"
+        )
+    code = _search(study, args, app, asked)
+    if code is None and study.spec.confirm is not None:
+        code = _confirm(study, args, app, asked)
+    if code is not None:
+        return code
+    try:
+        return app.finish(study, args)
+    except KeyboardInterrupt:
+        print(f"study {study.name!r} was stopped after its last trial; the same command goes on")
+        return 130
+
+
+def _confirm(
+    study: Study, args: argparse.Namespace, app: Application, asked: threading.Event
+) -> int | None:
+    """Train the best trials of a study again; the exit code where the command ends with that."""
+    confirming = confirming_study(study)
+    if confirming is None:
+        print("nothing to confirm: no trial is complete", flush=True)
+        return None
+    code = _search(confirming, args, app, asked, of=study)
+    if code is None:
+        annotate(study)
+    return code
+
+
+def _search(
+    study: Study,
+    args: argparse.Namespace,
+    app: Application,
+    asked: threading.Event,
+    *,
+    of: Study | None = None,
+) -> int | None:
+    """Run a study to its end; the exit code where the command ends with that.
+
+    Args:
+        of: the study whose best trials this one trains again; None: it is a search.
+    """
     progress = make_progress()
     show_records(progress.say, level=log_level(args))
-    study = _create_or_open(args, app)
     if args.retry_failed:
-        log.info("%s to run again", counted(retry_failed(study.ledger), "failed trial"))
+        retried = counted(retry_failed(study.ledger), "failed trial")
+        log.info("%s%s to run again", retried, f" of study {study.name!r}" if of else "")
     status = study.status()
     if status.held_since is not None:
         raise SearchError(
@@ -70,7 +118,10 @@ def main(args: argparse.Namespace, app: Application) -> int:
     if args.dry_run and isinstance(launcher, Scripted):
         print(launcher.script(workers), end="")
         return 0
-    _print_head(study, app, launcher, workers, args.threads, gpus)
+    if of is None:
+        _print_head(study, app, launcher, workers, args.threads, gpus)
+    elif not status.over:
+        print(f"{'confirming':<10} {_repeats(of, study)}", flush=True)
     if status.over:
         print(f"study {study.name!r} is finished: {status.ended} of {status.budget} trials ended")
     else:
@@ -94,12 +145,17 @@ def main(args: argparse.Namespace, app: Application) -> int:
             return 130
         print(_summary(status), flush=True)
     if status.failed:
-        print(_failed_hint(study, app, args.storage), flush=True)
-    try:
-        return app.finish(study, args)
-    except KeyboardInterrupt:
-        print(f"study {study.name!r} was stopped after its last trial; the same command goes on")
-        return 130
+        print(_failed_hint(study, of or study, app, args.storage), flush=True)
+    return None
+
+
+def _repeats(study: Study, confirming: Study) -> str:
+    """What the confirmation of a study trains, in a few words."""
+    confirm, trials = study.spec.confirm, confirming.spec.trials
+    assert confirm is not None
+    splits = "reshuffled splits" if confirm.reshuffled else "the same split"
+    best = counted(trials // confirm.seeds, "trial")
+    return f"the best {best}, {confirm.seeds} seeds each on {splits}, in study {confirming.name!r}"
 
 
 def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
@@ -146,11 +202,11 @@ def _print_head(
         print(f"{label:<10} {text}", flush=True)
 
 
-def _failed_hint(study: Study, app: Application, storage: str) -> str:
+def _failed_hint(study: Study, of: Study, app: Application, storage: str) -> str:
     option = storage_option(storage)
     return (
         f"`{app.prog} trials {study.name}{option}` shows why trials failed, "
-        f"`{app.prog} run {study.name} --retry-failed{option}` repeats them"
+        f"`{app.prog} run {of.name} --retry-failed{option}` repeats them"
     )
 
 

@@ -6,8 +6,8 @@ from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.engines import engine_line, engine_record
 from search.cli.find_study import open_named, open_stored
-from search.cli.json_output import print_json, status_record
-from search.cli.tables import print_status, print_studies, watch_status
+from search.cli.json_output import confirmed_record, print_json, status_record
+from search.cli.tables import print_confirmation, print_status, print_studies, watch_status
 from search.errors import SearchError
 from search.study import open_study, study_names
 
@@ -49,10 +49,13 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         watch_status(study)
     elif args.json:
         status = study.status()
-        print_json({**status_record(status), "engine": engine_record(study, status)})
+        record = status_record(status)
+        record |= {"engine": engine_record(study, status), "confirmation": confirmed_record(study)}
+        print_json(record)
     else:
         status = study.status()
         print_status(status)
+        print_confirmation(study, status)
         line = engine_line(study, status)
         if line is not None:
             print(line)

@@ -16,9 +16,10 @@ from search.errors import SearchError, StorageError
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, Storage, open_storage
 from search.study import Study, open_study
+from search.study.confirmation.make import confirming_study
 from search.study.rows import utc
 from search.supervisor.run import annotate
-from search.worker.contract import PARENT_VARIABLE, Left, worker_name
+from search.worker.contract import PARENT_VARIABLE, SUPERVISED_VARIABLE, Left, worker_name
 from search.worker.stop import depart, stop_on_signals
 from search.worker.worker import work
 
@@ -66,6 +67,19 @@ def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
 
 def _work(args: argparse.Namespace, storage: Storage, stop: threading.Event) -> Left:
     study = open_study(args.study, storage, checkpoints=args.checkpoints)
+    left = _join(study, stop)
+    if left is not Left.OVER or _is_supervised() or SUPERVISED_VARIABLE in os.environ:
+        return left
+    confirming = confirming_study(study)
+    if confirming is None:
+        return left
+    left = _join(confirming, stop)
+    if left is Left.OVER:
+        annotate(study)
+    return left
+
+
+def _join(study: Study, stop: threading.Event) -> Left:
     name, progress = worker_name(), PlainProgress()
 
     def show() -> None:

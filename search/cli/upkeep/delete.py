@@ -2,8 +2,11 @@
 
 import argparse
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+
+from optuna.trial import FrozenTrial
 
 from search import attributes
 from search.cli.application import Application
@@ -11,7 +14,9 @@ from search.cli.arguments import add_storage
 from search.cli.find_study import open_stored
 from search.errors import SearchError, StorageError
 from search.ledger import Ledger
+from search.storage import Storage
 from search.storage.checkpoint import CheckpointStore
+from search.study.confirmation.find import confirmations
 from search.study.delete import delete_study, refuse_while_alive
 from search.text import counted
 
@@ -29,22 +34,19 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     name = args.study
     storage = open_stored(args.storage, name)
     ledger = Ledger.open(storage, name)
-    refuse_while_alive(ledger, name)
-    trials = storage.optuna.get_all_trials(ledger.study_id, deepcopy=False)
-    system_attrs = storage.optuna.get_study_system_attrs(ledger.study_id)
-    place = ledger.attrs.get(attributes.CHECKPOINTS)  # a study of StudySearchCV may have none
+    confirming = [one.name for one in confirmations(storage, ledger.uid)]
+    ledgers = {one: Ledger.open(storage, one) for one in confirming} | {name: ledger}
+    trials = {
+        one: storage.optuna.get_all_trials(of.study_id, deepcopy=False)
+        for one, of in ledgers.items()
+    }
+    for one, of in ledgers.items():
+        refuse_while_alive(of, one)
     if not args.yes:
-        _confirm(name, f"{storage.url}, {counted(len(trials), 'trial')}")
-    from search.dashboard.artifact_files import artifact_files
-
-    files = artifact_files(system_attrs, trials)
-    delete_study(ledger, name)
-    checkpoints = 0 if place is None else CheckpointStore(place, ledger.uid).delete_all()
-    _unlink(files)
-    print(
-        f"study {name!r} was deleted: {counted(len(trials), 'trial')}, "
-        f"{counted(checkpoints, 'checkpoint')}, {counted(len(files), 'artifact')}"
-    )
+        also = f", and what confirms it ({', '.join(confirming)})" if confirming else ""
+        _confirm(name, f"{storage.url}, {counted(len(trials[name]), 'trial')}{also}")
+    for one, of in ledgers.items():  # the study last: one without its confirmation is whole
+        _delete(storage, of, one, trials[one])
     folder = Path("runs") / name
     kept = (
         sorted(path.name for path in folder.iterdir() if path.name != "checkpoints")
@@ -54,6 +56,22 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if kept:
         print(f"{folder} keeps {', '.join(kept)}")
     return 0
+
+
+def _delete(storage: Storage, ledger: Ledger, name: str, trials: Sequence[FrozenTrial]) -> None:
+    """Delete one study, and say what was deleted with it."""
+    from search.dashboard.artifact_files import artifact_files
+
+    place = ledger.attrs.get(attributes.CHECKPOINTS)  # a study of StudySearchCV may have none
+    system_attrs = storage.optuna.get_study_system_attrs(ledger.study_id)
+    files = artifact_files(system_attrs, trials)
+    delete_study(ledger, name)
+    checkpoints = 0 if place is None else CheckpointStore(place, ledger.uid).delete_all()
+    _unlink(files)
+    print(
+        f"study {name!r} was deleted: {counted(len(trials), 'trial')}, "
+        f"{counted(checkpoints, 'checkpoint')}, {counted(len(files), 'artifact')}"
+    )
 
 
 def _confirm(name: str, what: str) -> None:

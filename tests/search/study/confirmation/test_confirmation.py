@@ -134,8 +134,7 @@ def test_equal_configurations_are_one_candidate(url):
     search.work(study)
     found = study.confirmation
     assert len(found.candidates) == 2
-    assert [study.trial(one.trial).params["x"] for one in found.candidates] in ([0.25, 0.5],
-                                                                                [0.5, 0.25])  # fmt: skip
+    assert {study.trial(one.trial).params["x"] for one in found.candidates} == {0.25, 0.5}
     study.storage.close()
 
 
@@ -307,10 +306,10 @@ def test_a_confirmation_is_not_run_by_its_name(confirmed, url, capsys):
     ("table", "more", "rule"),
     [
         ("top = 9", "", "need at most 8, got 9; lower it"),
-        ("top = 1", "", "confirm.top must be a whole number >= 2 and <= 100"),
-        ("seeds = 1", "", "confirm.seeds must be a whole number >= 2"),
-        ("seeds = 2.5", "", "confirm.seeds must be a whole number"),
-        ('splits = "other"', "", "confirm.splits must be reshuffled or same"),
+        ("top = 1", "", "confirm: top must be a whole number >= 2 and <= 100"),
+        ("seeds = 1", "", "confirm: seeds must be a whole number >= 2"),
+        ("seeds = 2.5", "", "confirm: seeds must be a whole number"),
+        ('splits = "other"', "", "confirm: splits must be reshuffled or same"),
         ("sedes = 3", "", r"\[confirm\] has no key 'sedes'; did you mean 'seeds'?"),
         ("", 'mode = "cross-validation"', "got a cross-validation"),
         ("", 'metrics = [{ name = "a", direction = "minimize" }, { name = "b", direction = '
@@ -333,18 +332,21 @@ def test_a_problem_that_draws_no_other_splits_is_refused(url):
 
 
 def test_reshuffle_needs_a_repeat():
-    text = toy_spec("toy:Noisy", space="", trials=1,
-                    extra='[[trials]]\nname = "a"\nparams = { x = 1.0 }\nreshuffle = true')  # fmt: skip
+    named = '[[trials]]\nname = "a"\nparams = { x = 1.0 }\nreshuffle = true'
+    text = toy_spec("toy:Noisy", space="", trials=1, extra=named)
     with pytest.raises(SpecError, match="reshuffle needs a repeat, got none"):
         parse_spec(text, where="toy.toml")
 
 
 def test_delete_deletes_the_confirmation_too(confirmed, once, url, capsys):
+    uids = {confirmed.uid, open_study("toy-confirm", confirmed.storage).uid}
+    assert len(list((once.parent / "checkpoints").glob(f"{confirmed.uid}/*.checkpoint"))) == 5
     other = search.create(toy_spec(name="other"), storage=url)
     assert app.main(["delete", "toy", "--yes", "--storage", url]) == 0
     out = capsys.readouterr().out
     assert "study 'toy-confirm' was deleted: 12 trials" in out
     assert "study 'toy' was deleted: 8 trials" in out
     assert study_names(other.storage) == ["other"]
-    assert not list((once.parent / "checkpoints").rglob("*.checkpoint"))
+    left = [path.parent.name for path in (once.parent / "checkpoints").rglob("*.checkpoint")]
+    assert not uids & set(left)
     other.storage.close()

@@ -46,3 +46,24 @@ def test_the_fewest_images_that_can_be_split(tmp_path: Path) -> None:
 def test_what_is_no_fraction_is_refused(wrong: object) -> None:
     with pytest.raises(ProblemError, match=r"need a number 0 < data.validation_fraction < 1, got "):
         FashionProblem({"validation_fraction": wrong})
+
+
+def test_a_reshuffled_problem_has_another_split_of_the_same_images(tmp_path: Path) -> None:
+    directory = write_data(tmp_path, np.arange(60) % 3)
+    settings = {"dir": directory, "tune_on": 30, "split_seed": 7}
+    problem = FashionProblem(settings)
+    first, again, second = (problem.reshuffled(n) for n in (0, 0, 1))
+    other = FashionProblem(settings).reshuffled(1)  # of another process
+    assert first.data is problem.data
+    splits = [one.splits[0] for one in (problem, first, second)]
+    assert len({split.hash for split in splits}) == 3
+    for split in splits:
+        everything = np.sort(np.concatenate([split.train, split.validation]))
+        assert everything.tolist() == problem.tuned_on.tolist()
+        assert np.bincount(problem.data.labels[split.validation]).tolist() == [2, 2, 2]
+    assert again.fingerprint() == first.fingerprint()
+    assert other.fingerprint() == second.fingerprint()
+    assert first.fingerprint() != problem.fingerprint()
+    assert (
+        FashionProblem({**settings, "split_seed": 8}).reshuffled(0).split_hash != first.split_hash
+    )

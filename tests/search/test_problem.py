@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import search
-from search.problem import Problem, Resumable, StaticMetrics
+from search.problem import Problem, Reshuffling, Resumable, StaticMetrics
 
 
 def example(of: type) -> str:
@@ -75,3 +75,18 @@ def test_the_example_of_a_resumable_problem_is_paused_and_goes_on() -> None:
     assert (status.over, status.failed, list(status.paused)) == (True, 0, [])
     assert 24 <= (status.steps or 0) < 24 + 10
     assert paused
+
+
+@pytest.mark.slow
+def test_the_example_of_a_reshuffling_problem_is_confirmed() -> None:
+    text = example(Reshuffling)
+    more = textwrap.dedent(text[text.index("import random") - 8 : text.index("After this search")])
+    study_file = textwrap.dedent(text[text.index("problem = ") - 8 :])
+    Path("descent.py").write_text(f"{code_of_descent()}\n\n{more}")
+    Path("descent.toml").write_text(study_file)
+    study = search.create("descent.toml", storage="sqlite:///studies.db")
+    search.work(study)
+    found = study.confirmation
+    study.storage.close()
+    assert found is not None and found.winner is not None
+    assert (found.trials, found.repeats, len(found.candidates)) == (12, 4, 3)

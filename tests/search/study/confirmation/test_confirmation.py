@@ -13,9 +13,13 @@ from optuna.trial import TrialState
 from toy import toy_spec
 
 import search
+from fmnist_hpo.errors import InputError
+from fmnist_hpo.results.winner import image_problem
 from search.cli import app
 from search.errors import SearchError, SpecError
 from search.ledger.by_hand import retry_failed
+from search.report.sections import make_sections
+from search.report.study_report import StudyReport
 from search.spec import parse_spec
 from search.storage import open_storage
 from search.study import create_study, open_study, study_names
@@ -295,6 +299,25 @@ def test_status_and_best_say_what_was_confirmed(confirmed, url, capsys):
     work(confirmed, name="w", stop=threading.Event())
     assert app.main(["status", "toy", *storage]) == 0
     assert "Confirmation: not begun; `run toy` goes on with it." in capsys.readouterr().out
+
+
+def test_the_report_shows_it(confirmed):
+    report = StudyReport.of(confirmed, lambda params: 3)
+    found = confirmed.confirmation
+    assert report.chosen.number == found.winner.trial != report.best.number
+    assert report.summary()[2].startswith(
+        f"Confirmed: trial {found.winner.trial} with a mean value"
+    )
+    assert report.summary()[3].startswith("The search flattered itself by")
+    (section,) = [one for one in make_sections(report) if one.title == "toy: configuration"]
+    table = section.parts[-1]
+    assert table.head[:3] == ("trial", "in the search", "mean of the repeats")
+    assert [row[0] for row in table.rows] == [str(one.trial) for one in found.candidates]
+
+
+def test_its_trials_are_no_models_to_export(confirmed):
+    with pytest.raises(InputError, match="holds the repeats that confirm another study"):
+        image_problem(open_study("toy-confirm", confirmed.storage))
 
 
 def test_a_confirmation_is_not_run_by_its_name(confirmed, url, capsys):

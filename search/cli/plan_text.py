@@ -39,6 +39,9 @@ def _head(plan: Plan) -> Iterator[tuple[str, str]]:
                 f"; {100 * plan.feasible:.0f} % of random configurations keep what is known of them"
             )
         yield "constraints", text
+    if spec.confirm is not None:
+        again = spec.confirm.top * spec.confirm.seeds
+        yield "confirm", f"after the search, {counted(again, 'trial')} more, at most"
     if spec.named:
         yield "named", ", ".join(str(named.name) for named in spec.named)
 

@@ -47,6 +47,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     study = open_named(args.study, storage=storage)
     if args.watch:
         watch_status(study)
+        print_confirmation(study, study.status())
     elif args.json:
         status = study.status()
         record = status_record(status)

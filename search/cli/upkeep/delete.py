@@ -47,14 +47,6 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         _confirm(name, f"{storage.url}, {counted(len(trials[name]), 'trial')}{also}")
     for one, of in ledgers.items():  # the study last: one without its confirmation is whole
         _delete(storage, of, one, trials[one])
-    folder = Path("runs") / name
-    kept = (
-        sorted(path.name for path in folder.iterdir() if path.name != "checkpoints")
-        if folder.is_dir()
-        else []
-    )
-    if kept:
-        print(f"{folder} keeps {', '.join(kept)}")
     return 0
 
 
@@ -72,6 +64,14 @@ def _delete(storage: Storage, ledger: Ledger, name: str, trials: Sequence[Frozen
         f"study {name!r} was deleted: {counted(len(trials), 'trial')}, "
         f"{counted(checkpoints, 'checkpoint')}, {counted(len(files), 'artifact')}"
     )
+    folder = Path("runs") / name
+    kept = (
+        sorted(path.name for path in folder.iterdir() if path.name != "checkpoints")
+        if folder.is_dir()
+        else []
+    )
+    if kept:
+        print(f"{folder} keeps {', '.join(kept)}")
 
 
 def _confirm(name: str, what: str) -> None:

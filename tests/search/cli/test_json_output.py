@@ -41,8 +41,9 @@ def test_status_of_one_study_and_of_all(make_study, sqlite_url, capsys):
     study = make_study(trials=2)
     work(study, name="w", stop=threading.Event())
     one = printed(capsys, "status", "toy", "--json", "--storage", sqlite_url)
-    assert one.keys() == STATUS | {"engine"}
+    assert one.keys() == STATUS | {"engine", "confirmation"}
     assert one.pop("engine") is None  # it has no workers on Slurm
+    assert one.pop("confirmation") is None  # its file has no [confirm]
     best = study.best
     assert one["best"] == {
         "trial": best.number, "name": None, "value": best.value, "params": best.params,

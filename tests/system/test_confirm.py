@@ -98,10 +98,6 @@ def test_a_worker_dies_while_the_best_trials_of_the_real_images_are_trained_agai
     assert f"Confirmed: trial {found['winner']} with a mean val_accuracy of" in card
     assert f"{100 * means[won]:.2f} %" in card
     assert "over 3 repeats, each with a seed and a split of its own" in card
-    complete = f"select max(t.number) from trials t {OF} and t.state = 'COMPLETE'"
-    ((number,),) = query(sliced, complete.format("slice-confirm"))
-    same = sliced.fresh("reproduce", "slice-confirm", "--trial", str(number))
-    assert (same.returncode, "identical: 2 steps" in same.stdout) == (0, True), same.stdout
 
 
 def test_a_killed_run_goes_on_with_the_confirmation(command):

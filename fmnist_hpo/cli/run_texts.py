@@ -10,6 +10,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.results import winner
 from fmnist_hpo.results.showcase import showcase
+from search.aims.confirmed import CONFIRMED
 from search.cli.hints import storage_option, storage_remark
 from search.cli.tables import print_best_line, print_differences
 from search.study import Study
@@ -101,7 +102,7 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
     for label, line in zip(("confirmed", ""), winner.confirmed_lines(study), strict=False):
-        print(f"{label:<11} {line}")
+        print(f"{label:<11} {line.removeprefix(CONFIRMED)}")
     if not count:
         print(f"test        not measured: {winner.unmeasurable(study)}")
     elif measured is None:

@@ -23,7 +23,6 @@ from search.errors import ProblemError
 from search.ledger import measurements as evaluations
 from search.outcome import value_of
 from search.study import Study, load_problem
-from search.text import percent
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -223,7 +222,7 @@ def confirmed_lines(study: Study) -> list[str]:
     found = study.confirmation
     if found is None or not found.over:
         return []
-    return sentences(found, percent, lambda gain: f"{100 * gain:.2f} percentage points")
+    return sentences(found, percent=True)
 
 
 def attach_recorded(study: Study, bundle: Bundle) -> Bundle:

@@ -17,10 +17,20 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attributes
 from search.outcome import is_feasible
 from search.text import counted, figure
+from search.text import percent as as_percent
 
-__all__ = ["Candidate", "Confirmation", "Difference", "candidates", "repeat_values", "sentences"]
+__all__ = [
+    "CONFIRMED",
+    "Candidate",
+    "Confirmation",
+    "Difference",
+    "candidates",
+    "repeat_values",
+    "sentences",
+]
 
 CONFIDENCE = 0.95  # of the interval
+CONFIRMED = "Confirmed: "  # before what was confirmed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,50 +191,46 @@ def repeat_values(trials: Sequence[FrozenTrial], lineages: Sequence[int]) -> lis
     return [values.get(lineage) for lineage in lineages]
 
 
-def sentences(
-    found: Confirmation,
-    show: Callable[[float], str] = figure,
-    show_difference: Callable[[float], str] = figure,
-) -> list[str]:
+def sentences(found: Confirmation, *, percent: bool = False) -> list[str]:
     """What was confirmed, and how much the search flattered itself.
 
     Args:
-        show: a value of the metric as text.
-        show_difference: the difference of two values as text.
+        percent: whether the metric is shown as a percentage.
     """
     if not found.over:
         return [
             f"Confirmation: {found.ended} of {counted(found.trials, 'repeat')} have ended, in the "
             f"study {found.study}."
         ]
-    own = "a seed and a split of its own" if found.reshuffled else "a seed of its own"
-    over = f"over {found.repeats} repeats, each with {own}"
     winner, rival, difference = found.winner, found.rival, found.difference
     if winner is None or winner.mean is None:
         return [
             f"Not confirmed: of no candidate are all repeats complete; see the study {found.study}."
         ]
-    mean = f"a mean {found.metric} of {show(winner.mean)}"
-    text = f"Confirmed: trial {winner.trial} with {mean} {over}"
+    show, points = (as_percent, " percentage points") if percent else (figure, "")
+    own = "a seed and a split of its own" if found.reshuffled else "a seed of its own"
+    text = (
+        f"{CONFIRMED}trial {winner.trial} with a mean {found.metric} of {show(winner.mean)} over "
+        f"{found.repeats} repeats, each with {own}"
+    )
     if rival is not None and difference is not None:
+        low, mean, high = (
+            f"{100 * each:.2f}" if percent else figure(each)
+            for each in (difference.low, difference.mean, difference.high)
+        )
         which = "the best of the search" if rival is found.candidates[0] else "the next"
         text += (
-            f"; {show_difference(difference.mean)} better than trial {rival.trial}, {which} "
-            f"(95 % paired interval {show_difference(difference.low)} to "
-            f"{show_difference(difference.high)})"
+            f"; {mean}{points} better than trial {rival.trial}, {which} (95 % paired interval "
+            f"{low} to {high})"
         )
-    return [f"{text}.", *_flattery(found, show, show_difference)]
-
-
-def _flattery(
-    found: Confirmation, show: Callable[[float], str], show_difference: Callable[[float], str]
-) -> list[str]:
     best, flattered = found.candidates[0], found.flattered
     if flattered is None or best.mean is None:
-        return [f"Trial {best.trial}, the best of the search, did not complete all its repeats."]
-    how = "flattered" if flattered > 0 else "did not flatter"
-    by = f" by {show_difference(flattered)}" if flattered > 0 else ""
-    return [
-        f"The search {how} itself{by}: its best value, of trial {best.trial}, was "
-        f"{show(best.searched)}, and the mean of that trial's repeats is {show(best.mean)}."
-    ]
+        second = f"Trial {best.trial}, the best of the search, did not complete all its repeats."
+    else:
+        by = f"{100 * flattered:.2f}" if percent else figure(flattered)
+        how = f"flattered itself by {by}{points}" if flattered > 0 else "did not flatter itself"
+        second = (
+            f"The search {how}: its best value, of trial {best.trial}, was {show(best.searched)}, "
+            f"and the mean of that trial's repeats is {show(best.mean)}."
+        )
+    return [f"{text}.", second]

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from search import attributes
 from search.aims import choose
-from search.aims.confirmed import sentences
+from search.aims.confirmed import CONFIRMED, sentences
 from search.attributes import Reason
 from search.cli.progress import Redrawn, make_status
 from search.outcome import is_feasible, value_of
@@ -198,7 +198,7 @@ def print_best_line(study: Study) -> None:
     print(f"{study.spec.metric:<11} {_value(value_of(best))}")
     found = study.confirmation
     for label, line in zip(("confirmed", ""), sentences(found) if found else (), strict=False):
-        print(f"{label:<11} {line}")
+        print(f"{label:<11} {line.removeprefix(CONFIRMED)}")
 
 
 class EpochPrinter:

@@ -143,7 +143,7 @@ class StudyReport:
             what = "keeps the constraints" if spec.constraints else "is complete"
             lines.insert(1, f"Best: no trial {what} yet.")
         if self.confirmation is not None:
-            lines[2:2] = sentences(self.confirmation, metric.show, metric.show_difference)
+            lines[2:2] = sentences(self.confirmation, percent=metric.unit == 100)
         return [*lines, *self.checks()]
 
     def checks(self) -> list[str]:

@@ -77,7 +77,8 @@ def suggest(study: Study, claim: Claim, history: History) -> Proposal:
     chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
     params = {**spec.fixed, **trial.params, **chosen}
     trials = study.optuna._get_trials(deepcopy=False, use_cache=True)
-    twin = history.twin(trials, params, trial.number, lineage)
+    repeats = assigned is not None and assigned.repeat is not None  # not by chance
+    twin = None if repeats else history.twin(trials, params, trial.number, lineage)
     if twin is not None:
         trial.set_user_attr(attributes.DUPLICATE_OF, twin)
     metrics = static_metrics(study.problem, spec, params)

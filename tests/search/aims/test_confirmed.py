@@ -80,12 +80,12 @@ def test_without_a_whole_candidate_nothing_is_confirmed():
 
 def test_the_sentences_of_another_winner():
     found = confirmation([[0.5, 0.5], [0.6, 0.7]], searched=[0.9, 0.8])
-    assert sentences(found, lambda x: f"{100 * x:.0f} %", lambda x: f"{100 * x:.1f} points") == [
-        "Confirmed: trial 11 with a mean accuracy of 65 % over 2 repeats, each with a seed and a "
-        "split of its own; 15.0 points better than trial 10, the best of the search (95 % paired "
-        "interval -48.5 points to 78.5 points).",
-        "The search flattered itself by 40.0 points: its best value, of trial 10, was 90 %, and "
-        "the mean of that trial's repeats is 50 %.",
+    assert sentences(found, percent=True) == [
+        "Confirmed: trial 11 with a mean accuracy of 65.00 % over 2 repeats, each with a seed and "
+        "a split of its own; 15.00 percentage points better than trial 10, the best of the search "
+        "(95 % paired interval -48.53 to 78.53).",
+        "The search flattered itself by 40.00 percentage points: its best value, of trial 10, was "
+        "90.00 %, and the mean of that trial's repeats is 50.00 %.",
     ]
 
 

@@ -115,6 +115,7 @@ def test_all_candidates_share_a_repeats_seed_and_split(confirmed):
             state = toy.next_state(state, seed, 0.0)
         x = confirming.params(trial)["x"]
         assert trial.value == x + other.noise(state)
+        assert "duplicate_of" not in trial.user_attrs  # it repeats another one on purpose
     assert len(seeds) == 4
     assert {s for s, _ in seeds}.isdisjoint(confirmed.spec.trial_seed(n) for n in range(100))
 
@@ -276,6 +277,19 @@ def test_a_copy_takes_its_confirmation_along(confirmed, tmp_path):
     assert copied.confirmation.study == "toy-confirm-2"
     assert confirmed.confirmation.study == "toy-confirm"
     target.close()
+
+
+@pytest.mark.slow
+def test_on_postgres(postgres_url, url):
+    study = search.create(spec(trials=4, confirm="[confirm]\ntop = 2\n"), storage=postgres_url)
+    search.work(study)
+    found = study.confirmation
+    assert (found.over, found.trials, study.best.number) == (True, 6, found.winner.trial)
+    target = open_storage(url)
+    copy_study("toy", study.storage, target)
+    assert open_study("toy", target).confirmation == found
+    for storage in (target, study.storage):
+        storage.close()
 
 
 def test_status_and_best_say_what_was_confirmed(confirmed, url, capsys):

@@ -68,10 +68,6 @@ def test_worker_actor_and_driver_may_be_killed(cluster_of_ray, runner, until):
     check_exact(study)
 
 
-@pytest.mark.xfail(
-    reason="in about every second run no third worker comes back; the cause is not known",
-    strict=False,
-)
 def test_a_raylet_may_be_killed_and_a_node_removed(cluster_of_ray, runner, until):
     run = runner({**os.environ, "RAY_ADDRESS": cluster_of_ray.address})
     study = run.create(trials=4)

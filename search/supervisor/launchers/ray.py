@@ -9,6 +9,8 @@ import logging
 import os
 import subprocess
 import sys
+import threading
+import time
 import uuid
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -31,6 +33,7 @@ __all__ = ["RayLauncher"]
 NAMESPACE = "fmnist-hpo"
 GRACE_SECONDS = STOP_SECONDS + 2.0  # after SIGTERM, then SIGKILL
 STOP_WAIT_SECONDS = GRACE_SECONDS + 3.0  # for all actors
+RAYLET_SECONDS = 1.0  # between two looks whether the raylet is there
 LINES_KEPT = 20  # of a worker's output, for the line on its end
 
 
@@ -50,7 +53,9 @@ class _Slot:
 
     def run(self, argv: Sequence[str]) -> tuple[int, str]:
         """Run the worker; its exit code and its last line."""
-        # The actor's death asks the worker to leave.
+        # The actor's death asks the worker to leave, and so does the raylet's: its actors may live
+        # on, where Ray neither counts nor ends them.
+        raylet = os.getppid()
         environment = {**self._environment, PARENT_VARIABLE: str(os.getpid())}
         self._process = subprocess.Popen(
             [sys.executable, *argv],
@@ -61,12 +66,20 @@ class _Slot:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
+        threading.Thread(target=self._stop_without, args=(raylet,), daemon=True).start()
         tail: collections.deque[str] = collections.deque(maxlen=LINES_KEPT)
         assert self._process.stdout is not None
         for line in self._process.stdout:
             tail.append(line.rstrip())
             print(line, end="", flush=True)  # the log of the actor, which Ray keeps
         return self._process.wait(), next((line for line in reversed(tail) if line), "")
+
+    def _stop_without(self, raylet: int) -> None:
+        assert self._process is not None
+        while self._process.poll() is None:
+            if os.getppid() != raylet:
+                self.stop()
+            time.sleep(RAYLET_SECONDS)
 
     def stop(self) -> int | None:
         """Ask the worker to leave, then end it; its exit code, None when it never ran."""

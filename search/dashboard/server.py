@@ -3,6 +3,7 @@
 import gc
 import signal
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 from wsgiref.util import setup_testing_defaults
 
@@ -13,6 +14,7 @@ from search.dashboard.auth import Door, is_loopback
 from search.dashboard.constraints import FeasibleStorage, feasible_best
 from search.dashboard.large_studies import few_curves, one_plot_at_a_time, remember
 from search.dashboard.private import ArtifactStore
+from search.dashboard.writes import LedgerWrites
 from search.errors import SearchError
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ def application(
     *,
     password: str | None,
     allow_writes: bool,
+    delete: Callable[[str], object] | None = None,
     artifact_store: ArtifactStore | None = None,
 ) -> "WSGIApplication":
     """optuna-dashboard behind the log-in, as a WSGI application for the root of a host.
@@ -39,16 +42,22 @@ def application(
             trials every few seconds.
         password: None for none; serve it on loopback only then.
         allow_writes: let a logged-in browser change notes, artifacts and studies.
+        delete: deletes the study of a name that has a ledger, with all that belongs to it, or
+            raises `SearchError`; None refuses.
         artifact_store: where trials' artifacts are; None hides them.
 
     Raises:
         SearchError: the password is too short.
     """
-    dashboard = _dashboard(storage, artifact_store)
+    dashboard = _dashboard(storage, delete, artifact_store)
     return Door(dashboard, password=password, allow_writes=allow_writes)
 
 
-def _dashboard(storage: BaseStorage, artifact_store: ArtifactStore | None) -> "WSGIApplication":
+def _dashboard(
+    storage: BaseStorage,
+    delete: Callable[[str], object] | None,
+    artifact_store: ArtifactStore | None,
+) -> "WSGIApplication":
     from optuna_dashboard import wsgi
 
     app: Any = wsgi(cast(BaseStorage, FeasibleStorage(storage)), artifact_store=artifact_store)
@@ -58,6 +67,7 @@ def _dashboard(storage: BaseStorage, artifact_store: ArtifactStore | None) -> "W
         feasible_best(storage),
         one_plot_at_a_time,
         missing_is_not_found,
+        LedgerWrites(storage, delete or _use_the_command),
     ):
         app.install(plugin)
     return cast("WSGIApplication", app)
@@ -70,6 +80,7 @@ def serve(
     port: int = 8080,
     password: str | None,
     allow_writes: bool,
+    delete: Callable[[str], object] | None = None,
     artifact_store: ArtifactStore | None = None,
 ) -> None:
     """Serve the dashboard until Ctrl-C or SIGTERM; call it from the main thread.
@@ -96,7 +107,7 @@ def serve(
         raise SearchError(
             f"the dashboard's port must be from 0 to 65535, got {port}; choose another port"
         )
-    dashboard = _dashboard(storage, artifact_store)
+    dashboard = _dashboard(storage, delete, artifact_store)
     app = Door(dashboard, password=password, allow_writes=allow_writes)
     try:
         listener = socket.create_server(
@@ -132,6 +143,10 @@ def serve(
         server.run()  # returns on KeyboardInterrupt and SystemExit
     finally:
         server.close()
+
+
+def _use_the_command(name: str) -> None:
+    raise SearchError(f"study {name!r} has a ledger; `delete {name}` deletes both")
 
 
 def _prepare(dashboard: "WSGIApplication", study: int) -> None:

@@ -1,25 +1,86 @@
-"""Deletes a study: Optuna's rows and the ledger's in one transaction."""
+"""Deletes a study: Optuna's rows and the ledger's in one transaction, then its files."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import orm
 
-from search.errors import SearchError
+from search import attributes
+from search.errors import SearchError, StorageError
 from search.ledger import Ledger
-from search.storage import schema
+from search.storage import Storage, schema
+from search.storage.checkpoint import CheckpointStore
 from search.storage.study_rows import delete_study as delete_rows
 from search.storage.study_rows import study_id_of
+from search.study.confirmation.find import confirmations
 
-__all__ = ["delete_study", "refuse_while_alive"]
+__all__ = ["Deleted", "Deletion", "delete_study"]
 
 _L = schema.lineage.c
 
 
-def refuse_while_alive(ledger: Ledger, name: str) -> None:
-    """Raise `SearchError` while a worker holds a lease that has not run out."""
-    ledger.storage.read(lambda session: _refuse_while_alive(session, ledger, name))
+@dataclass(frozen=True, kw_only=True)
+class Deleted:
+    """How much was deleted with the study of a name."""
+
+    name: str
+    trials: int
+    checkpoints: int
+    artifacts: int
 
 
-def _refuse_while_alive(session: orm.Session, ledger: Ledger, name: str) -> None:
+class Deletion:
+    """A study that is to be deleted, and the studies that confirm it.
+
+    Raises:
+        SearchError: there is no study of that name, or workers are at work on one of them.
+    """
+
+    def __init__(self, storage: Storage, name: str) -> None:
+        self._storage = storage
+        study = Ledger.open(storage, name)
+        self.confirming = [one.name for one in confirmations(storage, study.uid)]
+        # The study last: one without its confirmation is whole.
+        self._ledgers = {one: Ledger.open(storage, one) for one in self.confirming} | {name: study}
+        for one, ledger in self._ledgers.items():
+            storage.read(partial(_refuse_while_alive, ledger, one))
+        self.trials = len(storage.optuna.get_all_trials(study.study_id, deepcopy=False))
+
+    def carry_out(self) -> list[Deleted]:
+        """Delete rows, checkpoints and artifacts of each study; the study itself comes last.
+
+        Raises:
+            SearchError: workers began meanwhile.
+            StorageError: a file could not be deleted; the rows are gone.
+        """
+        return [self._delete(ledger, name) for name, ledger in self._ledgers.items()]
+
+    def _delete(self, ledger: Ledger, name: str) -> Deleted:
+        from search.dashboard.artifact_files import artifact_files
+
+        optuna = self._storage.optuna
+        trials = optuna.get_all_trials(ledger.study_id, deepcopy=False)
+        files = artifact_files(optuna.get_study_system_attrs(ledger.study_id), trials)
+        place = ledger.attrs.get(attributes.CHECKPOINTS)  # StudySearchCV's study may have none
+        delete_study(ledger, name)
+        checkpoints = 0 if place is None else CheckpointStore(place, ledger.uid).delete_all()
+        _unlink(files)
+        return Deleted(name=name, trials=len(trials), checkpoints=checkpoints, artifacts=len(files))
+
+
+def _unlink(files: list[Path]) -> None:
+    for file in files:
+        try:
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"the artifact {file} could not be deleted ({error.strerror}); delete it by hand"
+            ) from error
+
+
+def _refuse_while_alive(ledger: Ledger, name: str, session: orm.Session) -> None:
     # Locked: nobody leases one of the others before the rows are gone.
     found = session.execute(
         sa.select(_L.worker, (_L.until - ledger.scope.now).label("left"))
@@ -46,7 +107,7 @@ def delete_study(ledger: Ledger, name: str) -> None:
     """
 
     def work(session: orm.Session) -> bool:
-        _refuse_while_alive(session, ledger, name)
+        _refuse_while_alive(ledger, name, session)
         for table in schema.metadata.sorted_tables:
             if "uid" in table.c:
                 session.execute(table.delete().where(table.c.uid == ledger.uid))

@@ -10,6 +10,7 @@ from search.cli.find_study import must_exist
 from search.dashboard import Artifacts, serve
 from search.errors import SearchError
 from search.storage import open_storage
+from search.study.delete import Deletion
 
 EXAMPLE = "{prog} dashboard --port 8080"
 PASSWORD_VARIABLE = "FMNIST_HPO_PASSWORD"
@@ -26,7 +27,11 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         metavar="FILE",
         help=f"holds the password (or set ${PASSWORD_VARIABLE}); needed for any other host",
     )
-    parser.add_argument("--allow-writes", action="store_true", help="let visitors change studies")
+    parser.add_argument(
+        "--allow-writes",
+        action="store_true",
+        help="let visitors write notes and artifacts, and delete studies",
+    )
     add_storage(parser)
     app.add_options("dashboard", parser)
 
@@ -36,13 +41,15 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if args.password_file is not None:
         password = _read_password(args.password_file)
     must_exist(args.storage)
-    storage = open_storage(args.storage).optuna
+    opened = open_storage(args.storage)
+    storage = opened.optuna
     serve(
         storage,
         host=args.host,
         port=args.port,
         password=password,
         allow_writes=args.allow_writes,
+        delete=lambda name: Deletion(opened, name).carry_out(),
         artifact_store=Artifacts(storage),
     )
     return 0

@@ -42,7 +42,11 @@ class LedgerWrites:
 
         @wraps(callback)
         def answer(*args: Any, **kwargs: Any) -> Any:
-            if not self._has_ledger(**kwargs):
+            try:
+                has_ledger = self._has_ledger(**kwargs)
+            except KeyError:
+                return _answer(404, "it is not there any more; reload the page")
+            if not has_ledger:
                 return callback(*args, **kwargs)
             if (route.method, route.rule) != ("DELETE", _STUDY):
                 return _answer(
@@ -61,14 +65,11 @@ class LedgerWrites:
     def _has_ledger(
         self, study_id: int | None = None, trial_id: int | None = None, **_: Any
     ) -> bool:
-        """Whether a request is about a study, or a trial, that a ledger counts."""
-        try:
-            if study_id is not None:
-                return attributes.UID in self._storage.get_study_user_attrs(study_id)
-            if trial_id is not None:
-                return attributes.LINEAGE in self._storage.get_trial(trial_id).user_attrs
-        except KeyError:  # it is gone, as optuna-dashboard will find
-            pass
+        """Whether a request is about a study, or a trial, that a ledger counts; else `KeyError`."""
+        if study_id is not None:
+            return attributes.UID in self._storage.get_study_user_attrs(study_id)
+        if trial_id is not None:
+            return attributes.LINEAGE in self._storage.get_trial(trial_id).user_attrs
         return False
 
 

@@ -50,9 +50,9 @@ class Command:
             check=False,
         )
 
-    def start(self, *argv: str) -> "subprocess.Popen[str]":
+    def start(self, *argv: str, module: str = "fmnist_hpo.cli") -> "subprocess.Popen[str]":
         """Start and go on; whatever still runs at the end of the test is killed."""
-        return self._started.start("fmnist_hpo.cli", *argv)
+        return self._started.start(module, *argv)
 
     def error(self, *argv: str) -> str:
         """The one line of an error: exit code 2, nothing else on stderr, no traceback."""

@@ -9,6 +9,9 @@ import subprocess
 import pytest
 from exact import check_exact
 from holders import holders
+from toy import toy_spec
+
+import search
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -90,6 +93,23 @@ def test_a_study_goes_on_over_time_limits_without_any_supervisor(slurm, runner, 
     until(lambda: study.ledger.counts().done == 2, "the study ends")
     check_exact(study)
     assert len(study.trials) == 2  # both were released
+
+
+@pytest.mark.parametrize("supervised", [True, False])
+def test_the_best_trials_are_trained_again(slurm, runner, until, supervised):
+    run = runner(slurm.environment)
+    extra = "[confirm]\ntop = 2\nseeds = 2\n[workers]\nheartbeat_seconds = 1.0\n"
+    (run.folder / "toy.toml").write_text(toy_spec("toy:Noisy", trials=2, extra=extra))
+    detach = () if supervised else ("--detach",)
+    process = run.start("--on", "slurm", "--workers", "2", *detach)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 0, output
+    assert "did not leave" not in output
+    study = search.open("toy", storage=run.storage)
+    until(lambda: (found := study.confirmation) is not None and found.over, "it is confirmed")
+    assert study.best.number == study.confirmation.winner.trial
+    assert [len(one.values) for one in study.confirmation.candidates] == [2, 2]
+    study.storage.close()
 
 
 def test_a_node_that_crashes_costs_no_retry(slurm, runner, until):

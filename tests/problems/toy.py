@@ -113,17 +113,17 @@ class Noisy(Toy):
     def fingerprint(self) -> Mapping[str, str]:
         return {**super().fingerprint(), "split": str(self.split)}
 
-    def noise(self, state: str) -> float:
-        return value_of(next_state(state, -1 if self.split is None else self.split, 0.0)) - 0.5
+    def curve(self, seed: int, x: float) -> list[float]:
+        """The values of three steps."""
+        salt = seed if self.split is None else seed + self.split + 1
+        return [x + self.settings.get("scale", 0.1) * (value - 0.5)
+                for value in whole_curve(salt, x, 3)]  # fmt: skip
 
     def run(self, run: TrialContext) -> float:
         if self.split == 2 and run.params["x"] == self.settings.get("broken"):
             raise ValueError("broken")
-        state = ""
-        for step in range(1, 4):
-            state = next_state(state, run.seed, 0.0)
-            run.save_checkpoint(state.encode())
-            value = run.params["x"] + self.settings.get("scale", 0.1) * self.noise(state)
+        for step, value in enumerate(self.curve(run.seed, run.params["x"]), start=1):
+            run.save_checkpoint(str(step).encode())
             run.report(step, value)
             gate = self.settings.get("gate")
             while self.split is not None and gate and not os.path.exists(gate):  # noqa: PTH110

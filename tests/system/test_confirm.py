@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.stats
+import toy
 from watched_command import children, query, wait_for
 
 import search
@@ -121,7 +122,16 @@ def test_a_killed_run_goes_on_with_the_confirmation(command):
     assert done.returncode == 0, done.stderr
     assert "study 'toy' is finished: 4 of 4 trials ended" in done.stdout
     assert "6 of 6 trials ended" in done.stdout
-    means = oracle(command, "toy", 2).mean(axis=1)
+    values = oracle(command, "toy", 2)
+    study = search.open(name, storage=f"sqlite:///{command.directory}/runs/studies.db")
+    for trial in study.trials:
+        if trial.state.name == "COMPLETE":
+            lineage = trial.user_attrs["lineage"]
+            seed, split = study.spec.trial_seed(lineage), lineage // 2
+            uninterrupted = toy.Noisy({}).reshuffled(split).curve(seed, trial.params["x"])
+            assert trial.value == values[lineage % 2, split] == uninterrupted[-1]
+    study.storage.close()
+    means = values.mean(axis=1)
     found = json.loads(command("status", "toy", "--json").stdout)["confirmation"]
     assert [one["mean"] for one in found["candidates"]] == pytest.approx(means)
     assert found["winner"] == found["candidates"][int(means.argmax())]["trial"]

@@ -7,6 +7,7 @@ from contextlib import suppress
 from search.cli.application import Application
 from search.cli.arguments import SHIPPED_HELP, STORED_HELP, add_storage
 from search.cli.find_study import find_spec, open_named, open_stored, unknown_study
+from search.cli.hints import storage_option
 from search.cli.json_output import print_json
 from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError
@@ -46,6 +47,9 @@ def main(args: argparse.Namespace, app: Application) -> int:
         return 0
     print(f"study {study.name!r} was amended: it is amendment {made.number}; {_seen(study)}")
     remark = remark_on(study, app, args.storage)
+    if all(key.startswith("confirm.") for key in draft.changes):  # no trial of the search begins
+        run = f"{app.prog} run {study.name}{storage_option(args.storage)}"
+        remark = f"once its search is over, `{run}` trains the best trials again"
     if remark is not None:
         print(remark)
     return 0

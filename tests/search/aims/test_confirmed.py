@@ -91,3 +91,8 @@ def test_the_sentences_of_another_winner():
 
 def test_equal_means_go_to_the_better_value_of_the_search():
     assert confirmation([[0.5, 0.7], [0.7, 0.5]]).winner.trial == 10
+
+
+def test_equal_gains_are_an_interval_of_no_width():
+    difference = confirmation([[0.5, 0.75], [0.25, 0.5]]).difference
+    assert (difference.low, difference.mean, difference.high) == (0.25, 0.25, 0.25)

@@ -110,11 +110,7 @@ def test_all_candidates_share_a_repeats_seed_and_split(confirmed):
         other = problem.reshuffled(lineage // 3)
         seeds.add((seed, other.split))
         assert trial.user_attrs["fingerprint"] == other.fingerprint()
-        state = ""
-        for _ in range(3):
-            state = toy.next_state(state, seed, 0.0)
-        x = confirming.params(trial)["x"]
-        assert trial.value == x + other.noise(state)
+        assert trial.value == other.curve(seed, confirming.params(trial)["x"])[-1]
         assert "duplicate_of" not in trial.user_attrs  # it repeats another one on purpose
     assert len(seeds) == 4
     assert {s for s, _ in seeds}.isdisjoint(confirmed.spec.trial_seed(n) for n in range(100))
@@ -207,14 +203,21 @@ def test_another_best_trial_makes_another_confirmation(confirmed):
     assert study.confirmation is None  # although the file is the same
 
 
-def test_the_trials_of_a_candidate_keep_what_an_amendment_fixed(url):
-    study = search.create(spec(trials=4, space='x = { float = [0.0, 0.1] }\n[fixed]\ny = 1'),
-                          storage=url)  # fmt: skip
+def test_the_repeats_of_a_candidate_have_exactly_its_parameters(url):
+    space = (
+        'x = { float = [0.0, 0.1] }\nkind = { choice = ["a", "b", "c"] }\n'
+        'depth = { int = [1, 3], when = { kind = "a" } }\n'
+        'flag = { choice = [true, false], when = { kind = ["a", "b"] } }\n[fixed]\nz = "é"\n'
+    )
+    confirm = "[confirm]\ntop = 8\nseeds = 2\n"
+    study = search.create(spec(space=f"{space}y = 1", confirm=confirm), storage=url)
     work(study, name="w", stop=threading.Event())
-    study.amend(spec(trials=5, space="x = { float = [0.0, 0.1] }\n[fixed]\ny = 2"))
+    study.amend(spec(space=f"{space}y = 2", confirm=confirm, trials=10))
     search.work(study)
     confirming = open_study("toy-confirm", study.storage)
     numbers = [int(trial.user_attrs["name"].split("-")[1]) for trial in confirming.trials]
+    assert len(numbers) == 16
+    assert {study.params(study.trial(number))["kind"] for number in numbers} == {"a", "b", "c"}
     for number, trial in zip(numbers, confirming.trials, strict=True):
         assert confirming.params(trial) == study.params(study.trial(number))
     study.storage.close()
@@ -332,6 +335,15 @@ def test_the_report_shows_it(confirmed):
 def test_its_trials_are_no_models_to_export(confirmed):
     with pytest.raises(InputError, match="holds the repeats that confirm another study"):
         image_problem(open_study("toy-confirm", confirmed.storage))
+
+
+def test_an_amendment_of_it_alone_says_what_to_do(confirmed, url, tmp_path, capsys):
+    (tmp_path / "more.toml").write_text(spec(confirm="[confirm]\ntop = 3\nseeds = 5\n"))
+    assert app.main(["amend", "toy", "more.toml", "--yes", "--storage", url]) == 0
+    out = capsys.readouterr().out
+    assert "confirm.seeds 4 -> 5" in out
+    assert "once its search is over, `python -m search run toy" in out
+    assert "add --trials" not in out
 
 
 def test_a_confirmation_is_not_run_by_its_name(confirmed, url, capsys):

@@ -9,10 +9,13 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["protect_output", "show_records"]
+from search.errors import SearchError
+
+__all__ = ["checked_output", "protect_output", "show_records"]
 
 #: The top-level packages whose records of level INFO are shown.
 PACKAGES = ("search", "fmnist_hpo")
@@ -44,6 +47,66 @@ class _Descriptor(io.RawIOBase):
 
     def isatty(self) -> bool:
         return os.isatty(self._descriptor)
+
+
+class _Checked(_Descriptor):
+    """Writes to a file descriptor, and raises once where that fails; then it drops all."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, lambda: None)
+        self._failed = False
+
+    def write(self, data: Any, /) -> int:
+        if self._failed:
+            return len(data)
+        try:
+            return os.write(self._descriptor, data)
+        except BrokenPipeError:
+            self._failed = True
+            raise
+        except OSError as error:
+            self._failed = True
+            raise SearchError(
+                f"cannot write to the standard output: {error.strerror}; a part of it is missing, "
+                "so look what the command did before you run it again"
+            ) from error
+
+
+@contextmanager
+def checked_output() -> Iterator[None]:
+    """Let a failed write to the standard output raise `SearchError`, a closed pipe its own error.
+
+    What is still to be written is written at the end. Where the process was started without a
+    standard output or error, what is printed is dropped.
+    """
+    for descriptor in range(3):  # else the next file that is opened would take its place
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115
+    before = sys.stdout
+    try:
+        descriptor = before.fileno()
+    except (AttributeError, ValueError, OSError):  # it belongs to no file, as in a notebook
+        yield
+        return
+    before.flush()
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Checked(descriptor)),
+        encoding=before.encoding,
+        errors="backslashreplace",  # a terminal or pipe may not take every character
+        line_buffering=before.isatty(),
+    )
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()
+        finally:
+            sys.stdout = before
 
 
 def protect_output(on_closed: Callable[[], None] = lambda: None) -> None:

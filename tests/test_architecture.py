@@ -17,7 +17,7 @@ FLOORS = {
         "cli", "plan", "supervisor", "worker report track", "study sklearn", "ledger", "storage",
         "aims",
         "sampling dashboard cross_validation", "spec", "text",
-        "attributes problem outcome signals logs system", "errors",
+        "attributes problem outcome signals logs system address", "errors",
     ],
     "fmnist_hpo": [
         "cli", "report", "results", "problem classical_problem", "image_problem estimators",

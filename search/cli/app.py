@@ -5,8 +5,6 @@ Nothing heavy is imported here, so that `--help` answers at once.
 
 import argparse
 import importlib
-import io
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -17,7 +15,7 @@ from search.cli import commands, upkeep
 from search.cli.application import Application
 from search.cli.arguments import log_level
 from search.errors import SearchError, nearest
-from search.logs import show_records
+from search.logs import checked_output, show_records
 from search.signals import interruptible
 from search.system import require_linux
 
@@ -27,6 +25,7 @@ __all__ = ["GENERIC", "CommandModule", "main", "run_command"]
 GENERIC: Mapping[str, Mapping[str, str]] = {
     module.__name__: module.COMMANDS for module in (commands, upkeep)
 }
+MOST_CHARACTERS = 4_000  # of an error
 
 
 class CommandModule(Protocol):
@@ -54,7 +53,7 @@ class _Parser(argparse.ArgumentParser):
     commands: Mapping[str, "_CommandParser"]
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see `{self.prog} --help`\n")
+        self.exit(2, f"{_line(message)}; see `{self.prog} --help`\n")
 
 
 class _CommandParser(_Parser):
@@ -131,34 +130,40 @@ def run_command(
         return 2
     _current_folder_last()
     argv = sys.argv[1:] if argv is None else list(argv)
-    top = _parser(app, description, packages)
-    if not argv:
-        top.print_help()
-        return 2
-    _check_name(argv, [name for known in packages.values() for name in known], top)
-    args = top.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal or pipe may not take every character
-        sys.stdout.reconfigure(errors="backslashreplace")
-    show_records(partial(print, file=sys.stderr, flush=True), level=log_level(args))
+    names = [name for known in packages.values() for name in known]
+    args = argparse.Namespace()
     user_errors: tuple[type[Exception], ...] = (SearchError, *errors)
     try:
-        with interruptible():
-            app.prepare(args)
-            return int(args.main(args, app))
+        with checked_output():
+            top = _parser(app, description, packages)
+            if not argv:
+                top.print_help()
+                return 2
+            _check_name(argv, names, top)
+            top.parse_args(argv, args)
+            show_records(partial(print, file=sys.stderr, flush=True), level=log_level(args))
+            with interruptible():
+                app.prepare(args)
+                return int(args.main(args, app))
     except user_errors as error:
         for note in getattr(error, "__notes__", ()):
             print(note, file=sys.stderr)
         from search.cli.hints import complete  # not before: it imports SQLAlchemy
 
-        names = [name for known in packages.values() for name in known]
         storage = getattr(args, "storage", None)
-        print(f"error: {complete(str(error), app.prog, names, storage)}", file=sys.stderr)
+        print(_line(complete(str(error), app.prog, names, storage)), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # the reader of a pipe has gone, as in `trials | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _line(message: str) -> str:
+    """The error that is shown: what a user typed in it is bounded, and no terminal obeys it."""
+    from search.text import printable, shorten  # not before: it imports Optuna
+
+    return f"error: {printable(shorten(message, MOST_CHARACTERS))}"
 
 
 def _parser(
@@ -192,7 +197,7 @@ def _check_name(argv: Sequence[str], known: Sequence[str], top: _Parser) -> None
         return
     near = nearest(name, known)
     hint = f"did you mean `{top.prog} {near}`?" if near else f"it is one of {', '.join(known)}"
-    top.exit(2, f"error: there is no command {name!r}; {hint}\n")
+    top.exit(2, f"{_line(f'there is no command {name!r}; {hint}')}\n")
 
 
 def _current_folder_last() -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 
 from search import DEFAULT_STORAGE
+from search.text import shorten
 from search.worker.contract import STORAGE_VARIABLE
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "positive",
 ]
 
+MOST_NUMBER = 2**31 - 1  # of a trial: a database holds no larger one
 WORKERS_HELP = "processes (default: as many as the cores allow)"
 SHIPPED_HELP = "a study file, or the name of one that ships"
 STORED_HELP = "the name of a study in the storage, or its study file"
@@ -61,6 +63,8 @@ def _whole(text: str, low: int) -> int:
         number = int(text)
     except ValueError:
         number = low - 1
-    if number < low:
-        raise argparse.ArgumentTypeError(f"must be a whole number >= {low}, got {text!r}")
+    if not low <= number <= MOST_NUMBER:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number from {low} to {MOST_NUMBER:,}, got {shorten(repr(text), 80)}"
+        )
     return number

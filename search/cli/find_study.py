@@ -108,11 +108,17 @@ def find_spec(
         SpecError: the path does not exist, or the file is wrong.
     """
     path, known = Path(name), shipped(folder)
-    if name.endswith(".toml") or (os.sep in name and path.is_file()):
-        if not path.exists():
+    # isfile: a name of any length is a file or none
+    if name.endswith(".toml") or (os.sep in name and os.path.isfile(name)):  # noqa: PTH113
+        try:
+            return read_spec(path, overrides)
+        except SpecError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
             hint = _nearest_file(path, known)
-            raise SpecError(f"cannot read the study file {name}: it does not exist; {hint}")
-        return read_spec(path, overrides)
+            raise SpecError(
+                f"cannot read the study file {name}: it does not exist; {hint}"
+            ) from error
     found = known.get(path.name)
     if found is None or not found.with_suffix("").match(name):  # classical/svm is svm
         return None

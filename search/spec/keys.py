@@ -9,6 +9,7 @@ from search.errors import nearest
 __all__ = ["KEYS", "TOP", "Key", "keys_of", "unknown_key"]
 
 MOST_LINEAGES = 100_000  # each is a row from the start; TPE and the dashboard give up before
+MOST_HEARTBEAT_SECONDS = 86_400  # a trial whose worker died waits for some of them
 TOP = ""  # the table of the keys that stand before the first [table]
 
 
@@ -155,10 +156,11 @@ def _tables() -> Iterator[Key]:
               choices=("reshuffled", "same"),
               text="Whether each time is also on another split of the data.")
     yield Key(table="workers", name="heartbeat_seconds", type="number", default=5.0, above=0,
+              high=MOST_HEARTBEAT_SECONDS,
               text="Seconds between two heartbeats of a running trial.")
     yield Key(table="workers", name="max_retries", type="integer", default=3, low=0,
               text="How often a trial is resumed after its worker died.")
-    yield Key(table="workers", name="trial_timeout_seconds", type="number", above=0,
+    yield Key(table="workers", name="trial_timeout_seconds", type="number", above=0, high=10**9,
               text="Seconds after which a trial is ended.")
     yield Key(table="notify", name="url", type="string", required=True,
               condition='"env:NAME": the environment variable that holds it',
@@ -213,9 +215,11 @@ def _options() -> Iterator[Key]:
     yield option("sampler", "tpe gp", "n_startup_trials", "integer", start, default=10, low=0)
     yield option("sampler", "cma-es", "n_startup_trials", "integer", start, default=1, low=0)
     yield option("sampler", "tpe", "n_ei_candidates", "integer",
-                 "The number of candidates of which the best is proposed.", default=24, low=1)
+                 "The number of candidates of which the best is proposed.", default=24, low=1,
+                 high=100_000)
     yield option("sampler", "nsga-ii", "population_size", "integer",
-                 "The number of complete trials of a generation.", default=50, low=2)
+                 "The number of complete trials of a generation.", default=50, low=2,
+                 high=MOST_LINEAGES)
     yield option("sampler", "qmc", "qmc_type", "string", "The low-discrepancy sequence.",
                  default="sobol", choices=("sobol", "halton"))
     pruners = ("none", "median", "percentile", "successive-halving", "hyperband", "patience",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.address import has_secret
 from search.errors import SpecError
 from search.spec.keys import keys_of
 from search.spec.values import check_table, shown, value_of
@@ -16,7 +17,6 @@ EVENTS = ("best", "finished", "halted")
 #: Kinds of trackers, and what stands behind the colon.
 TRACKERS = {"mlflow": "URI", "tensorboard": "DIR", "wandb": "DIR"}
 _VARIABLE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
-_PASSWORD = re.compile(r"^[^/]*//[^/@]*:[^/@]*@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,14 +85,17 @@ def read_tracker(text: Any, where: str) -> Tracker:
     Raises:
         SpecError: it is of no known kind, or has no address, or one with a password.
     """
-    if isinstance(text, str) and text.isprintable():
+    if isinstance(text, str):
         kind, _, address = text.partition(":")
-        if _PASSWORD.match(address):
+        # A folder may have any name. Without a kind, the whole is the address.
+        secret = kind != "tensorboard" and any(map(has_secret, (address, text)))
+        if secret or ("//" in address and has_secret(address)):
             raise SpecError(
-                f"{where}: an address that is stored and shown has no password; leave it out and "
-                "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"
+                f"{where}: an address that is stored and shown has no password or token; "
+                "leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "
+                "MLFLOW_TRACKING_TOKEN"
             )
-        if kind in TRACKERS and address:
+        if text.isprintable() and kind in TRACKERS and address:
             return Tracker(kind=kind, address=address)
     *most, last = (f"{kind}:{what}" for kind, what in TRACKERS.items())
     forms = f"{', '.join(most)} or {last}"

@@ -52,8 +52,8 @@ def read_spec(path: Path, overrides: Sequence[Override] = ()) -> StudySpec:
         SpecError: names the file, the key, the rule, the value received and what to do.
     """
     try:
-        with path.open("rb") as file:
-            # a pipe or a device may never end
+        # a pipe may never have a writer, and neither it nor a device may end
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             content = file.read(MOST_BYTES + 1) if regular else b""
         text = content.decode("utf-8")

@@ -1,10 +1,10 @@
 """What a study takes over from earlier ones: the table `[prior]`."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from search.address import has_secret
 from search.errors import SpecError
 from search.spec.keys import keys_of
 from search.spec.values import check_table, shown, study_name_of, value_of
@@ -12,7 +12,6 @@ from search.spec.values import check_table, shown, study_name_of, value_of
 __all__ = ["Earlier", "Prior", "parse_prior"]
 
 MOST_STUDIES = 20
-_PASSWORD = re.compile(r"^[^/]*//[^/@]*:[^/@]*@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,15 +48,15 @@ def parse_prior(table: Mapping[str, Any] | None, where: str) -> Prior | None:
         )
     studies = []
     for address in addresses:
+        name, at, url = address.partition("@") if isinstance(address, str) else ("", "", "")
+        if has_secret(url):
+            raise SpecError(
+                f"{here}: a study file is stored and shown, so a URL in it has no password and no "
+                "unusual parameter; leave it out and give it by PGPASSWORD or ~/.pgpass"
+            )
         if not isinstance(address, str) or not address.isprintable():
             raise SpecError(
                 f'{here}: a study is named as "NAME" or "NAME@URL", got {shown(address)}'
-            )
-        name, at, url = address.partition("@")
-        if _PASSWORD.match(url):
-            raise SpecError(
-                f"{here}: a study file is stored and shown, so a URL in it has no password; leave "
-                "it out and give it by PGPASSWORD or ~/.pgpass"
             )
         if at and not url:
             raise SpecError(f"{here}: behind @ stands the URL of a storage, got {shown(address)}")

@@ -173,6 +173,11 @@ def _numeric(kind: str, table: Mapping[str, Any], where: str) -> BaseDistributio
             f"{where}: an int is stored as a float, exact from -2**53 to 2**53, got {bounds!r}; "
             "narrow the range"
         )
+    if step is not None and float(high) - float(low) > MOST_EXACT * step:
+        raise SpecError(
+            f"{where}: a range has at most 2**53 steps, got {bounds!r} by {step}; raise step, or "
+            "leave it out"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Optuna's, of what is refused here
         found: IntDistribution | FloatDistribution
@@ -254,4 +259,6 @@ def _must_be_known(parent: str, known: Mapping[str, Any], key: str, where: str) 
         return
     near = nearest(parent, known)
     hint = f"did you mean {near!r}?" if near else "declare it above this one"
-    raise SpecError(f"{where}: {key} names {parent!r}, which is not declared before it; {hint}")
+    raise SpecError(
+        f"{where}: {key} names {shown(parent)}, which is not declared before it; {hint}"
+    )

@@ -5,7 +5,7 @@ from typing import Any
 
 from search.errors import SpecError, nearest
 from search.spec.keys import Key, keys_of
-from search.spec.values import value_of
+from search.spec.values import shown, value_of
 
 __all__ = ["AUTO", "FREEZE_THAW", "PROPOSING", "PRUNERS", "SAMPLERS", "Options", "check_options"]
 
@@ -39,7 +39,7 @@ def check_options(kind: str, known: Options, name: str, options: Mapping[str, An
     if name not in known:
         near = nearest(name, known)
         hint = f"did you mean {near!r}?" if near else f"one of {', '.join(known)}"
-        raise SpecError(f"unknown {kind} {name!r}; {hint}")
+        raise SpecError(f"unknown {kind} {shown(name)}; {hint}")
     keys = known[name]
     for option in options:
         if option not in keys:
@@ -51,7 +51,7 @@ def check_options(kind: str, known: Options, name: str, options: Mapping[str, An
                 hint = f"{', '.join(takers)} has it"
             else:
                 hint = f"it takes {', '.join(keys) or 'none'}"
-            raise SpecError(f"the {name} {kind} has no option {option!r}; {hint}")
+            raise SpecError(f"the {name} {kind} has no option {shown(option)}; {hint}")
     for key in keys.values():
         value_of(options, key, f"the {name} {kind}")
     least, most = options.get("min_resource", 1), options.get("max_resource", "auto")

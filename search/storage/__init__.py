@@ -3,8 +3,8 @@
 No other package names Optuna's private storage modules.
 """
 
+from search.address import shown
 from search.storage.database import SHORT_LOCK_WAIT_MS, Storage, is_missing_file, open_storage
-from search.storage.engines.address import shown
 from search.storage.retry import READING_SECONDS, Retry
 
 __all__ = [

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from search.address import redact
 from search.errors import StorageError
-from search.storage.engines.address import redact
 from search.storage.files import Files, open_files, place_of
 
 __all__ = ["CheckpointStore"]

@@ -18,9 +18,9 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy import exc, orm
 
+from search.address import redact, shown
 from search.errors import StorageError
 from search.storage.engines import postgres, sqlite
-from search.storage.engines.address import redact, shown
 from search.storage.engines.failure import Failure, driver_error, failure_of, first_line
 from search.storage.migrations import migrate
 from search.storage.optuna_cache import OptunaStorage
@@ -198,15 +198,14 @@ def is_missing_file(url: str) -> bool:
     """Whether a URL names an SQLite file that does not exist, which `open_storage` would create.
 
     Raises:
-        StorageError: it is no URL of a storage.
+        StorageError: it is no URL of a storage, or nobody can tell.
     """
     if url == "embedded":
         return False
     parsed = _parse(url)
     if parsed.get_backend_name() != "sqlite":
         return False
-    path = sqlite.File(parsed).path
-    return path is not None and not path.exists()
+    return sqlite.File(parsed).is_missing()
 
 
 @contextlib.contextmanager
@@ -247,12 +246,24 @@ def _parse(url: str) -> sa.URL:
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
         raise StorageError(f"a storage is {known}, got one of kind {parsed.drivername!r}")
+    if parsed.get_driver_name() != "pysqlite":
+        raise StorageError(f"a storage is {known}, got SQLite by {parsed.get_driver_name()!r}")
+    _check_options(parsed)
     if not parsed.database or parsed.database == ":memory:":
         raise StorageError(
             "a study must outlive the process, got an SQLite URL without a file; "
             "write sqlite:///FILE"
         )
     return parsed
+
+
+def _check_options(url: sa.URL) -> None:
+    """Refuse an option of an SQLite URL that nothing would read: it is misspelt."""
+    unknown = url.query.keys() - sqlite.OPTIONS
+    if unknown and "uri" not in url.query:  # SQLite's own to read
+        raise StorageError(
+            f"an SQLite URL has no option {min(unknown)!r}; it takes {', '.join(sqlite.OPTIONS)}"
+        )
 
 
 def _open(

@@ -8,8 +8,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from search.address import redact, shown
 from search.errors import StorageError
-from search.storage.engines.address import redact, shown
 from search.text import install_extra
 
 __all__ = ["Files", "open_files", "place_of"]

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy import orm
 
+from search.address import shown
 from search.errors import StorageError
-from search.storage.engines.address import shown
 from search.storage.optuna_tables import models
 
 __all__ = ["HEAD", "connect"]

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypeVar
 
+from search.address import redact
 from search.errors import StorageError
-from search.storage.engines.address import redact
 from search.storage.engines.failure import Failure, failure_of, first_line, is_read_only
 
 __all__ = ["READING_SECONDS", "Retry", "giving_up"]

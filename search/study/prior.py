@@ -20,7 +20,7 @@ from search.outcome import front_of, is_feasible, losses
 from search.problem import Problem
 from search.spec import StudySpec
 from search.spec.prior import Earlier
-from search.storage import Storage, is_missing_file, open_storage
+from search.storage import Storage, is_missing_file, open_storage, shown
 from search.study.study import Study
 
 __all__ = ["read_prior"]
@@ -101,8 +101,8 @@ def _read(
     url = earlier.storage
     if url is not None and is_missing_file(url):
         raise SpecError(
-            f"prior: there is no file of the storage {url} of study {earlier.name!r}; correct the "
-            "URL, or remove it from prior.studies"
+            f"prior: there is no file of the storage {shown(url)} of study {earlier.name!r}; "
+            "correct the URL, or remove it from prior.studies"
         )
     opened = storage if url is None else open_storage(url)
     try:

@@ -318,6 +318,7 @@ class Study:
         Raises:
             SearchError: there is no such trial, or it has ended.
         """
+        self.trial(number)  # a database takes no number of any size
         stopped = stop_trial(self.ledger, number)
         if stopped is None:
             trial = self.trial(number)

@@ -30,10 +30,11 @@ class FolderSink(ABC):
 
     Raises:
         SearchError: the tracker's package is not installed.
+        Unwritten: the folder is below a home directory that is not there.
     """
 
     kind: ClassVar[str]  # of the tracker, and its extra
-    errors: tuple[type[Exception], ...] = (OSError, ValueError, KeyError)
+    errors: tuple[type[Exception], ...] = (OSError, ValueError, KeyError, TypeError)
 
     def __init__(self, folder: str, origin: Origin) -> None:
         try:
@@ -42,7 +43,10 @@ class FolderSink(ABC):
             raise SearchError(
                 f"the tracker {self.kind} needs the extra {self.kind}; {install_extra(self.kind)}"
             ) from error
-        self.folder = Path(folder).expanduser() / origin.name
+        try:
+            self.folder = Path(folder).expanduser() / origin.name
+        except RuntimeError as error:
+            raise Unwritten(f"{folder} cannot be written: it names no home directory") from error
         self.origin = origin
 
     @abstractmethod
@@ -59,9 +63,12 @@ class FolderSink(ABC):
             self.folder.mkdir(parents=True, exist_ok=True)
             owner = self.folder / _OWNER
             try:
-                uid = json.loads(owner.read_text())["uid"]
+                uid = dict(json.loads(owner.read_text(encoding="utf-8")))["uid"]
             except FileNotFoundError:
-                owner.write_text(json.dumps({"study": self.origin.name, "uid": self.origin.uid}))
+                content = {"study": self.origin.name, "uid": self.origin.uid}
+                draft = self.folder / f".{_OWNER}"
+                draft.write_text(json.dumps(content), encoding="utf-8")
+                draft.replace(owner)
                 uid = self.origin.uid
             if uid != self.origin.uid:
                 raise Unwritten(

@@ -22,6 +22,8 @@ UID, TRIAL, WHOLE, BUNDLE = (
 #: Switches of MLflow's client: it reports its use to its makers, and prints links.
 _QUIET = ("MLFLOW_DISABLE_TELEMETRY", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT")
 CONNECT_SECONDS = 5.0
+#: Of the servers that MLflow's client reaches by itself, where the address names none.
+_PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 BATCH, FEW = 1_000, 100  # points, and parameters or tags, that the server takes at once
 PARAM_CHARACTERS = 6_000  # of a parameter's value
 TAG_CHARACTERS = 5_000
@@ -144,15 +146,19 @@ class MlflowSink:
     @contextmanager
     def _reached(self) -> Iterator[None]:
         """Refuse at once a server that does not answer: MLflow's client tries for minutes."""
-        address = urlsplit(self._uri)
-        if address.scheme in ("http", "https"):
-            port = address.port or {"http": 80, "https": 443}[address.scheme]
-            try:
-                socket.create_connection((address.hostname, port), CONNECT_SECONDS).close()
-            except OSError as error:
-                raise Unwritten(
-                    f"{self._uri} does not answer: {error.strerror or type(error).__name__}"
-                ) from error
+        try:
+            address = urlsplit(self._uri)
+            place = address.hostname, address.port or _PORTS.get(address.scheme.partition("+")[0])
+            if None not in place:
+                socket.create_connection(place, CONNECT_SECONDS).close()
+            elif address.scheme in ("http", "https"):
+                raise ValueError
+        except OSError as error:
+            raise Unwritten(
+                f"{self._uri} does not answer: {error.strerror or type(error).__name__}"
+            ) from error
+        except ValueError as error:  # no host, a port that is no number, a name that cannot be one
+            raise Unwritten(f"{self._uri} is no address of a server; correct it") from error
         with _one_line(self._uri):
             yield
 

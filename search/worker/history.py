@@ -105,5 +105,10 @@ def _betters(one: _Ranked, other: _Ranked) -> bool:
     return one[0] != other[0] and all(a <= b for a, b in zip(one[0], other[0], strict=True))
 
 
-def _key(params: Mapping[str, Any]) -> Hashable:
-    return tuple(sorted(params.items()))
+def _key(value: Any) -> Hashable:
+    """Parameters as a key: what `[fixed]` holds may be lists and tables."""
+    if isinstance(value, Mapping):
+        return tuple((name, _key(value[name])) for name in sorted(value))
+    if isinstance(value, list):
+        return tuple(map(_key, value))
+    return value  # type: ignore[no-any-return]

@@ -17,13 +17,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from fmnist_hpo import environment
 from fmnist_hpo.cli.arguments import add_data_dir
 from fmnist_hpo.errors import InputError
+from search.address import shown
 from search.cli.application import Application
 from search.cli.arguments import add_storage
 from search.cli.json_output import print_json
 from search.errors import SearchError
 from search.storage import Retry, is_missing_file, open_storage, schema
 from search.storage.engines import embedded
-from search.storage.engines.address import shown
 from search.text import describe_error, install_extra
 
 __all__ = ["Finding", "examine"]

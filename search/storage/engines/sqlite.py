@@ -10,11 +10,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from search.errors import StorageError
+from search.text import shorten
 
 __all__ = ["File", "engine_kwargs"]
 
+OPTIONS = ("timeout", "uri")  # of a URL
 LOCK_WAIT_MS = 30_000  # SQLite waits this long for a lock before it reports one
 OWNER_ALONE = 0o600
+MOST_SHOWN = 200  # characters of a path in a message
 
 
 class File:
@@ -28,6 +31,25 @@ class File:
         name = str(url.database)
         self.path = None if name.startswith("file:") else Path(name)
         self._opened: tuple[int, int] | None = None  # device and inode
+
+    def is_missing(self) -> bool:
+        """Whether it does not exist.
+
+        Raises:
+            StorageError: nobody can tell: its name is too long, or its directory is closed to us.
+        """
+        if self.path is None:
+            return False
+        try:
+            self.path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        except OSError as error:
+            raise StorageError(
+                f"cannot open {shorten(str(self.path), MOST_SHOWN)}: {error.strerror}; check the "
+                "permissions on it and on its directory, or give another file"
+            ) from error
+        return False
 
     def prepare(self) -> None:
         """Create the file and its directory where they are missing.
@@ -45,16 +67,18 @@ class File:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
-                f"cannot create the directory of {self.path}: {error}; give another file"
+                f"cannot create the directory of {shorten(str(self.path), MOST_SHOWN)}: "
+                f"{error.strerror}; give another file"
             ) from error
+        missing = self.is_missing()
         if self.path.is_dir():
             raise StorageError(
                 f"cannot open {self.path}: it is a directory; name a file in it, such as "
                 f"sqlite:///{self.path / 'study.db'}"
             )
-        if self.path.exists() and not self.path.is_file():
+        if not missing and not self.path.is_file():
             raise StorageError(f"cannot open {self.path}: it is no regular file; give another")
-        if not self.path.exists():
+        if missing:
             with contextlib.suppress(OSError):  # another process was first, or SQLite will say why
                 flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY
                 os.close(os.open(self.path.resolve(), flags, OWNER_ALONE))

@@ -1,5 +1,6 @@
 """Names of commands: what is chosen, what is suggested, what is imported."""
 
+import shlex
 import subprocess
 import sys
 
@@ -36,6 +37,44 @@ def test_a_wrong_name_gets_the_nearest(typed, meant, capsys):
 @pytest.mark.parametrize("name", ["patience", "weight", "momentum_x"])
 def test_a_name_that_is_not_near_gets_no_suggestion(name):
     assert nearest(name, ["optimizer", "epochs", "dropout", "hidden_units"]) is None
+
+
+@pytest.mark.parametrize("name", ["a" * 5000 + ".toml", "a/" * 3000 + "a.toml", "a" * 5000])
+def test_an_error_is_short_and_no_terminal_obeys_it(name, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for argv in (["create", name], ["status", f"\x1b[31m{name}"], ["trials", "x", f"\x1b{name}"],
+                 [f"\x9b{name}"], ["stop", "x", "--trial", "9" * 5000],
+                 ["status", "x", "--storage", f"sqlite:///\x1b{name}"],
+                 ["create", "x", "--set", f"a=[\x1b{name}"]):  # fmt: skip
+        try:
+            code = app.main(argv)
+        except SystemExit as left:
+            code = left.code
+        assert code == 2
+        line = capsys.readouterr().err
+        assert len(line) < 5000
+        assert line.endswith("\n")
+        assert line[:-1].isprintable()
+
+
+def in_process(redirection, *argv):
+    """Exit code and standard error of a command in a shell."""
+    command = f"{shlex.join([sys.executable, '-m', 'search', *argv])} {redirection}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+def test_a_standard_output_that_takes_nothing_is_one_line(make_study, sqlite_url):
+    make_study(trials=1)
+    for argv in (["status", "--help"], ["trials", "toy", "--csv", "--storage", sqlite_url],
+                 ["status", "toy", "--storage", sqlite_url]):  # fmt: skip
+        code, line = in_process(">/dev/full", *argv)
+        assert code == 2
+        assert line.startswith("error: cannot write to the standard output: No space left on dev")
+        assert line.count("\n") == 1
+        assert in_process(">&- 2>&- <&-", *argv) == (0, "")
+    assert in_process("| true", *argv)[1] == ""
 
 
 @pytest.mark.slow

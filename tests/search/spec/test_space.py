@@ -162,6 +162,11 @@ def test_a_grid_needs_steps() -> None:
         ({"a": {"float": [0.0, math.inf]}}, r"two finite numbers, got \[0\.0, inf\]"),
         ({"a": {"float": [math.nan, 1.0]}}, r"two finite numbers, got \[nan, 1\.0\]"),
         ({"a": {"float": [0, 10**400]}}, "two finite numbers, got "),
+        (
+            {"a": {"float": [0, 1], "step": 1e-320}},
+            r"at most 2\*\*53 steps, got \[0, 1\] by 1e-320",
+        ),
+        ({"a": {"float": [0, 10**308], "step": 1}}, r"at most 2\*\*53 steps"),
         ({"a": {"float": [0, 1], "step": math.nan}}, "step must be a positive float, got nan"),
         ({"a": {"float": [0, 1], "step": math.inf}}, "step must be a positive float, got inf"),
         (

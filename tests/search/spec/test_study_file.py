@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import os
 import tomllib
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution
+from toy import toy_spec
 
 from search.errors import SpecError
 from search.spec import parse_spec, read_spec
@@ -151,7 +153,11 @@ def test_a_mistake_names_file_rule_value_and_remedy(old: str, new: str, message:
     ("strategy", "options", "message"),
     [
         ("sampler", 'name = "tpe"\nn_startup_trials = "ten"', "n_startup_trials .* got 'ten'"),
-        ("sampler", 'name = "tpe"\nn_ei_candidates = 0', "a whole number >= 1, got 0"),
+        (
+            "sampler",
+            'name = "tpe"\nn_ei_candidates = 0',
+            "a whole number >= 1 and <= 100,000, got 0",
+        ),
         ("sampler", 'name = "cma-es"\nn_startup_trials = true', "whole number >= 0, got True"),
         ("pruner", 'name = "hyperband"\nmin_resource = "auto"', "min_resource must be a whole"),
         ("pruner", 'name = "hyperband"\nmin_resource = 0', "a whole number >= 1, got 0"),
@@ -353,5 +359,24 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path) -> None:
     link.symlink_to("/dev/zero")
     with pytest.raises(SpecError, match="it must be a file of at most 1,048,576 bytes"):
         read_spec(link)
+    os.mkfifo(tmp_path / "pipe.toml")  # that nobody writes to
+    with pytest.raises(SpecError, match="it must be a file of at most 1,048,576 bytes"):
+        read_spec(tmp_path / "pipe.toml")
     with pytest.raises(SpecError, match="Is a directory"):
         read_spec(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("workers", "heartbeat_seconds", "1e300"),
+        ("workers", "heartbeat_seconds", "1" + 307 * "0"),
+        ("workers", "trial_timeout_seconds", "1e300"),
+        ("sampler", "n_ei_candidates", "1" + 30 * "0"),
+        ("sampler", "population_size", "1" + 30 * "0"),
+    ],
+)
+def test_what_no_clock_or_memory_holds_is_refused(table: str, key: str, value: str) -> None:
+    name = 'name = "nsga-ii"\n' if key == "population_size" else ""
+    with pytest.raises(SpecError, match=rf"{key} must be a .*number.* <= [\d,]+, got"):
+        parse_spec(toy_spec(extra=f"[{table}]\n{name}{key} = {value}"), where="f.toml")

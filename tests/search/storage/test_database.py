@@ -47,6 +47,9 @@ class TestOptunaContract(StorageTestCase):
         ("journal.log", "no URL"),
         ("sqlite://", "without a file"),
         ("sqlite:///:memory:", "without a file"),
+        ("sqlite:///a.db?tmieout=3", "has no option 'tmieout'; it takes timeout, uri"),
+        ("sqlite+aiosqlite:///a.db", "got SQLite by 'aiosqlite'"),
+        ("sqlite+pysqlcipher://:secret@/a.db", "got SQLite by 'pysqlcipher'"),
         ("postgresql://u:secret@127.0.0.1:1/x", "cannot open"),
     ],
 )

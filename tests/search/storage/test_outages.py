@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 from sqlalchemy import orm
 
 from search.errors import StorageError
-from search.storage import Retry, Storage, open_storage, schema
+from search.storage import Retry, Storage, is_missing_file, open_storage, schema
 
 LEASE_S = 3.0
 MAXIMIZE = [StudyDirection.MAXIMIZE]
@@ -186,6 +186,15 @@ def test_a_path_that_cannot_be_opened_is_one_line(tmp_path: Path, path: str, wor
     with pytest.raises(StorageError, match=words) as caught:
         open_storage(f"sqlite:///{tmp_path / path}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".db", "a/" * 3000 + "a.db"])
+def test_a_name_that_no_file_can_have_is_one_short_line(name: str) -> None:
+    for use in (open_storage, is_missing_file):
+        with pytest.raises(StorageError, match="File name too long|file name too long") as refused:
+            use(f"sqlite:///{name}")
+        assert len(str(refused.value)) < 600
+        assert "\n" not in str(refused.value)
 
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")

@@ -140,6 +140,13 @@ def test_a_finished_study_that_is_paused_is_over(make_study):
     assert study.status().state == "finished"
 
 
+@pytest.mark.parametrize("number", [-1, 1, 2**31, 2**63, 10**30])
+def test_a_number_that_no_trial_has_is_refused(make_study, storage_url, number):
+    study = make_study(trials=1, storage=storage_url)
+    with pytest.raises(SearchError, match=f"has no trial {number}"):
+        study.stop(number)
+
+
 def test_an_answer_that_is_lost_pauses_once(make_study):
     study = make_study(trials=1)
     with lost_in_commit(study.storage):

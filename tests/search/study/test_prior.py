@@ -135,3 +135,19 @@ def test_a_grid_takes_nothing_over():
     )
     with pytest.raises(SpecError, match="prior needs a space that is not given point by point"):
         parse_spec(text, where="f.toml")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@host/db", "postgresql://me@host/db?password=secret",
+        "postgresql://me@host/db?sslpassword=secret", "postgresql://me:se/secret@host/db",
+        "postgresql://me%3Asecret@host/db", "postgresql://me:secret@host/db\\n",
+        "host=h password=secret?password=secret", "sqlite:///old.db?password=secret",
+        "mysql://me:secret@host/db", "https://secret@host/",
+    ],
+)  # fmt: skip
+def test_a_url_with_a_secret_is_refused_and_not_shown(url):
+    with pytest.raises(SpecError, match="has no password") as refused:
+        parse_spec(toy_spec("toy:Improving", extra=prior(url)), where="f.toml")
+    assert "secret" not in str(refused.value)

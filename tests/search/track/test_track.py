@@ -205,7 +205,19 @@ def test_what_is_missing_at_the_end_is_one_line(make_study, tmp_path, caplog):
     [
         ('["aim:x"]', "a tracker is mlflow:URI, tensorboard:DIR or wandb:DIR, got 'aim:x'"),
         ('["mlflow:"]', "a tracker is mlflow:URI, tensorboard:DIR or wandb:DIR, got 'mlflow:'"),
-        ('["mlflow:http://me:secret@host"]', "an address that is stored and shown has no password"),
+        *(
+            (f'["{to}"]', "an address that is stored and shown has no password")
+            for to in (
+                "mlflow:http://me:secret@host",
+                "mlflow:http://host/?token=secret",
+                "mlflow:https://secret@host",
+                "mlflow:postgresql://me@host/x?password=secret",
+                "mlflow:http://me:se/secret@host",
+                "mlflow:http://me:secret@host\\n",
+                "wandb:https://me:secret@host",
+                "https://me:secret@host",
+            )
+        ),
         ("[3]", "a tracker is mlflow:URI, tensorboard:DIR or wandb:DIR, got 3"),
     ],
 )
@@ -213,6 +225,39 @@ def test_what_is_no_tracker_is_refused(to, message):
     with pytest.raises(SpecError, match=message) as caught:
         parse_spec(toy_spec(extra=f"[track]\nto = {to}"), where="f.toml")
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("to", "words"),
+    [
+        ("mlflow:http://127.0.0.1:x", "is no address of a server"),
+        ("mlflow:http://127.0.0.1:99999", "is no address of a server"),
+        ("mlflow:http://[::1", "is no address of a server"),
+        ("mlflow:http://", "is no address of a server"),
+        (f"mlflow:http://{'a' * 300}", "is no address of a server"),
+        ("mlflow:postgresql://me@127.0.0.1:1/x", "does not answer: Connection refused"),
+        ("tensorboard:~nobody-of-that-name/board", "names no home directory"),
+        ("tensorboard:/dev/null/board", "cannot be written: NotADirectoryError"),
+    ],
+)
+def test_a_place_that_cannot_be_reached_is_one_line(to, words, make_study, sqlite_url, capsys):
+    study = make_study(trials=1)
+    run(study)
+    assert app.main(["track", "toy", "--to", to, "--storage", sqlite_url]) == 2
+    out, err = capsys.readouterr()
+    assert out.count("\n") == 1
+    assert words in out
+    assert err == ""
+
+
+@pytest.mark.parametrize("owner", ["", "[]", "null", "{}", '{"uid": 1}', "\0"])
+def test_a_folder_whose_owner_is_not_known_is_left_alone(owner, make_study, sqlite_url, tmp_path):
+    make_study(trials=1)
+    (tmp_path / "board" / "toy").mkdir(parents=True)
+    (tmp_path / "board" / "toy" / "study.json").write_text(owner)
+    to = f"tensorboard:{tmp_path / 'board'}"
+    assert app.main(["track", "toy", "--to", to, "--storage", sqlite_url]) == 2
+    assert (tmp_path / "board" / "toy" / "study.json").read_text() == owner
 
 
 @pytest.fixture(scope="module")

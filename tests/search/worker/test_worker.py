@@ -11,6 +11,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 import search
+from search import attributes
 from search.errors import ProblemError, StorageError, StudyHalted, StudyNotFound
 from search.storage import open_storage
 from search.worker.worker import work
@@ -363,3 +364,12 @@ def test_other_data_are_refused(make_study, monkeypatch):
     with pytest.raises(ProblemError, match=r"created on other data \(data: .* changed here\)"):
         run(study)
     assert study.trials == []
+
+
+def test_lists_and_tables_in_fixed_are_parameters_like_others(make_study):
+    fixed = "[fixed]\nsteps = 1\nsizes = [1, [2, 3]]\noptions = { a = { b = [1] } }"
+    study = make_study(trials=3, space="x = { choice = [0.5] }", extra=fixed)
+    work(study, name="w", stop=threading.Event())
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 3
+    twins = [trial.user_attrs.get(attributes.DUPLICATE_OF) for trial in study.trials]
+    assert twins == [None, 0, 0]

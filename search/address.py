@@ -1,4 +1,4 @@
-"""Addresses as they may be shown: of storages and of checkpoints, without what is secret in them.
+"""Addresses as they may be shown: of storages, checkpoints and trackers, without their secrets.
 
 Every message, log line and file that names an address takes it from here.
 """
@@ -6,7 +6,7 @@ Every message, log line and file that names an address takes it from here.
 import re
 from urllib.parse import unquote
 
-__all__ = ["redact", "shown"]
+__all__ = ["has_secret", "redact", "shown"]
 
 HIDDEN = "***"
 
@@ -30,6 +30,11 @@ def shown(address: str) -> str:
     return _split(address)[0]
 
 
+def has_secret(address: str) -> bool:
+    """Whether something in an address is not to be shown, and so not to be stored in a file."""
+    return shown(address) != address
+
+
 def redact(text: str, address: str) -> str:
     """A text, such as a driver's error, without the secrets of the address that it is about."""
     public, secrets = _split(address)
@@ -49,11 +54,13 @@ def _split(address: str) -> tuple[str, set[str]]:
         scheme, rest = "", address
     secrets = set()
     kind = scheme.strip().lower()
-    if not kind.startswith("sqlite"):  # an SQLite URL has no user; its path may hold any character
-        # The last @ ends the user's part, as a password that was not encoded may hold others.
+    if not kind.startswith("sqlite") or not rest.startswith("/"):
+        # The last @ ends the user's part, as a password that was not encoded may hold others. The
+        # path of an SQLite URL, which has no user, may hold any character.
         user, at, host = rest.rpartition("@")
         name, colon, password = user.partition(":")
-        if at and (colon or (kind and not kind.startswith("postgres"))):
+        named = kind.startswith("postgres") and ":" not in unquote(user)  # a user's name alone
+        if at and (colon or (kind and not named)):
             secrets.add(password if colon else name)
             rest = f"{name if colon else ''}{colon}{HIDDEN}@{host}"
     path, mark, query = rest.partition("?")

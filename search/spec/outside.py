@@ -87,9 +87,9 @@ def read_tracker(text: Any, where: str) -> Tracker:
     """
     if isinstance(text, str):
         kind, _, address = text.partition(":")
-        # A folder may have any name. Without a kind, the whole is the address.
-        secret = kind != "tensorboard" and any(map(has_secret, (address, text)))
-        if secret or ("//" in address and has_secret(address)):
+        # Of no known kind, the whole is an address; a folder may have any name.
+        may_hold = kind != "tensorboard" or "//" in address
+        if may_hold and has_secret(address if kind in TRACKERS else text):
             raise SpecError(
                 f"{where}: an address that is stored and shown has no password or token; "
                 "leave it out and set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or "

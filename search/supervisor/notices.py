@@ -13,7 +13,7 @@ import os
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -83,12 +83,18 @@ class Notices:
                     self._waiting[event] = json.dumps(content, allow_nan=False).encode()
             self._changed.notify()
 
-    def close(self) -> None:
-        """Wait a bounded time for what is still to be sent; say what is not."""
+    def close(
+        self, join: Callable[[threading.Thread, float], None] = threading.Thread.join
+    ) -> None:
+        """Wait a bounded time for what is still to be sent; say what is not.
+
+        Args:
+            join: waits for a thread so many seconds at most.
+        """
         self._closing.set()
         with self._changed:
             self._changed.notify()
-        self._thread.join(CLOSE_SECONDS)
+        join(self._thread, CLOSE_SECONDS)
         if self._thread.is_alive():
             log.warning("the run ended before a notice was delivered")
 

@@ -66,14 +66,18 @@ def run(
     """
     study.ledger.resume()
     asked = asked or threading.Event()
-    with _signals(asked), study.storage.retry.until(asked), progress:
+    # Workers are stopped before anybody waits for a watcher.
+    with (
+        _signals(asked),
+        study.storage.retry.until(asked),
+        progress,
+        watching(study, asked) as watchers,
+    ):
         try:
             for name in launcher.gone([busy.worker for busy in study.status().running]):
                 study.ledger.release_worker(name, blame=False)
             launcher.start(workers)
-            with watching(study) as watchers:
-                tending = _Tending(study, launcher, (progress, *watchers), asked)
-                status = tending.until_over()
+            status = _Tending(study, launcher, (progress, *watchers), asked).until_over()
             if status is not None:
                 return status
             log.info("stopping: the workers release their trials")

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 
 from search.errors import SearchError
 from search.spec.outside import Tracker
@@ -46,12 +47,18 @@ class Tracking:
             self._trials += made
             self._changed.notify()
 
-    def close(self) -> None:
-        """Wait a bounded time for the last trials; one line says what is missing."""
+    def close(
+        self, join: Callable[[threading.Thread, float], None] = threading.Thread.join
+    ) -> None:
+        """Wait a bounded time for the last trials; one line says what is missing.
+
+        Args:
+            join: waits for a thread so many seconds at most.
+        """
         self._closing.set()
         with self._changed:
             self._changed.notify()
-        self._thread.join(CLOSE_SECONDS)
+        join(self._thread, CLOSE_SECONDS)
         if self._thread.is_alive() or self._error is not None:
             log.warning(
                 "%s: %s not written (%s); `track %s --to %s` writes what is missing",

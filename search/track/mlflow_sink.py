@@ -51,7 +51,7 @@ class MlflowSink:
             ) from error
         self._uri = uri
         self._origin = origin
-        with _one_line(uri):
+        with self._reached():
             self._client: Any = MlflowClient(tracking_uri=uri)
         self._runs: dict[int, Any] = {}
 

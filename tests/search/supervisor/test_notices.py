@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -11,7 +12,7 @@ from toy import toy_spec
 import search
 from search.errors import SpecError, StudyHalted
 from search.spec import parse_spec
-from search.supervisor import notices
+from search.supervisor import notices, watchers
 from search.supervisor import run as supervisor
 from search.supervisor.launchers import Exit
 from search.worker.worker import work
@@ -128,6 +129,38 @@ def test_the_best_and_the_end_are_posted(make_study, hook):
     hook.got.clear()
     run(study)  # it is finished before: no news
     assert hook.got == []
+
+
+class Asked(InProcess):
+    """A run that is asked to stop once its trials have ended; what was logged when it stops."""
+
+    def __init__(self, study, caplog):
+        super().__init__(study)
+        self.asked, self.caplog, self.logged = threading.Event(), caplog, []
+
+    def poll(self):
+        self.asked.set()
+        return super().poll()
+
+    def stop(self):
+        self.logged.append(self.caplog.text)
+        return []
+
+
+def test_whoever_is_asked_to_stop_waits_for_nobody(make_study, monkeypatch, caplog):
+    monkeypatch.setattr(notices, "ANSWER_SECONDS", 600)
+    monkeypatch.setattr(notices, "CLOSE_SECONDS", 600)
+    monkeypatch.setattr(watchers, "ASKED_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes a request, and no more
+        monkeypatch.setenv("HOOK", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        refuses = threading.Timer(20, silent.close)  # an end, should the run wait for an answer
+        refuses.start()
+        study = make_study("toy:Improving", trials=2, extra=NOTIFY)
+        launcher = Asked(study, caplog)
+        supervisor.run(study, launcher, workers=1, progress=Unseen(), asked=launcher.asked)
+        refuses.cancel()
+    assert "the run ended before a notice was delivered" in caplog.text
+    assert "notice" not in launcher.logged[0]  # the workers are stopped first
 
 
 def test_a_halt_is_posted(make_study, hook):

@@ -111,7 +111,7 @@ def describe_error(error: BaseException) -> str:
     except BaseException:
         message = "its message cannot be shown"
     line = next(iter(message[: 2 * ERROR_CHARACTERS].splitlines()), "")
-    name = type(error).__name__
+    name = " ".join(type(error).__name__[: 2 * ERROR_CHARACTERS].splitlines())
     return printable(shorten(f"{name}: {line}" if line else name, ERROR_CHARACTERS))
 
 

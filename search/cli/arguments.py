@@ -5,7 +5,6 @@ import logging
 import os
 
 from search import DEFAULT_STORAGE
-from search.text import shorten
 from search.worker.contract import STORAGE_VARIABLE
 
 __all__ = [
@@ -63,8 +62,7 @@ def _whole(text: str, low: int) -> int:
         number = int(text)
     except ValueError:
         number = low - 1
-    if not low <= number <= MOST_NUMBER:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number from {low} to {MOST_NUMBER:,}, got {shorten(repr(text), 80)}"
-        )
-    return number
+    if low <= number <= MOST_NUMBER:
+        return number
+    bound = f" and <= {MOST_NUMBER:,}" if number > MOST_NUMBER else ""
+    raise argparse.ArgumentTypeError(f"must be a whole number >= {low}{bound}, got {text!r}")

@@ -44,6 +44,7 @@ class WithoutText(Exception):
         (WithoutText(), "WithoutText: its message cannot be shown"),
         (ValueError("\udcff\0\x1b]0;title\x07"), r"ValueError: \udcff\x00\x1b]0;title\x07"),
         (ValueError(""), "ValueError"),
+        (type("Of\nlines", (Exception,), {})("x"), "Of lines: x"),
     ],
 )
 def test_whatever_a_problem_raises_ends_its_trial_as_an_error(
@@ -81,6 +82,17 @@ def test_a_text_of_many_megabytes_is_cut(make_study, monkeypatch, kind):
     assert "characters ..." in trial.user_attrs["error"]
     if kind is ValueError:
         assert "Traceback" in trial.user_attrs["traceback"]
+
+
+@pytest.mark.parametrize(
+    "returned", [{"value": 0.5, "x" * 5000: 1.0}, {f"m{n}": 1.0 for n in range(2000)}]
+)
+def test_what_is_returned_is_bounded(make_study, monkeypatch, returned):
+    monkeypatch.setattr(toy.Toy, "run", lambda self, trial: {"value": 0.5, **returned})
+    study = make_study(trials=1)
+    run(study)
+    (trial,) = study.trials
+    assert "run may return 1,000 metrics with names of 200 characters" in trial.user_attrs["error"]
 
 
 def test_the_same_error_is_of_one_type_and_place_whatever_it_says(make_study, monkeypatch):

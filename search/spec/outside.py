@@ -88,7 +88,7 @@ def read_tracker(text: Any, where: str) -> Tracker:
     if isinstance(text, str):
         kind, _, address = text.partition(":")
         # Of no known kind, the whole is an address; a folder may have any name.
-        may_hold = kind != "tensorboard" or "//" in address
+        may_hold = TRACKERS.get(kind) != "DIR" or "//" in address
         if may_hold and has_secret(address if kind in TRACKERS else text):
             raise SpecError(
                 f"{where}: an address that is stored and shown has no password or token; "

@@ -36,7 +36,10 @@ MOVING = (
     Iterator,
 )
 #: Entries of a class that Python adds by itself.
-ADDED = {"__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__"}
+ADDED = {
+    "__module__", "__dict__", "__weakref__", "__doc__", "__firstlineno__", "__static_attributes__",
+    "_abc_impl",
+}  # fmt: skip
 
 
 def digest(value: Any) -> str:

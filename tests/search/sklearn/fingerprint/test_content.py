@@ -3,6 +3,7 @@
 import functools
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -242,3 +243,20 @@ def test_a_function_without_a_name_counts_by_its_code() -> None:
     assert digest(make_scorer(accuracy_score)) != digest(
         make_scorer(accuracy_score, greater_is_better=False)
     )
+
+
+def test_a_class_without_a_name_may_be_abstract() -> None:
+    def one(low: int) -> Any:
+        class Drawing(ABC):
+            least = low
+
+            @abstractmethod
+            def rvs(self, random_state: object = None) -> int: ...
+
+        class Least(Drawing):
+            def rvs(self, random_state: object = None) -> int:
+                return self.least
+
+        return Least()
+
+    assert digest(one(1)) == digest(one(1)) != digest(one(2))

@@ -64,6 +64,10 @@ def _become(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    if (threads := environment.get("OMP_NUM_THREADS")) is not None:
+        import torch
+
+        torch.set_num_threads(int(threads))  # it read the variable when the server loaded it
     sys.path.insert(0, str(folder))
     sys.argv = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -13,6 +14,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from sqlalchemy import pool
+
+
+def pytest_configure() -> None:
+    """A shell starts what it puts into the background (`pytest &`) with Ctrl-C ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Postgres:

@@ -111,13 +111,15 @@ def chaos(
                 supervisor = start(directory, storage, workers)
                 if more:
                     extend(storage, more)
-        supervisor.wait()
+        code = supervisor.wait()
     finally:
         supervisor.kill()
         supervisor.wait()
     attempts, lost, broken = judge(
         storage, lineages, more=more if supervisors else 0, pauses=pauses
     )
+    if code != 0:
+        broken.insert(0, _gave_up(code, directory))
     return Report(
         killed_workers=killed,
         killed_supervisors=supervisors,
@@ -179,8 +181,7 @@ def under_fault(
             code = "none: it did not come to its end"
         attempts, lost, broken = judge(storage, lineages)
         if code != 0:
-            log = (directory / "supervisor.log").read_text(errors="replace").splitlines()
-            broken.append(f"the supervisor's exit code is {code}: {log[-1:]}")
+            broken.append(_gave_up(code, directory))
     return Report(
         killed_workers=int(fault == "network"),
         killed_supervisors=0,
@@ -188,6 +189,11 @@ def under_fault(
         lost=lost,
         faults=tuple(broken),
     )
+
+
+def _gave_up(code: int | str, directory: Path) -> str:
+    log = (directory / "supervisor.log").read_text(errors="replace").splitlines()
+    return f"the supervisor's exit code is {code}: {log[-1:]}"
 
 
 def _alone_in_a_network(

@@ -1,7 +1,8 @@
 """Optimisers and learning-rate schedules."""
 
+import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,19 +42,39 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
     if config.optimizer == "schedule-free":
         # On a CPU one tensor after the other stays in the cache, and is a third faster.
         on_gpu = next(network.parameters()).is_cuda
-        free = AdamWScheduleFree(parameters, weight_decay=decay, foreach=on_gpu)
+        free: Any = _eager(AdamWScheduleFree)(parameters, weight_decay=decay, foreach=on_gpu)
         free.train()
         kept: torch.optim.Optimizer = free
         return kept
     if config.optimizer == "muon":
         return MuonAndAdamW(network, weight_decay=decay)
     if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=config.momentum, weight_decay=decay, fused=True)
-    kind = torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam
+        kind, momentum = _eager(torch.optim.SGD), config.momentum
+        return kind(parameters, momentum=momentum, weight_decay=decay, fused=True)
+    kind = _eager(torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)
     return kind(parameters, weight_decay=decay, fused=True)
 
 
-class MuonAndAdamW(torch.optim.Optimizer):
+class _Eager(torch.optim.Optimizer):
+    """An optimiser that never loads torch's compiler.
+
+    The first call of one of these methods has torch load its compiler, only to leave the method out
+    of what is compiled: three seconds of a processor in each process that trains. Nothing is
+    compiled here, so they are taken without that wrapper.
+    """
+
+    add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
+    load_state_dict = inspect.unwrap(torch.optim.Optimizer.load_state_dict)
+    state_dict = inspect.unwrap(torch.optim.Optimizer.state_dict)
+    zero_grad = inspect.unwrap(torch.optim.Optimizer.zero_grad)
+
+
+def _eager(kind: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    step = torch.no_grad()(inspect.unwrap(kind.step))
+    return type(kind.__name__, (_Eager, kind), {"step": step})
+
+
+class MuonAndAdamW(_Eager):
     """Muon for kernels and hidden layers, AdamW for biases, normalisation and the output layer.
 
     torch's Muon takes matrices only: a kernel is seen as one of shape (channels, inputs). Its steps
@@ -72,10 +93,10 @@ class MuonAndAdamW(torch.optim.Optimizer):
         assert all(p.data_ptr() == matrix.data_ptr() for p, matrix in self._matrices)
         by_muon = {id(p) for p in hidden}
         self._others = [p for p in everything if id(p) not in by_muon]
-        self._adamw = torch.optim.AdamW(self._others, weight_decay=weight_decay, fused=True)
+        self._adamw = _eager(torch.optim.AdamW)(self._others, weight_decay=weight_decay, fused=True)
         self._parts: list[torch.optim.Optimizer] = [self._adamw]
         if hidden:
-            self._muon = torch.optim.Muon(
+            self._muon = _eager(torch.optim.Muon)(
                 [matrix for _, matrix in self._matrices],
                 weight_decay=weight_decay,
                 adjust_lr_fn="match_rms_adamw",

@@ -1,11 +1,16 @@
 """Schedules go where they say; optimisers are torch's."""
 
 import math
+import subprocess
+import sys
+from typing import Any
 
 import pytest
 import torch
+from schedulefree import AdamWScheduleFree
+from torch import nn
 
-from fmnist_hpo.networks.config import ANNConfig, CNNConfig, TrainingConfig
+from fmnist_hpo.networks.config import CNNConfig, TrainingConfig
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import build_optimizer, learning_rate
 
@@ -53,16 +58,61 @@ def test_a_run_of_one_step(schedule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
-    [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)],
+    ("name", "kind", "arguments"),
+    [
+        ("adam", torch.optim.Adam, {}),
+        ("adamw", torch.optim.AdamW, {}),
+        ("sgd", torch.optim.SGD, {"momentum": 0.8}),
+        ("schedule-free", AdamWScheduleFree, {}),
+    ],
 )
-def test_optimizers(name: str, kind: type[torch.optim.Optimizer]) -> None:
+def test_steps_are_those_of_the_library(
+    name: str, kind: type[Any], arguments: dict[str, float]
+) -> None:
     config = TrainingConfig(optimizer=name, weight_decay=0.02, momentum=0.8)
-    optimizer = build_optimizer(build(ANNConfig()), config)
-    assert type(optimizer) is kind
-    (group,) = optimizer.param_groups
-    assert group["weight_decay"] == 0.02
-    assert group.get("momentum", 0.8) == 0.8
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(5, 3), nn.Linear(5, 3)
+    theirs.load_state_dict(ours.state_dict())
+    optimizers = [
+        build_optimizer(ours, config),
+        kind(theirs.parameters(), weight_decay=0.02, **arguments),
+    ]
+    for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+        if name == "schedule-free":
+            optimizer.train()  # type: ignore[attr-defined]
+        for step in range(4):
+            optimizer.zero_grad()
+            network(torch.eye(5) * (step + 1)).square().sum().backward()
+            (group,) = optimizer.param_groups
+            group["lr"] = 0.01 * (step + 1)
+            optimizer.step()
+    assert optimizers[0].state_dict().keys() == optimizers[1].state_dict().keys()
+    for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(mine, its, rtol=1e-6, atol=1e-7)
+        assert not mine.equal(torch.zeros_like(mine))
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd", "muon", "schedule-free"])
+def test_a_training_process_loads_no_compiler(name: str) -> None:
+    """It would take three seconds of each."""
+    code = (
+        "import sys, torch\n"
+        "from torch import nn\n"
+        "from fmnist_hpo.networks.config import TrainingConfig\n"
+        "from fmnist_hpo.networks.optimization import build_optimizer\n"
+        "network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(8, 2))\n"
+        "network = network.to(memory_format=torch.channels_last)\n"
+        f"optimizer = build_optimizer(network, TrainingConfig(optimizer={name!r}))\n"
+        "for _ in range(2):\n"
+        "    optimizer.zero_grad()\n"
+        "    network(torch.ones(3, 1, 4, 4)).square().sum().backward()\n"
+        "    optimizer.step()\n"
+        "optimizer.load_state_dict(optimizer.state_dict())\n"
+        "print([m for m in ('torch._dynamo', 'torch._inductor') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
 
 def test_muon_makes_the_steps_of_kernels_and_hidden_layers_orthogonal() -> None:

@@ -206,9 +206,11 @@ class _Tending:
         """Forget the deaths when a lineage has ended or come further than any attempt before."""
         progress = status.ended > self._ended
         self._ended = max(self._ended, status.ended)
-        for busy in status.running:
-            if busy.step > self._steps.get(busy.lineage, 0):
-                self._steps[busy.lineage] = busy.step
+        reached = [(busy.lineage, busy.step) for busy in status.running]
+        reached += [(trial.lineage, trial.step) for trial in status.paused]
+        for lineage, step in reached:
+            if step > self._steps.get(lineage, 0):
+                self._steps[lineage] = step
                 progress = True
         if progress:
             self._deaths = 0

@@ -12,6 +12,7 @@ import toy
 from optuna.trial import TrialState
 
 import search
+from search import attributes
 from search.errors import SearchError, StudyHalted
 from search.supervisor import run as supervisor
 from search.supervisor.launchers import Exit
@@ -115,6 +116,31 @@ def test_only_a_new_step_or_the_end_of_a_lineage_is_progress(make_study):
     with pytest.raises(SearchError, match="10 workers in a row died without progress"):
         supervisor.run(study, launcher, workers=1, progress=Quiet())
     assert len(claims) <= 12  # the first step was new once
+
+
+def test_a_paused_trial_that_came_further_is_progress(make_study):
+    """Workers die often, but what they do in between is done: the run goes on."""
+    study = make_study(
+        "toy:Pausing",
+        trials=50,
+        budget="steps = 100",
+        extra='[sampler]\nname = "freeze-thaw"\n[fixed]\nsteps = 12\n',
+    )
+
+    def one_step() -> None:
+        if not launcher.exits:
+            raise KeyboardInterrupt
+        claim = study.ledger.claim("w")
+        trial, optuna = claim.trial._trial_id, study.storage.optuna
+        optuna.set_trial_param(trial, "x", 0.5, study.spec.space.parameters[0].distribution)
+        optuna.set_trial_user_attr(trial, attributes.LAST_STEP, 12)
+        optuna.set_trial_intermediate_value(trial, 1, 0.5)
+        study.ledger.pause(claim)
+
+    launcher = Script([died(n) for n in range(25)], one_step)
+    with pytest.raises(KeyboardInterrupt):
+        supervisor.run(study, launcher, workers=1, progress=Quiet())
+    assert study.ledger.counts().paused == 25
 
 
 def test_a_refusal_ends_the_run_with_the_workers_own_words(make_study):

@@ -58,9 +58,9 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
 class _Eager(torch.optim.Optimizer):
     """An optimiser that never loads torch's compiler.
 
-    The first call of one of these methods has torch load its compiler, only to leave the method out
-    of what is compiled: three seconds of a processor in each process that trains. Nothing is
-    compiled here, so they are taken without that wrapper.
+    torch wraps these methods so that its compiler leaves them out. The wrapper loads the compiler
+    when it is first called, which takes three processor seconds. Nothing is compiled here, so the
+    methods are used without the wrapper.
     """
 
     add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)

@@ -89,7 +89,6 @@ def test_steps_are_those_of_the_library(
     assert optimizers[0].state_dict().keys() == optimizers[1].state_dict().keys()
     for mine, its in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, its, rtol=1e-6, atol=1e-7)
-        assert not mine.equal(torch.zeros_like(mine))
 
 
 @pytest.mark.slow

@@ -42,6 +42,7 @@ import numpy as np
 from curve_sources import LCBENCH_COUNT, LCBENCH_TASKS, LCBench, Source, Table
 from scipy.stats import wilcoxon
 from search_simulation import METHODS, Completed, control
+from threadpoolctl import threadpool_limits
 
 CONTROL = 60  # trials
 TIMES = np.geomspace(0.01, 1.0, 41)  # shares of the control's time
@@ -295,7 +296,7 @@ def main() -> None:
     outcomes: list[Outcome] = []
     baselines: dict[tuple[str, int], Baseline] = {}
     methods: list[dict[str, Any]] = []
-    with ProcessPoolExecutor(args.jobs) as pool:
+    with ProcessPoolExecutor(args.jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
         done = pool.map(
             run,
             *zip(*work, strict=True),

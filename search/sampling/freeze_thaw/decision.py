@@ -1,8 +1,11 @@
 """Which paused lineage continues, or whether a new one begins.
 
-Source: Rakotoarison et al., "In-context freeze-thaw Bayesian optimization for hyperparameter
+Sources: Rakotoarison et al., "In-context freeze-thaw Bayesian optimization for hyperparameter
 optimization" (ifBO), arXiv 2404.16795: the most probable improver of a threshold at a horizon, both
-drawn at random. Here the probability is weighed by what a step takes.
+drawn at random. Here the probability is weighed by what a step takes. Thompson, "On the likelihood
+that one unknown probability exceeds another in view of the evidence of two samples", 1933: the best
+of one draw from what is known. The first alone is greedy: under noise it follows few curves, and to
+their ends. Draws follow several at a time, so they decide more often where there is more noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +16,6 @@ from scipy.special import log_ndtr
 
 from search.sampling.freeze_thaw.encoding import Encoding
 from search.sampling.freeze_thaw.model import Model, seconds_per_step
-from search.sampling.freeze_thaw.process import Array
 from search.sampling.freeze_thaw.records import Curve, Decision, grid
 from search.spec.space import Space
 
@@ -75,23 +77,30 @@ def decide(
     model = Model(encoding, curves, direction, last)
     steps = [_pauses(curve) for curve in paused]
     steps += [grid(last_step_of(params)) for params in new]
-    ahead = int(rng.integers(len(grid(last))))  # pauses until the horizon, less one
-    horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
     position = {curve.lineage: i for i, curve in enumerate(curves)}
     rows = np.array([position[curve.lineage] for curve in paused] + [-1] * len(new), dtype=np.intp)
     x = np.vstack([model.x[rows[: len(paused)]], encoding.encode(new)])
-    mean, deviation = model.predict(x, horizons, rows)
-    threshold = model.best() + 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
-    log_probability: Array = log_ndtr((mean - threshold) / deviation)
-    chosen = int(np.argmax(log_probability - seconds_per_step(encoding, curves, x)))
+    threshold = np.array([model.best()])
+    if rng.random() < model.doubt:
+        horizons = np.array([s[-1] for s in steps])
+        scores = model.draw(x, horizons, rows, rng)
+    else:
+        ahead = int(rng.integers(len(grid(last))))  # pauses until the horizon, less one
+        horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
+        threshold += 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
+        means, deviations = model.predict(x, horizons, rows)
+        scores = log_ndtr((means - threshold) / deviations) - seconds_per_step(encoding, curves, x)
+    chosen = int(np.argmax(scores))
+    one = [chosen]
+    mean, deviation = model.predict(x[one], horizons[one], rows[one])
     return Decision(
         lineage=paused[chosen].lineage if chosen < len(paused) else None,
         params={} if chosen < len(paused) else new[chosen - len(paused)],
         until=steps[chosen][0],
-        threshold=float(model.scale.back(threshold)),
+        threshold=float(model.scale.back(threshold)[0]),
         horizon=int(horizons[chosen]),
-        mean=float(model.scale.back(mean[chosen])),
-        deviation=float(model.scale.deviation(mean[chosen], deviation[chosen])),
+        mean=float(model.scale.back(mean)[0]),
+        deviation=float(model.scale.deviation(mean, deviation)[0]),
         random=False,
     )
 

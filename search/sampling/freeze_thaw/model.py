@@ -27,6 +27,7 @@ FINEST = 1e-3  # least unit, as a share of the distance between best and floor
 EQUAL = 1e-12  # values that differ by less, relative to the largest of them, are the same
 FITTED = 200  # observations that the hyperparameters are fitted to, at most
 ROUNDS = 15  # iterations of that fit, at most
+HIDING = 0.15  # a noise of this share of the spread of all observations hides what is better
 MOST = 600  # observations that predictions are made from, at most
 
 
@@ -138,6 +139,15 @@ class Model:
             curves: (m,) positions of their curves among the observed ones, -1 for new ones.
         """
         return self._posterior(self._points(x, np.arange(len(x)), steps), curves)
+
+    def draw(self, x: Array, steps: Rows, curves: Rows, rng: np.random.Generator) -> Array:
+        """Values without noise, (m,), of one draw; arguments as in `predict`."""
+        return self._posterior.draw(self._points(x, np.arange(len(x)), steps), curves, rng)
+
+    @property
+    def doubt(self) -> float:
+        """How much the noise hides which of two curves is better, 0 to 1."""
+        return min(1.0, (self._posterior.noise / HIDING) ** 2)
 
     def best(self) -> float:
         """The greatest mean at an observed place, in the units of the process.

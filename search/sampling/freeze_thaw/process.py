@@ -201,9 +201,34 @@ class Posterior:
             points: m places.
             curves: (m,), the row of the observed curve on which a place lies, or -1.
         """
+        mean, v = self._given(points, curves)
+        variance = np.exp(2 * self._own[[A_ALL, A_OWN, A_TREND]]).sum() - (v * v).sum(0)
+        return mean, np.sqrt(np.maximum(variance, 1e-10))
+
+    def draw(self, points: Points, curves: Rows, rng: np.random.Generator) -> Array:
+        """Values without noise, (m,), of one draw from the process.
+
+        Args:
+            points, curves: as above; each place lies on a curve of its own.
+        """
+        mean, v = self._given(points, curves)
+        alone = np.eye(len(points), dtype=bool)
+        k = _covariance(self._theta, self._groups, points, points, alone) - v.T @ v
+        k.flat[:: len(points) + 1] += JITTER
+        values: Array = mean + np.linalg.cholesky(k) @ rng.standard_normal(len(points))
+        return values
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of an observation around its curve."""
+        return float(np.exp(self._own[NOISE]))
+
+    @property
+    def _own(self) -> Array:
+        return self._theta[self._groups.count :]
+
+    def _given(self, points: Points, curves: Rows) -> tuple[Array, Array]:
+        """The mean, (m,), and what the observations explain, (n, m)."""
         same = curves[:, None] == self._points.curve[None]
         k = _covariance(self._theta, self._groups, points, self._points, same)
-        v = solve_triangular(self._lower, k.T, lower=True)
-        amplitudes = self._theta[self._groups.count + np.array([A_ALL, A_OWN, A_TREND])]
-        variance = np.exp(2 * amplitudes).sum() - (v * v).sum(0)
-        return k @ self._alpha, np.sqrt(np.maximum(variance, 1e-10))
+        return k @ self._alpha, solve_triangular(self._lower, k.T, lower=True)

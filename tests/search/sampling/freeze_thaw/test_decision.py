@@ -12,6 +12,8 @@ from optuna.distributions import FloatDistribution
 
 from search.sampling.freeze_thaw import Curve, Decision, grid
 from search.sampling.freeze_thaw.decision import decide, expected
+from search.sampling.freeze_thaw.encoding import Encoding
+from search.sampling.freeze_thaw.model import Model
 from search.spec.space import Parameter, Space
 
 SPACE = Space((Parameter(name="x", distribution=FloatDistribution(0.0, 1.0)),))
@@ -59,6 +61,25 @@ def test_the_best_of_the_paused_goes_on() -> None:
     curves = [curve(i, i / 11, 2) for i in range(12)]
     chosen = [d.lineage for seed in range(10) if (d := next_of(curves, seed=seed, may_begin=False))]
     assert sum(lineage in (10, 11) for lineage in chosen) >= 7
+
+
+def test_what_noise_hides_is_followed_on_several_curves() -> None:
+    """A few of the best go on where it is unclear which is better, and only one where it is not."""
+    dice = np.random.default_rng(0)
+    smooth = [curve(i, i / 11, 4) for i in range(12)]
+    noisy = [
+        replace(c, values={s: v + 0.3 * dice.standard_normal() for s, v in c.values.items()})
+        for c in smooth
+    ]
+    chosen = [
+        {d.lineage for seed in range(20) if (d := next_of(curves, seed=seed, may_begin=False))}
+        for curves in (smooth, noisy)
+    ]
+    assert len(chosen[0]) < len(chosen[1])
+    doubts = [
+        Model(Encoding(SPACE, {}), curves, "maximize", LAST).doubt for curves in (smooth, noisy)
+    ]
+    assert doubts[0] < 0.05 and doubts[1] > 0.3
 
 
 def test_a_step_that_costs_more_has_to_promise_more() -> None:

@@ -91,6 +91,27 @@ def test_the_posterior_is_that_of_scikit_learn(points: Points) -> None:
     np.testing.assert_allclose(deviation, expected[1], rtol=1e-6)
 
 
+def test_draws_are_those_of_scikit_learns_process(points: Points) -> None:
+    rng = np.random.default_rng(3)
+    theta = prior(2)[0] + 0.3 * rng.normal(size=9)
+    y = rng.normal(size=len(points))
+    new = Points(
+        np.vstack([points.x[[1, 3]], rng.random((2, 3))]),
+        np.array([0.8]),
+        np.arange(4),
+        np.zeros(4, int),
+    )
+    posterior = Posterior(points, y, theta, GROUPS)
+    draws = np.array([posterior.draw(new, np.array([1, 3, -1, -1]), rng) for _ in range(4000)])
+    wanted = np.c_[new.x, new.times[new.time], [1, 3, 100, 101]]
+    mean, covariance = oracle(points, y, theta).predict(wanted, return_cov=True)
+    scale = np.sqrt(np.diag(covariance))
+    np.testing.assert_allclose((draws.mean(0) - mean) / scale, 0.0, atol=0.08)
+    np.testing.assert_allclose(
+        (np.cov(draws.T) - covariance) / np.outer(scale, scale), 0.0, atol=0.1
+    )
+
+
 def test_fit_finds_a_maximum_of_the_posterior_density(points: Points) -> None:
     rng = np.random.default_rng(3)
     y = np.sin(3.0 * rows(points)[:, 0]) + rows(points)[:, 3] + 0.1 * rng.normal(size=len(points))

@@ -2,10 +2,11 @@
 
 Sources: Rakotoarison et al., "In-context freeze-thaw Bayesian optimization for hyperparameter
 optimization" (ifBO), arXiv 2404.16795: the most probable improver of a threshold at a horizon, both
-drawn at random. Here the probability is weighed by what a step takes. Thompson, "On the likelihood
-that one unknown probability exceeds another in view of the evidence of two samples", 1933: the best
-of one draw from what is known. The first alone is greedy: under noise it follows few curves, and to
-their ends. Draws follow several at a time, so they decide more often where there is more noise.
+drawn at random. Here the probability is divided by the root of what a step takes: by all of it,
+cheap configurations would starve dear ones that are better. Thompson, "On the likelihood that one
+unknown probability exceeds another in view of the evidence of two samples", 1933: the best of one
+draw from what is known. The first alone is greedy: under noise it follows few curves, and to their
+ends. Draws follow several at a time, so they decide more often where there is more noise.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,7 @@ Params = Mapping[str, Any]
 
 START = 10  # lineages that begin at random before the model decides
 RANDOM = 0.05  # share of the decisions after them that are made at random
+COST = 0.5  # power of a step's seconds by which its probability is divided
 CANDIDATES = 200  # new configurations that a decision considers
 LOW, HIGH = -4.0, -1.0  # the threshold is 3 * 10^u deviations above the best mean, u from here
 
@@ -89,7 +91,8 @@ def decide(
         horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
         threshold += 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
         means, deviations = model.predict(x, horizons, rows)
-        scores = log_ndtr((means - threshold) / deviations) - seconds_per_step(encoding, curves, x)
+        scores = log_ndtr((means - threshold) / deviations)
+        scores -= COST * seconds_per_step(encoding, curves, x)
     chosen = int(np.argmax(scores))
     one = [chosen]
     mean, deviation = model.predict(x[one], horizons[one], rows[one])

@@ -1,12 +1,14 @@
 """Which paused lineage continues, or whether a new one begins.
 
-Sources: Rakotoarison et al., "In-context freeze-thaw Bayesian optimization for hyperparameter
-optimization" (ifBO), arXiv 2404.16795: the most probable improver of a threshold at a horizon, both
-drawn at random. Here the probability is divided by the root of what a step takes: by all of it,
-cheap configurations would starve dear ones that are better. Thompson, "On the likelihood that one
-unknown probability exceeds another in view of the evidence of two samples", 1933: the best of one
-draw from what is known. The first alone is greedy: under noise it follows few curves, and to their
-ends. Draws follow several at a time, so they decide more often where there is more noise.
+There are two rules. The second decides more often, the more noise the model finds in the curves.
+
+- The most probable improver of a threshold at a horizon, both drawn at random: Rakotoarison et al.,
+  "In-context freeze-thaw Bayesian optimization for hyperparameter optimization" (ifBO), arXiv
+  2404.16795. Here the probability is divided by the square root of a step's seconds. Divided by the
+  seconds themselves, expensive configurations hardly ever continue, even where they are better.
+- The best of one draw of all final values: Thompson, "On the likelihood that one unknown
+  probability exceeds another in view of the evidence of two samples", 1933. Several good curves
+  then continue side by side. Under noise the first rule carries a few lucky ones to their ends.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +28,7 @@ Params = Mapping[str, Any]
 
 START = 10  # lineages that begin at random before the model decides
 RANDOM = 0.05  # share of the decisions after them that are made at random
-COST = 0.5  # power of a step's seconds by which its probability is divided
+COST = 0.5  # the power of a step's seconds that a probability is divided by
 CANDIDATES = 200  # new configurations that a decision considers
 LOW, HIGH = -4.0, -1.0  # the threshold is 3 * 10^u deviations above the best mean, u from here
 
@@ -82,28 +84,27 @@ def decide(
     position = {curve.lineage: i for i, curve in enumerate(curves)}
     rows = np.array([position[curve.lineage] for curve in paused] + [-1] * len(new), dtype=np.intp)
     x = np.vstack([model.x[rows[: len(paused)]], encoding.encode(new)])
-    threshold = np.array([model.best()])
-    if rng.random() < model.doubt:
-        horizons = np.array([s[-1] for s in steps])
+    drawn = rng.random() < model.doubt
+    pauses = len(grid(last))
+    ahead = pauses - 1 if drawn else int(rng.integers(pauses))  # of the horizon, less one
+    horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
+    mean, deviation = model.predict(x, horizons, rows)
+    threshold = model.best()
+    if drawn:
         scores = model.draw(x, horizons, rows, rng)
     else:
-        ahead = int(rng.integers(len(grid(last))))  # pauses until the horizon, less one
-        horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
         threshold += 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
-        means, deviations = model.predict(x, horizons, rows)
-        scores = log_ndtr((means - threshold) / deviations)
+        scores = log_ndtr((mean - threshold) / deviation)
         scores -= COST * seconds_per_step(encoding, curves, x)
     chosen = int(np.argmax(scores))
-    one = [chosen]
-    mean, deviation = model.predict(x[one], horizons[one], rows[one])
     return Decision(
         lineage=paused[chosen].lineage if chosen < len(paused) else None,
         params={} if chosen < len(paused) else new[chosen - len(paused)],
         until=steps[chosen][0],
-        threshold=float(model.scale.back(threshold)[0]),
+        threshold=float(model.scale.back(np.array(threshold))),
         horizon=int(horizons[chosen]),
-        mean=float(model.scale.back(mean)[0]),
-        deviation=float(model.scale.deviation(mean, deviation)[0]),
+        mean=float(model.scale.back(mean[chosen])),
+        deviation=float(model.scale.deviation(mean[chosen], deviation[chosen])),
         random=False,
     )
 

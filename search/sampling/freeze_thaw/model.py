@@ -27,7 +27,7 @@ FINEST = 1e-3  # least unit, as a share of the distance between best and floor
 EQUAL = 1e-12  # values that differ by less, relative to the largest of them, are the same
 FITTED = 200  # observations that the hyperparameters are fitted to, at most
 ROUNDS = 15  # iterations of that fit, at most
-HIDING = 0.15  # a noise of this share of the spread of all observations hides what is better
+HIDING = 0.15  # from this noise on, with observations of variance 1, all decisions are draws
 MOST = 600  # observations that predictions are made from, at most
 
 
@@ -146,7 +146,7 @@ class Model:
 
     @property
     def doubt(self) -> float:
-        """How much the noise hides which of two curves is better, 0 to 1."""
+        """The share of decisions that follow a draw, 0 to 1: more under more noise."""
         return min(1.0, (self._posterior.noise / HIDING) ** 2)
 
     def best(self) -> float:

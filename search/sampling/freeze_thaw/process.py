@@ -228,7 +228,7 @@ class Posterior:
         return self._theta[self._groups.count :]
 
     def _given(self, points: Points, curves: Rows) -> tuple[Array, Array]:
-        """The mean, (m,), and what the observations explain, (n, m)."""
+        """The mean, (m,), and v, (n, m): the observations reduce the covariance by v.T @ v."""
         same = curves[:, None] == self._points.curve[None]
         k = _covariance(self._theta, self._groups, points, self._points, same)
         return k @ self._alpha, solve_triangular(self._lower, k.T, lower=True)

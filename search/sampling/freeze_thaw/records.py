@@ -45,7 +45,7 @@ class Decision:
         params: of the new one; empty otherwise.
         until: the step at which it pauses, of the grid; the last step completes it.
         threshold: the value of the metric to improve on.
-        horizon: the step for which the improvement was judged; the last one where it was drawn.
+        horizon: the step for which the improvement was judged; the last one if values were drawn.
         mean: predicted value of the metric at the horizon.
         deviation: standard deviation of that prediction, in units of the metric.
         random: whether the choice was made at random and not by the model; threshold, mean and

@@ -64,7 +64,7 @@ def test_the_best_of_the_paused_goes_on() -> None:
 
 
 def test_what_noise_hides_is_followed_on_several_curves() -> None:
-    """A few of the best go on where it is unclear which is better, and only one where it is not."""
+    """A few of the best go on where it is unclear which is better, and fewer where it is not."""
     dice = np.random.default_rng(0)
     smooth = [curve(i, i / 11, 4) for i in range(12)]
     noisy = [

@@ -14,7 +14,7 @@ import numpy as np
 import optuna
 from curve_sources import Array, Params, Source
 
-from search.sampling.freeze_thaw import Curve
+from search.sampling.freeze_thaw import Curve, Left
 from search.sampling.freeze_thaw.decision import decide, expected
 from search.sampling.freeze_thaw.encoding import Encoding
 
@@ -155,6 +155,7 @@ def freeze_thaw(source: Source, seed: int, limit: float, workers: int) -> Iterat
                 seed=next(seeds),
                 may_begin=left is None or len(left) > 0,
                 last_step_of=lambda _: source.epochs,
+                left=Left(seconds=limit - now),
                 among=left,
             )
             if free in waiting:

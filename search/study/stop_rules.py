@@ -1,5 +1,6 @@
 """The rules of a budget that end a search before all its trials have ended."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -8,10 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attributes
 from search.ledger import Ledger, RuleEnd
 from search.outcome import is_feasible
+from search.sampling.freeze_thaw import Curve, Left
 from search.spec import StudySpec
 from search.text import counted, figure
 
-__all__ = ["Met", "ended_by", "find_met", "used_up"]
+__all__ = ["Met", "ended_by", "find_met", "left", "used_up"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +58,21 @@ def used_up(ledger: Ledger, spec: StudySpec) -> bool:
     if spec.hours is not None and ledger.elapsed() >= spec.hours * 3600:
         return True
     return spec.steps is not None and ledger.steps() >= spec.steps
+
+
+def left(ledger: Ledger, spec: StudySpec, curves: Sequence[Curve]) -> Left:
+    """What is left of the hours and steps of the budget for a worker that is free now.
+
+    Args:
+        curves: of the study; steps that running ones will still take are spent.
+    """
+    seconds, steps = math.inf, math.inf
+    if spec.hours is not None:
+        seconds = spec.hours * 3600 - ledger.elapsed()
+    if spec.steps is not None:
+        under_way = sum(curve.until - max(curve.values, default=0) for curve in curves if curve.until)
+        steps = spec.steps - ledger.steps() - under_way
+    return Left(seconds=seconds, steps=steps)
 
 
 def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int) -> Met | None:

@@ -6,7 +6,7 @@ from typing import Any
 from search.ledger import Choice, Row
 from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import Decision
-from search.study import Study
+from search.study import Study, stop_rules
 from search.study.pausing import curves
 
 __all__ = ["Decider", "Made"]
@@ -78,6 +78,7 @@ class Decider:
             seed=spec.decision_seed(number),
             may_begin=len(rows) < spec.trials,
             last_step_of=lambda params: study.last_step({**spec.fixed, **params}),
+            left=stop_rules.left(study.ledger, spec, known),
         )
         if decision is None:
             return None

@@ -4,6 +4,6 @@ The model is in `decision`. It needs SciPy, which takes a second to load: import
 used.
 """
 
-from search.sampling.freeze_thaw.records import Curve, Decision, grid
+from search.sampling.freeze_thaw.records import Curve, Decision, Left, grid
 
-__all__ = ["Curve", "Decision", "grid"]
+__all__ = ["Curve", "Decision", "Left", "grid"]

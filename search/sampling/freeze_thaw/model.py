@@ -185,7 +185,7 @@ def _latest(rows: Rows, y: Array) -> Rows:
 
 
 def seconds_per_step(encoding: Encoding, curves: Sequence[Curve], x: Array) -> Array:
-    """Logarithms of what a step of some configurations takes, up to a constant; zeros if unknown.
+    """Logarithms of the seconds that a step of some configurations takes; zeros if unknown.
 
     They are the mean of a Gaussian process over the configurations whose curves know it.
 
@@ -218,5 +218,5 @@ def seconds_per_step(encoding: Encoding, curves: Sequence[Curve], x: Array) -> A
     )
     posterior = Posterior(seen, (log - log.mean()) / spread, theta, groups)
     wanted = Points(x, time, np.arange(len(x)), np.zeros(len(x), dtype=np.intp))
-    mean: Array = posterior(wanted, np.full(len(x), -1))[0] * spread
+    mean: Array = log.mean() + posterior(wanted, np.full(len(x), -1))[0] * spread
     return mean

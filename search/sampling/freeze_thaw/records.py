@@ -1,11 +1,12 @@
 """What the model knows of each lineage, and what it decides."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Literal
 
-__all__ = ["Curve", "Decision", "grid"]
+__all__ = ["Curve", "Decision", "Left", "grid"]
 
 State = Literal["paused", "running", "complete", "ended"]
 
@@ -50,6 +51,8 @@ class Decision:
         deviation: standard deviation of that prediction, in units of the metric.
         random: whether the choice was made at random and not by the model; threshold, mean and
             deviation are then None.
+        finishes: whether the lineage is completed because the budget is nearly used up; the
+            threshold is then what is expected of the best complete one, None without one.
     """
 
     lineage: int | None
@@ -60,6 +63,24 @@ class Decision:
     mean: float | None = None
     deviation: float | None = None
     random: bool
+    finishes: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """What is left of a budget; infinite where it has no such limit."""
+
+    seconds: float = math.inf
+    steps: float = math.inf
+
+    def after(self, steps: int, seconds_per_step: float) -> "Left":
+        """What is left once so many steps more have run."""
+        return Left(seconds=self.seconds - steps * seconds_per_step, steps=self.steps - steps)
+
+    @property
+    def overdrawn(self) -> bool:
+        """Whether less than nothing is left."""
+        return self.seconds < 0.0 or self.steps < 0.0
 
 
 @lru_cache

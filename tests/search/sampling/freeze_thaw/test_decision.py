@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import FloatDistribution
 
-from search.sampling.freeze_thaw import Curve, Decision, grid
-from search.sampling.freeze_thaw.decision import decide, expected
+from search.sampling.freeze_thaw import Curve, Decision, Left, grid
+from search.sampling.freeze_thaw.decision import ENDLESS, decide, expected
 from search.sampling.freeze_thaw.encoding import Encoding
 from search.sampling.freeze_thaw.model import Model
 from search.spec.space import Parameter, Space
@@ -26,9 +26,9 @@ def curve(lineage: int, x: float, steps: int, state: Any = "paused") -> Curve:
 
 
 def next_of(curves: Sequence[Curve], *, seed: int = 0, may_begin: bool = True,
-            direction: str = "maximize") -> Decision | None:  # fmt: skip
+            direction: str = "maximize", left: Left = ENDLESS) -> Decision | None:  # fmt: skip
     return decide(SPACE, {}, curves, direction=direction, seed=seed, may_begin=may_begin,
-                  last_step_of=lambda params: LAST)  # fmt: skip
+                  last_step_of=lambda params: LAST, left=left)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -88,6 +88,51 @@ def test_a_step_that_costs_more_has_to_promise_more() -> None:
     chosen = [d.lineage for s in range(12) if (d := next_of(curves, seed=s, may_begin=False))]
     instead = [d.lineage for s in range(12) if (d := next_of(dear, seed=s, may_begin=False))]
     assert instead.count(11) < chosen.count(11)
+
+
+ENDS = [
+    pytest.param(lambda amount: Left(seconds=5.0 * amount), id="hours"),
+    pytest.param(lambda amount: Left(steps=amount), id="steps"),
+]
+
+
+@pytest.mark.parametrize("left", ENDS)
+def test_the_end_of_the_budget_completes_the_best_that_it_can(left: Any) -> None:
+    """Ten steps are missing everywhere, and a decision takes one step at least."""
+    curves = [replace(curve(i, i / 11, 2), seconds_per_step=5.0) for i in range(12)]
+    for seed in range(6):
+        free = next_of(curves, seed=seed)
+        assert free is not None and not free.finishes
+        # Time for another decision; too late for any of them.
+        assert next_of(curves, seed=seed, left=left(30)) == free
+        assert next_of(curves, seed=seed, left=left(9)) == free
+        decision = next_of(curves, seed=seed, left=left(10))
+        assert decision is not None
+        if decision.finishes:
+            assert (decision.lineage, decision.until, decision.threshold) == (11, LAST, None)
+            assert decision.horizon == LAST and decision.mean is not None and not decision.random
+        else:
+            assert decision == free and free.lineage == 11
+        # What can no longer be completed does not keep the second best from it.
+        later = [*curves[:11], replace(curve(11, 1.0, 1), seconds_per_step=5.0)]
+        decision = next_of(later, seed=seed, left=left(10))
+        assert decision is not None and (decision.finishes or decision.lineage == 10)
+        assert decision.lineage == 10
+
+
+@pytest.mark.parametrize("left", ENDS)
+def test_the_end_of_the_budget_completes_nothing_worse_than_what_is_complete(left: Any) -> None:
+    curves = [replace(curve(i, i / 11, 2), seconds_per_step=5.0) for i in range(11)]
+    done = replace(curve(11, 1.0, LAST, "complete"), seconds_per_step=5.0)
+    worse = replace(curve(11, 0.0, LAST, "complete"), seconds_per_step=5.0)
+    for seed in range(6):
+        assert next_of([*curves, done], seed=seed, left=left(10)) == next_of(
+            [*curves, done], seed=seed
+        )
+        decision = next_of([*curves, worse], seed=seed, left=left(10))
+        assert decision is not None and decision.lineage == 10
+        assert decision.threshold is not None
+        assert not decision.finishes or decision.threshold < 0.2
 
 
 def test_workers_do_not_choose_what_runs() -> None:

@@ -16,7 +16,7 @@ method arrived:
 A run that does not arrive counts with a ratio of 0. Medians and quartiles are over tasks and seeds.
 
 With --until SHARE a run ends at that share of the control's time, if it has arrived by then; with
---limit SHARE in any case.
+--limit SHARE in any case: that is the budget, which freeze-thaw knows, as in a study.
 
 Regret is the distance to the best final quality that any method of the run, or the control, found
 on a task, as a share of the distance of the control's median. Before its first completed trial a

@@ -16,7 +16,8 @@ from fmnist_hpo.networks.process import keep_freed_memory, torch_defaults
 
 __all__ = ["StepCost", "flops", "latency_ms", "measure_step", "remarks", "size"]
 
-EPOCHS = 3  # short epochs that are timed; the median counts
+EPOCHS = 3  # short epochs that are timed at most; the median counts
+ENOUGH_SECONDS = 5.0  # after which no further one is timed
 PART_SECONDS = 0.25  # intended training time of a short epoch
 FEWEST_BATCHES = 2  # of a short epoch
 LATENCIES, LATENCY_SECONDS = 20, 0.3  # timed forward passes at least, and seconds of them at most
@@ -125,7 +126,7 @@ def measure_step(
     # The weights are thrown away. A tiny learning rate cannot diverge.
     share_of_epoch = config.report_every
     config = dataclasses.replace(
-        config, epochs=EPOCHS + 1, report_every=1.0, patience=None, learning_rate=1e-6
+        config, epochs=EPOCHS + 2, report_every=1.0, patience=None, learning_rate=1e-6
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
@@ -141,12 +142,18 @@ def measure_step(
         )
         return Loop(network, config, data, chosen, 0, device)
 
-    loop = part(min(2, most))
+    loop = part(min(most, FEWEST_BATCHES))
     _run_epoch(loop)  # warm-up: the first steps choose kernels and allocate memory
     batch_seconds = batch_size / _run_epoch(loop).images_per_second
-    loop = part(min(most, max(FEWEST_BATCHES, round(PART_SECONDS / batch_seconds))))
-    _run_epoch(loop)
-    measured = [_measure(loop, split, most * share_of_epoch) for _ in range(EPOCHS)]
+    batches = min(most, max(FEWEST_BATCHES, round(PART_SECONDS / batch_seconds)))
+    if batches > FEWEST_BATCHES:
+        loop = part(batches)
+        _run_epoch(loop)
+    measured: list[tuple[float, float]] = []
+    while len(measured) < EPOCHS:
+        measured.append(_measure(loop, split, most * share_of_epoch))
+        if time.perf_counter() - started > ENOUGH_SECONDS:
+            break
     share = statistics.median(share for _, share in measured)
     return StepCost(
         step_seconds=statistics.median(seconds for seconds, _ in measured),

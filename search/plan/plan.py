@@ -1,5 +1,6 @@
 """Estimates the time and memory of a study before it runs: `make_plan`."""
 
+import logging
 import math
 import os
 import random
@@ -23,8 +24,11 @@ from search.spec import StudySpec
 from search.spec.size import Count, count, count_values
 from search.spec.strategies import FREEZE_THAW
 from search.study.choose_sampler import choose_sampler
+from search.text import counted
 
 __all__ = ["Forecast", "Plan", "Range", "first_points", "make_plan"]
+
+log = logging.getLogger(__name__)
 
 PROBED = 8  # of the study's own first trials
 PROBED_DRAWN = 4  # of its first trials without a name, where these are not among those
@@ -138,8 +142,9 @@ def make_plan(
             for remark in outline.remarks:
                 remarks.setdefault(remark, point)
         by_size = sorted(range(len(known)), key=lambda i: outlines[i].size)
-        points = [*first.values(), known[by_size[0]], known[by_size[-1]]]
-        probes = probe(spec, _unique(points), workers=workers, threads=threads, gpus=gpus)
+        points = _unique([*first.values(), known[by_size[0]], known[by_size[-1]]])
+        log.info("measuring what a trial takes, for %s", counted(len(points), "configuration"))
+        probes = probe(spec, points, workers=workers, threads=threads, gpus=gpus)
         forecast = _forecast(spec, first, probes, workers)
     return Plan(
         spec=spec,

@@ -70,7 +70,9 @@ def left(ledger: Ledger, spec: StudySpec, curves: Sequence[Curve]) -> Left:
     if spec.hours is not None:
         seconds = spec.hours * 3600 - ledger.elapsed()
     if spec.steps is not None:
-        under_way = sum(curve.until - max(curve.values, default=0) for curve in curves if curve.until)
+        under_way = sum(
+            curve.until - max(curve.values, default=0) for curve in curves if curve.until
+        )
         steps = spec.steps - ledger.steps() - under_way
     return Left(seconds=seconds, steps=steps)
 

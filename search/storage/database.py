@@ -9,6 +9,7 @@ import random
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
@@ -291,6 +292,7 @@ def _open(
         try:
             prepare()
             engine = sa.create_engine(url, **kwargs)
+            _close_stranded(engine)
             listen(engine)
             sa.event.listen(engine, "connect", lambda *_: answered.set())
             rdb = connect(engine, kwargs["connect_args"])
@@ -309,6 +311,23 @@ def _open(
                 ) from error
             time.sleep(pause * random.random())
             pause = min(2 * pause, 2.0)
+
+
+def _close_stranded(engine: sa.Engine) -> None:
+    """Close each connection that comes back to a pool which the engine has replaced since.
+
+    `Engine.dispose` closes the idle ones and replaces the pool. What another thread has in use then
+    would stay open until the garbage collector finds it.
+    """
+
+    @sa.event.listens_for(engine, "do_connect", insert=True)
+    def on_connect(_: Any, record: Any, *__: Any) -> None:
+        record.info["pool"] = weakref.ref(engine.pool)
+
+    @sa.event.listens_for(engine, "checkin")
+    def on_checkin(connection: Any, record: Any) -> None:
+        if connection is not None and record.info["pool"]() is not engine.pool:
+            record.invalidate()
 
 
 def _may_work_later(error: Exception) -> bool:

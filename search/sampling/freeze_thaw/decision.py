@@ -10,26 +10,29 @@ There are two rules. The second decides more often, the more noise the model fin
   probability exceeds another in view of the evidence of two samples", 1933. Several good curves
   then continue side by side. Under noise the first rule carries a few lucky ones to their ends.
 
-Towards the end of the budget a paused lineage of which more is expected than of every complete one
-is completed, before any decision that would leave too little of the budget for that.
+What cannot be completed any more with what is left of the budget is not considered. Towards its end
+a paused lineage of which more is expected than of every complete one is completed, before any
+decision that would leave too little for that.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_ndtr
 
 from search.sampling.freeze_thaw.encoding import Encoding
 from search.sampling.freeze_thaw.model import Model, seconds_per_step
-from search.sampling.freeze_thaw.process import Rows
+from search.sampling.freeze_thaw.process import Array, Rows
 from search.sampling.freeze_thaw.records import Curve, Decision, Left, grid
 from search.spec.space import Space
 
 __all__ = ["decide", "expected"]
 
 Params = Mapping[str, Any]
+Flags = npt.NDArray[np.bool_]
 
 START = 10  # lineages that begin at random before the model decides
 RANDOM = 0.05  # share of the decisions after them that are made at random
@@ -79,65 +82,143 @@ def decide(
             return list(encoding.sample(rng, n))
         return [among[i] for i in rng.permutation(len(among))[:n]]
 
-    last = max((curve.last_step for curve in curves), default=1)
-    model = cache(lambda: Model(encoding, curves, direction, last))
     known = any(np.isfinite(v) for curve in curves for v in curve.values.values())
     starting = may_begin and len(curves) < START
-    if not known or starting or rng.random() < RANDOM:
-        decision = _at_random(rng, paused, draw(1)[0] if may_begin else None, last_step_of)
-    else:
-        new = draw(CANDIDATES) if may_begin else []
-        decision = _by_model(model(), encoding, curves, paused, new, last_step_of, rng)
-    if not known or left == ENDLESS:
-        return decision
-    return _completing(model, encoding, curves, paused, decision, left) or decision
+    at_random = not known or starting or rng.random() < RANDOM
+    new = draw(CANDIDATES) if may_begin else []
+    candidates = _Candidates.of(encoding, curves, paused, new, last_step_of)
+    fit = candidates.fit(left)
+    within = fit if fit.any() else np.ones(len(fit), dtype=bool)
+    if at_random:
+        chosen, figures = _at_random(rng, candidates, np.flatnonzero(within))
+        return candidates.decision(chosen, **figures)
+    model = Model(encoding, curves, direction, max(curve.last_step for curve in curves))
+    chosen, figures = _by_model(rng, model, curves, candidates, within)
+    completing = _completing(model, curves, candidates, chosen, left)
+    return completing or candidates.decision(chosen, **figures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidates:
+    """The paused curves, and after them the new configurations; m in all.
+
+    Attributes:
+        x: (m, d) encoded configurations.
+        rows: (m,) positions of the curves among all of them, -1 for new ones.
+        reached: (m,) steps reported.
+        steps: of each, those at which it may pause, its last one included.
+        seconds: (m,) that a step takes; zeros where nothing is known of it.
+    """
+
+    paused: Sequence[Curve]
+    new: Sequence[Params]
+    x: Array
+    rows: Rows
+    reached: Rows
+    steps: Sequence[tuple[int, ...]]
+    seconds: Array
+
+    @classmethod
+    def of(
+        cls,
+        encoding: Encoding,
+        curves: Sequence[Curve],
+        paused: Sequence[Curve],
+        new: Sequence[Params],
+        last_step_of: Callable[[Params], int],
+    ) -> "_Candidates":
+        x = encoding.encode([*(curve.params for curve in paused), *new])
+        seconds = seconds_per_step(encoding, curves, x)
+        for i, curve in enumerate(paused):
+            seconds[i] = curve.seconds_per_step or seconds[i]
+        position = {curve.lineage: i for i, curve in enumerate(curves)}
+        return cls(
+            paused=paused,
+            new=new,
+            x=x,
+            rows=np.array([position[c.lineage] for c in paused] + [-1] * len(new), dtype=np.intp),
+            reached=np.array([max(c.values, default=0) for c in paused] + [0] * len(new)),
+            steps=[_pauses(c) for c in paused] + [grid(last_step_of(params)) for params in new],
+            seconds=seconds,
+        )
+
+    @property
+    def lasts(self) -> Rows:
+        """(m,) last steps."""
+        return np.array([steps[-1] for steps in self.steps])
+
+    def fit(self, left: Left) -> Flags:
+        """Whether each can be completed with what is left, (m,)."""
+        missing = self.lasts - self.reached
+        fit: Flags = (missing <= left.steps) & (missing * self.seconds <= left.seconds)
+        return fit
+
+    def decision(self, chosen: int, **figures: Any) -> Decision:
+        """Begin one or continue it to its next pause."""
+        begins = chosen >= len(self.paused)
+        until = self.steps[chosen][0]
+        return Decision(
+            lineage=None if begins else self.paused[chosen].lineage,
+            params=self.new[chosen - len(self.paused)] if begins else {},
+            **{"until": until, "horizon": until, **figures},
+        )
+
+
+def _at_random(
+    rng: np.random.Generator, candidates: _Candidates, among: Rows
+) -> tuple[int, dict[str, Any]]:
+    """Begin a configuration that was drawn at random; without one, continue any lineage.
+
+    Returns:
+        Which of the candidates, and the figures of the decision.
+    """
+    new = among[among >= len(candidates.paused)]
+    return int(new[0] if len(new) else rng.choice(among)), {"random": True}
 
 
 def _by_model(
-    model: Model,
-    encoding: Encoding,
-    curves: Sequence[Curve],
-    paused: Sequence[Curve],
-    new: Sequence[Params],
-    last_step_of: Callable[[Params], int],
     rng: np.random.Generator,
-) -> Decision:
-    """Continue a paused curve, or begin a new configuration, by one of the two rules."""
-    steps = [_pauses(curve) for curve in paused]
-    steps += [grid(last_step_of(params)) for params in new]
-    rows = np.append(_rows(curves, paused), np.full(len(new), -1))
-    x = np.vstack([model.x[rows[: len(paused)]], encoding.encode(new)])
+    model: Model,
+    curves: Sequence[Curve],
+    candidates: _Candidates,
+    within: Flags,
+) -> tuple[int, dict[str, Any]]:
+    """Continue a paused curve, or begin a new configuration, by one of the two rules.
+
+    Args:
+        within: which of the candidates may be chosen, (m,).
+
+    Returns:
+        As above.
+    """
     drawn = rng.random() < model.doubt
     pauses = len(grid(max(curve.last_step for curve in curves)))
     ahead = pauses - 1 if drawn else int(rng.integers(pauses))  # of the horizon, less one
-    horizons = np.array([s[min(ahead, len(s) - 1)] for s in steps])
-    mean, deviation = model.predict(x, horizons, rows)
+    horizons = np.array([s[min(ahead, len(s) - 1)] for s in candidates.steps])
+    mean, deviation = model.predict(candidates.x, horizons, candidates.rows)
     threshold = model.best()
     if drawn:
-        scores = model.draw(x, horizons, rows, rng)
+        scores = model.draw(candidates.x, horizons, candidates.rows, rng)
     else:
         threshold += 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
         scores = log_ndtr((mean - threshold) / deviation)
-        scores -= COST * seconds_per_step(encoding, curves, x)
-    chosen = int(np.argmax(scores))
-    return Decision(
-        lineage=paused[chosen].lineage if chosen < len(paused) else None,
-        params={} if chosen < len(paused) else new[chosen - len(paused)],
-        until=steps[chosen][0],
-        threshold=float(model.scale.back(np.array(threshold))),
-        horizon=int(horizons[chosen]),
-        mean=float(model.scale.back(mean[chosen])),
-        deviation=float(model.scale.deviation(mean[chosen], deviation[chosen])),
-        random=False,
-    )
+        if candidates.seconds.all():
+            scores -= COST * np.log(candidates.seconds)
+    chosen = int(np.argmax(np.where(within, scores, -np.inf)))
+    return chosen, {
+        "threshold": float(model.scale.back(np.array(threshold))),
+        "horizon": int(horizons[chosen]),
+        "mean": float(model.scale.back(mean[chosen])),
+        "deviation": float(model.scale.deviation(mean[chosen], deviation[chosen])),
+        "random": False,
+    }
 
 
 def _completing(
-    model: Callable[[], Model],
-    encoding: Encoding,
+    model: Model,
     curves: Sequence[Curve],
-    paused: Sequence[Curve],
-    decision: Decision,
+    candidates: _Candidates,
+    chosen: int,
     left: Left,
 ) -> Decision | None:
     """Complete a paused curve instead of a decision; None while the budget allows for both.
@@ -145,70 +226,32 @@ def _completing(
     Of the curves that can still be completed it is the one of which most is expected. It has to be
     expected to be better than every complete one.
     """
-    after = left.after(*_cost(encoding, curves, decision))
-    able = [c for c in paused if c.values and not left.after(*_missing(c)).overdrawn]
-    late = [c for c in able if after.after(*_missing(c)).overdrawn]
-    if not late:
+    step = candidates.steps[chosen][0] - int(candidates.reached[chosen])
+    paused = np.arange(len(candidates.paused))
+    able = candidates.fit(left)[paused]
+    late = able & ~candidates.fit(left.after(step, candidates.seconds[chosen]))[paused]
+    if not late.any():
         return None
-    complete = [c for c in curves if c.state == "complete" and c.last_step in c.values]
-    judged = [*able, *complete]
-    rows = _rows(curves, judged)
-    fitted = model()
-    mean, deviation = fitted.predict(
-        fitted.x[rows], np.array([curve.last_step for curve in judged]), rows
-    )
-    chosen = int(np.argmax(mean[: len(able)]))
-    best = mean[len(able) :].max(initial=-np.inf)
-    favourite = able[chosen]
-    if mean[chosen] <= best or favourite not in late or favourite.lineage == decision.lineage:
+    complete = [
+        row
+        for row, curve in enumerate(curves)
+        if curve.state == "complete" and curve.last_step in curve.values
+    ]
+    rows = np.append(candidates.rows[paused], np.array(complete, dtype=np.intp))
+    lasts = np.array([curves[int(row)].last_step for row in rows])
+    mean, deviation = model.predict(model.x[rows], lasts, rows)
+    favourite = int(np.argmax(np.where(able, mean[paused], -np.inf)))
+    best = mean[len(paused) :].max(initial=-np.inf)
+    if favourite == chosen or not late[favourite] or mean[favourite] <= best:
         return None
-    return Decision(
-        lineage=favourite.lineage,
-        until=favourite.last_step,
-        threshold=float(fitted.scale.back(best)) if complete else None,
-        horizon=favourite.last_step,
-        mean=float(fitted.scale.back(mean[chosen])),
-        deviation=float(fitted.scale.deviation(mean[chosen], deviation[chosen])),
-        random=False,
-        finishes=True,
+    return replace(
+        candidates.decision(favourite, random=False, finishes=True),
+        until=int(lasts[favourite]),
+        horizon=int(lasts[favourite]),
+        threshold=float(model.scale.back(best)) if len(rows) > len(paused) else None,
+        mean=float(model.scale.back(mean[favourite])),
+        deviation=float(model.scale.deviation(mean[favourite], deviation[favourite])),
     )
-
-
-def _missing(curve: Curve) -> tuple[int, float]:
-    """The steps that complete a curve, and seconds for each."""
-    return curve.last_step - max(curve.values), curve.seconds_per_step or 0.0
-
-
-def _cost(encoding: Encoding, curves: Sequence[Curve], decision: Decision) -> tuple[int, float]:
-    """The steps that a decision takes, and seconds for each as far as they are known."""
-    for curve in curves:
-        if curve.lineage == decision.lineage:
-            return decision.until - max(curve.values, default=0), curve.seconds_per_step or 0.0
-    if all(curve.seconds_per_step is None for curve in curves):
-        return decision.until, 0.0
-    log = seconds_per_step(encoding, curves, encoding.encode([decision.params]))
-    return decision.until, float(np.exp(log[0]))
-
-
-def _rows(curves: Sequence[Curve], some: Sequence[Curve]) -> Rows:
-    """Positions of some curves among all of them, (n,)."""
-    position = {curve.lineage: i for i, curve in enumerate(curves)}
-    return np.array([position[curve.lineage] for curve in some], dtype=np.intp)
-
-
-def _at_random(
-    rng: np.random.Generator,
-    paused: Sequence[Curve],
-    new: Params | None,
-    last_step_of: Callable[[Params], int],
-) -> Decision:
-    """Begin a configuration that was drawn at random; without one, continue any lineage."""
-    if new is not None:
-        until = grid(last_step_of(new))[0]
-        return Decision(lineage=None, params=new, until=until, horizon=until, random=True)
-    curve = paused[int(rng.integers(len(paused)))]
-    until = _pauses(curve)[0]
-    return Decision(lineage=curve.lineage, until=until, horizon=until, random=True)
 
 
 def expected(

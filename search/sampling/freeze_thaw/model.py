@@ -185,9 +185,10 @@ def _latest(rows: Rows, y: Array) -> Rows:
 
 
 def seconds_per_step(encoding: Encoding, curves: Sequence[Curve], x: Array) -> Array:
-    """Logarithms of the seconds that a step of some configurations takes; zeros if unknown.
+    """The seconds that a step of some configurations takes; zeros if nothing is known of them.
 
-    They are the mean of a Gaussian process over the configurations whose curves know it.
+    Their logarithms are the mean of a Gaussian process over the configurations whose curves know
+    it.
 
     Args:
         x: (m, d) encoded configurations.
@@ -218,5 +219,5 @@ def seconds_per_step(encoding: Encoding, curves: Sequence[Curve], x: Array) -> A
     )
     posterior = Posterior(seen, (log - log.mean()) / spread, theta, groups)
     wanted = Points(x, time, np.arange(len(x)), np.zeros(len(x), dtype=np.intp))
-    mean: Array = log.mean() + posterior(wanted, np.full(len(x), -1))[0] * spread
-    return mean
+    seconds: Array = np.exp(log.mean() + posterior(wanted, np.full(len(x), -1))[0] * spread)
+    return seconds

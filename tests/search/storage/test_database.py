@@ -135,6 +135,22 @@ def test_a_damaged_file_is_noticed_although_what_is_open_goes_on(
     storage.close()
 
 
+def test_a_connection_in_use_while_the_others_are_replaced_is_closed_after_it(
+    opened: Storage,
+) -> None:
+    with opened.engine.connect() as connection:
+        used = connection.connection.dbapi_connection
+        assert used is not None
+        opened.optuna.ping()  # as another thread does that lost its own connection
+        connection.execute(sa.text("SELECT 1"))
+    with pytest.raises(Exception, match="closed"):
+        used.cursor().execute("SELECT 1")
+    with opened.engine.connect() as connection:
+        kept = connection.connection.dbapi_connection
+    with opened.engine.connect() as connection:
+        assert connection.connection.dbapi_connection is kept
+
+
 def test_survives_pickling(opened: Storage) -> None:
     study_id = opened.optuna.create_new_study(MAXIMIZE, "x")
     again = pickle.loads(pickle.dumps(opened.optuna))

@@ -134,6 +134,18 @@ def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch)
         assert recorded == {key: value for key, value in one.items() if key != "number"}
 
 
+@pytest.mark.slow
+def test_the_end_of_the_budget_completes_a_trial(make):
+    study = make(steps=40, trials=20)
+    run(study)
+    check(study)
+    finished = [t for t in study.trials if t.user_attrs["decisions"][-1]["finishes"]]
+    assert finished
+    for trial in finished:
+        assert trial.state is TrialState.COMPLETE
+        assert trial.user_attrs["decisions"][-1]["until"] == 12
+
+
 @chance
 @pytest.mark.parametrize("hours", [True, False])
 def test_a_budget_of_hours_weighs_what_a_step_takes(make_study, hours):

@@ -77,11 +77,6 @@ class Left:
         """What is left once so many steps more have run."""
         return Left(seconds=self.seconds - steps * seconds_per_step, steps=self.steps - steps)
 
-    @property
-    def overdrawn(self) -> bool:
-        """Whether less than nothing is left."""
-        return self.seconds < 0.0 or self.steps < 0.0
-
 
 @lru_cache
 def grid(last_step: int) -> tuple[int, ...]:

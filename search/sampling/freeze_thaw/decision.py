@@ -10,13 +10,14 @@ There are two rules. The second decides more often, the more noise the model fin
   probability exceeds another in view of the evidence of two samples", 1933. Several good curves
   then continue side by side. Under noise the first rule carries a few lucky ones to their ends.
 
-What cannot be completed any more with what is left of the budget is not considered. Towards its end
-a paused lineage of which more is expected than of every complete one is completed, before any
-decision that would leave too little for that.
+Neither rule considers what can no longer be completed with what is left of the budget, unless
+nothing can. The favourite is the paused lineage of which most is expected. If the chosen decision
+would leave too little to complete it, and it is expected to be better than every complete lineage,
+it is completed instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -142,19 +143,14 @@ class _Candidates:
             seconds=seconds,
         )
 
-    @property
-    def lasts(self) -> Rows:
-        """(m,) last steps."""
-        return np.array([steps[-1] for steps in self.steps])
-
     def fit(self, left: Left) -> Flags:
         """Whether each can be completed with what is left, (m,)."""
-        missing = self.lasts - self.reached
+        missing = np.array([steps[-1] for steps in self.steps]) - self.reached
         fit: Flags = (missing <= left.steps) & (missing * self.seconds <= left.seconds)
         return fit
 
     def decision(self, chosen: int, **figures: Any) -> Decision:
-        """Begin one or continue it to its next pause."""
+        """Begin one or continue it, to its next pause where the figures name no other step."""
         begins = chosen >= len(self.paused)
         until = self.steps[chosen][0]
         return Decision(
@@ -221,10 +217,10 @@ def _completing(
     chosen: int,
     left: Left,
 ) -> Decision | None:
-    """Complete a paused curve instead of a decision; None while the budget allows for both.
+    """Complete the favourite instead of what was chosen; None where the budget allows for both.
 
-    Of the curves that can still be completed it is the one of which most is expected. It has to be
-    expected to be better than every complete one.
+    The favourite is the paused curve of which most is expected, of those that can be completed.
+    Nothing is completed that is not expected to be better than every complete curve.
     """
     step = candidates.steps[chosen][0] - int(candidates.reached[chosen])
     paused = np.arange(len(candidates.paused))
@@ -244,13 +240,15 @@ def _completing(
     best = mean[len(paused) :].max(initial=-np.inf)
     if favourite == chosen or not late[favourite] or mean[favourite] <= best:
         return None
-    return replace(
-        candidates.decision(favourite, random=False, finishes=True),
+    return candidates.decision(
+        favourite,
         until=int(lasts[favourite]),
         horizon=int(lasts[favourite]),
         threshold=float(model.scale.back(best)) if len(rows) > len(paused) else None,
         mean=float(model.scale.back(mean[favourite])),
         deviation=float(model.scale.deviation(mean[favourite], deviation[favourite])),
+        random=False,
+        finishes=True,
     )
 
 

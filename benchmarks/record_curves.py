@@ -6,7 +6,7 @@
 
 The recording is a study of its own that can be stopped (Ctrl-C) and continued with the same
 command. Its configurations are drawn at random from the space of `studies/FAMILY.toml`, with
-narrower networks, so that hundreds can be trained. Training is this project's, on a stratified part
+smaller networks, so that hundreds can be trained. Training is this project's, on a stratified part
 of 16,000 images (12,800 to train, 3,200 to validate). Each tenth configuration is trained with
 three seeds, so that the noise between seeds is known.
 
@@ -44,12 +44,13 @@ from search.study import Study
 HERE = Path(__file__).parent
 STUDIES = HERE.parent / "studies"
 IMAGES = 16_000  # to train and to validate
-NARROWER: Mapping[str, Mapping[str, Any]] = {
+SMALLER: Mapping[str, Mapping[str, Any]] = {
     "ann": {"hidden_units": {"int": [64, 384], "log": True, "for_each": "layers"}},
     "cnn": {
-        "channels_0": {"int": [6, 16], "log": True},
-        "channels_1": {"int": [12, 32], "log": True},
-        "channels_2": {"int": [24, 64], "log": True, "when": {"blocks": 3}},
+        "convolutions": {"int": [1, 2]},
+        "channels_0": {"int": [6, 12], "log": True},
+        "channels_1": {"int": [12, 24], "log": True},
+        "channels_2": {"int": [24, 48], "log": True, "when": {"blocks": 3}},
     },
 }
 REPEATED, SEEDS = 10, 3  # each tenth configuration is trained with three seeds
@@ -82,7 +83,7 @@ def study_file(family: str, configurations: int, epochs: int) -> str:
     """The text of the study: its configurations are named trials, the repeated ones one by one."""
     study = tomllib.loads((STUDIES / f"{family}.toml").read_text())
     fixed = {**study["fixed"], "epochs": epochs, "report_every": 1.0}
-    space = study["space"] | NARROWER[family]
+    space = study["space"] | SMALLER[family]
     tables = {"data": {"tune_on": IMAGES}, "fixed": fixed, "space": space}
     head = (
         f'problem = "record_curves:CurveProblem"\nname = "curves-{family}"\nseed = 0\n'

@@ -157,7 +157,8 @@ class RuleEnd:
     """The stop rule of the budget that ended a study.
 
     Attributes:
-        rule: the key of the study file, "target" or "patience".
+        rule: the key of the study file, "target" or "patience"; "hours" or "steps" where nothing
+            could be completed in what was left of them.
         trial: the number of the best trial then.
         text: in words.
         at: UTC, by the database's clock.

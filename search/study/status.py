@@ -17,6 +17,14 @@ from search.outcome import best_of, front_of
 
 __all__ = ["Busy", "Paused", "Status", "Tally", "busy_of", "numbered"]
 
+#: The state of a study that a rule of the budget ended, by the rule's key.
+OUT_OF = {
+    "target": "target reached",
+    "patience": "out of patience",
+    "hours": "out of time",
+    "steps": "out of steps",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Busy:
@@ -207,9 +215,9 @@ class Status:
         if self.at_work:
             return f"{len(self.at_work)} running"
         if self.ended_by is not None:
-            return {"target": "target reached", "patience": "out of patience"}[self.ended_by.rule]
+            return OUT_OF[self.ended_by.rule]
         if self.out_of_time or self.out_of_steps:
-            return "out of time" if self.out_of_time else "out of steps"
+            return OUT_OF["hours" if self.out_of_time else "steps"]
         return "nobody at work"
 
     @property

@@ -11,9 +11,9 @@ from search.ledger import Ledger, RuleEnd
 from search.outcome import is_feasible
 from search.sampling.freeze_thaw import Curve, Left
 from search.spec import StudySpec
-from search.text import counted, figure
+from search.text import clock, counted, figure
 
-__all__ = ["Met", "ended_by", "find_met", "left", "used_up"]
+__all__ = ["Met", "end_early", "ended_by", "find_met", "left", "used_up"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,24 @@ def left(ledger: Ledger, spec: StudySpec, curves: Sequence[Curve]) -> Left:
         )
         steps = spec.steps - ledger.steps() - under_way
     return Left(seconds=seconds, steps=steps)
+
+
+def end_early(
+    ledger: Ledger, spec: StudySpec, best: FrozenTrial, *, amendment: int
+) -> RuleEnd | None:
+    """End a study of freeze-thaw, as none of its trials can be completed in what is left.
+
+    Args:
+        best: the best complete trial.
+        amendment: the number of the last one when that was found.
+    """
+    unspent = left(ledger, spec, [])
+    if spec.hours is not None:
+        rule, of = "hours", f"{clock(max(0.0, unspent.seconds))} that is left of {spec.hours:g} hours"
+    else:
+        rule, of = "steps", f"{counted(int(unspent.steps), 'step')} left of {spec.steps:,}"
+    text = f"nothing more can be completed in the {of}"
+    return ledger.end_by(rule, best.number, text, amendment=amendment)
 
 
 def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int) -> Met | None:

@@ -14,7 +14,7 @@ from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import grid
 from search.sampling.freeze_thaw.encoding import completed
-from search.study import Study
+from search.study import Study, stop_rules
 from search.worker.decide import Decider, Made
 
 __all__ = ["Claims"]
@@ -57,11 +57,25 @@ class Claims:
             if used_up:
                 return None
             made = self._decider.decide()
-            claim = None if made is None else self._carry_out(made)
-            if claim is not None or made is None:
+            if made is None:
+                self._end_early()
+                return None
+            claim = self._carry_out(made)
+            if claim is not None:
                 return claim
             if stop.is_set() or not _may_start(ledger.standing()):
                 return None
+
+    def _end_early(self) -> None:
+        """End the search, as nothing is worth beginning or continuing.
+
+        What runs or was interrupted may still be able to come to its end, so it is waited for.
+        """
+        study = self._study
+        counts, best = study.ledger.counts(), study.status().best
+        under_way = counts.begun - counts.done - counts.paused
+        if counts.done < counts.total and not under_way and best is not None:
+            stop_rules.end_early(study.ledger, study.spec, best, amendment=len(study.amendments))
 
     def _carry_out(self, made: Made) -> Claim | None:
         """The trial that a decision begins or lets go on; None when the decision is void."""

@@ -10,10 +10,13 @@ There are two rules. The second decides more often, the more noise the model fin
   probability exceeds another in view of the evidence of two samples", 1933. Several good curves
   then continue side by side. Under noise the first rule carries a few lucky ones to their ends.
 
-Neither rule considers what can no longer be completed with what is left of the budget, unless
-nothing can. The favourite is the paused lineage of which most is expected. If the chosen decision
-would leave too little to complete it, and it is expected to be better than every complete lineage,
-it is completed instead.
+Neither rule considers what can no longer be completed with what is left of the budget. Where nothing
+can, the search is over, if it has a complete lineage. If it has none, both rules consider all: the
+best paused lineage will be completed beyond the budget.
+
+The favourite is the paused lineage of which most is expected. If the chosen decision would leave
+too little to complete it, and it is expected to be better than every complete lineage, it is
+completed instead.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +58,7 @@ def decide(
     left: Left = ENDLESS,
     among: Sequence[Params] | None = None,
 ) -> Decision | None:
-    """What a free worker does next; None when nothing can be begun or continued.
+    """What a free worker does next; None when nothing is worth beginning or continuing.
 
     A pure function: the same arguments give the same decision, whatever the order of the curves.
 
@@ -89,6 +92,8 @@ def decide(
     new = draw(CANDIDATES) if may_begin else []
     candidates = _Candidates.of(encoding, curves, paused, new, last_step_of)
     fit = candidates.fit(left)
+    if not fit.any() and any(_is_complete(curve) for curve in curves):
+        return None
     within = fit if fit.any() else np.ones(len(fit), dtype=bool)
     if at_random:
         chosen, figures = _at_random(rng, candidates, np.flatnonzero(within))
@@ -228,11 +233,7 @@ def _completing(
     late = able & ~candidates.fit(left.after(step, candidates.seconds[chosen]))[paused]
     if not late.any():
         return None
-    complete = [
-        row
-        for row, curve in enumerate(curves)
-        if curve.state == "complete" and curve.last_step in curve.values
-    ]
+    complete = [row for row, curve in enumerate(curves) if _is_complete(curve)]
     rows = np.append(candidates.rows[paused], np.array(complete, dtype=np.intp))
     lasts = np.array([curves[int(row)].last_step for row in rows])
     mean, deviation = model.predict(model.x[rows], lasts, rows)
@@ -274,6 +275,10 @@ def expected(
         curve.lineage: (float(value), float(around))
         for curve, value, around in zip(curves, values, deviations, strict=True)
     }
+
+
+def _is_complete(curve: Curve) -> bool:
+    return curve.state == "complete" and curve.last_step in curve.values
 
 
 def _pauses(curve: Curve) -> tuple[int, ...]:

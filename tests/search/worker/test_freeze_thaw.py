@@ -20,6 +20,7 @@ from search.sampling.freeze_thaw import Decision, decision, grid
 from search.sampling.freeze_thaw.decision import decide
 from search.study import Study
 from search.study.pausing import curves
+from search.worker.claims import Claims
 from search.worker.decide import Decider
 from search.worker.worker import work
 
@@ -144,6 +145,45 @@ def test_the_end_of_the_budget_completes_a_trial(make):
     for trial in finished:
         assert trial.state is TrialState.COMPLETE
         assert trial.user_attrs["decisions"][-1]["until"] == 12
+
+
+SHORT = f'{FREEZE_THAW}[[trials]]\nname = "short"\nparams = {{ x = 0.5, steps = 1 }}\n'
+
+
+def test_a_search_ends_when_nothing_more_can_be_completed(make):
+    """Eight steps are left after the named trial's one, and all others take twelve."""
+    study = make(extra=SHORT, steps=9)
+    assert run(study)
+    check(study)
+    status = study.status()
+    assert (status.begun, status.complete) == (1, 1)
+    assert (status.state, status.over) == ("out of steps", True)
+    assert (status.ended_by.rule, status.ended_by.trial) == ("steps", 0)
+    assert status.ended_by.text == "nothing more can be completed in the 8 steps left of 9"
+    study.extend(steps=16)  # more of them let it go on
+    assert not study.status().over
+    run(study)
+    check(study)
+    assert study.status().complete > 1
+    assert 13 <= study.ledger.steps() <= 25
+
+
+def test_what_runs_is_waited_for_before_a_search_ends(make, monkeypatch):
+    study = make(extra=SHORT)
+    other = Claims(study, "other")
+    short, whole = other.next(threading.Event()), other.next(threading.Event())
+    study.ledger.end(short, TrialState.COMPLETE, [0.5])
+    monkeypatch.setattr(decision, "decide", lambda *args, **options: None)
+    stop = threading.Event()
+    threading.Timer(1.0, stop.set).start()
+    assert not run(study, stop=stop)
+    assert study.ledger.standing().ended_by is None
+    study.ledger.release(whole)  # interrupted: it goes on
+    run(study)
+    assert study.trials[1].state is TrialState.PRUNED  # at its pause
+    end = study.ledger.standing().ended_by
+    assert (end.rule, end.trial) == ("steps", 0)
+    assert study.status().over
 
 
 @chance

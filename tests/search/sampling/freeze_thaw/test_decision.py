@@ -150,6 +150,18 @@ def test_what_can_no_longer_be_completed_is_not_considered(left: Any) -> None:
         assert decision is not None and decision.lineage is None
 
 
+@pytest.mark.parametrize("left", ENDS)
+def test_a_search_is_over_when_nothing_more_can_be_completed(left: Any) -> None:
+    """Ten steps are missing. Without a complete one the search goes on: one will be completed."""
+    curves = [replace(curve(i, i / 11, 2), seconds_per_step=5.0) for i in range(11)]
+    for state, over in (("complete", True), ("ended", False), ("running", False)):
+        last = replace(curve(11, 0.0, LAST, state), seconds_per_step=5.0)  # type: ignore[arg-type]
+        for seed in range(6):
+            assert next_of([*curves, last], seed=seed, left=left(10)) is not None
+            decision = next_of([*curves, last], seed=seed, left=left(9))
+            assert (decision is None) == over
+
+
 def test_workers_do_not_choose_what_runs() -> None:
     curves = [curve(i, i / 11, 2) for i in range(12)]
     first = next_of(curves, may_begin=False)

@@ -12,6 +12,7 @@ from sqlalchemy import orm
 
 from search import attributes
 from search.attributes import Reason
+from search.ledger import statements
 from search.ledger.changes import close, lock_running, row_of, trial_of, update
 from search.ledger.ledger import Ledger
 from search.storage import schema
@@ -114,8 +115,8 @@ def _set_held(ledger: Ledger, since: Any, where: sa.ColumnElement[bool]) -> bool
 def retry_failed(ledger: Ledger) -> int:
     """Free the lineages whose last trial FAILed: by an error, out of memory, or lost for good.
 
-    The study is then unfinished again. Each gets a new trial with the same parameters; the failed
-    trials stay as they are.
+    The study is then unfinished again. Each gets a new trial with the same parameters, and as many
+    retries as at first; the failed trials stay as they are.
 
     Returns:
         How many lineages.
@@ -126,6 +127,9 @@ def retry_failed(ledger: Ledger) -> int:
             _T.study_id == ledger.study_id, _T.state == TrialState.FAIL
         )
         done = [_L.uid == ledger.uid, _L.done == 1, _L.trial.in_(failed)]
-        return update(session, done, done=0, ended=None)
+        freed = update(session, done, done=0, ended=None, lost_attempts=0)
+        if freed:
+            statements.forget_early_end(session, ledger.scope)
+        return freed
 
     return ledger.storage.write(work)

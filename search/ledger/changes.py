@@ -21,6 +21,7 @@ __all__ = [
     "give_up",
     "lease_row",
     "lock_running",
+    "lock_study",
     "row_of",
     "trial_of",
     "update",
@@ -127,6 +128,11 @@ def close(session: orm.Session, scope: Scope, lineage: int, attempt: int, how: s
         .where(_H.uid == scope.uid, _H.lineage == lineage, _H.attempt == attempt)
         .values(ended=scope.now, how=str(how))
     )
+
+
+def lock_study(session: orm.Session, scope: Scope) -> None:
+    """Wait for who changes what the study is, and let nobody until the transaction ends."""
+    session.execute(sa.select(_S.uid).where(_S.uid == scope.uid).with_for_update())
 
 
 def trial_of(session: orm.Session, scope: Scope, number: int | None) -> FrozenTrial | None:

@@ -94,21 +94,34 @@ class Decisions:
             lambda session: pauses.end_paused_elsewhere(session, self._scope)
         )
 
+    def end_early(
+        self, rule: str, trial: int | None, text: str, *, amendment: int, decision: int
+    ) -> None:
+        """Record why nothing more can be completed; see `statements.end_early`."""
+        self._ledger.storage.write(
+            lambda session: statements.end_early(
+                session, self._scope, rule, trial, text, amendment=amendment, decision=decision
+            )
+        )
+
     def end_paused(
         self,
         audited: Callable[[int], bool] = lambda lineage: False,
         *,
         finish: int | None = None,
+        amendment: int,
     ) -> list[int]:
         """End all paused lineages, because the budget is used up; their trials are PRUNED.
 
         Args:
             audited: whether a lineage runs to its end instead; claims then offer it.
             finish: a lineage that does so without the mark of an audit.
+            amendment: the number of the last one when the budget was found used up.
 
         Returns:
             Every lineage of the study that ended so, now or earlier: nobody needs its checkpoint.
+            None, and nothing is done, where the study was amended since.
         """
         return self._ledger.storage.write(
-            lambda session: pauses.end_paused(session, self._scope, audited, finish)
+            lambda session: pauses.end_paused(session, self._scope, audited, finish, amendment)
         )

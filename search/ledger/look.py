@@ -61,6 +61,19 @@ def busy(session: orm.Session, scope: Scope) -> bool:
     return bool(session.scalar(leased))
 
 
+def ended(session: orm.Session, scope: Scope) -> dict[int, float]:
+    """When the last trial of each lineage that is done ended, in seconds, by its number."""
+    where = [scope.mine, _L.done == 1, _L.trial.is_not(None), _L.ended.is_not(None)]
+    rows = session.execute(sa.select(_L.trial, _L.ended).where(*where))
+    return {int(row.trial): float(row.ended) for row in rows}
+
+
+def under_way(session: orm.Session, scope: Scope) -> bool:
+    """Whether a lineage that has begun runs, or was interrupted and goes on."""
+    begun = [scope.mine, _L.trial.is_not(None), _L.done == 0, _L.paused == 0]
+    return bool(session.scalar(sa.select(sa.exists().where(*begun))))
+
+
 def elapsed(session: orm.Session, scope: Scope) -> float:
     """Seconds in which somebody was at work."""
     where = schema.study.c.uid == scope.uid

@@ -9,12 +9,14 @@ from sqlalchemy import orm
 
 from search import attributes
 from search.attributes import Reason
+from search.ledger import look
 from search.ledger.changes import (
     close,
     count_decision,
     end_elsewhere,
     lease_row,
     lock_running,
+    lock_study,
     row_of,
     trial_of,
     update,
@@ -127,20 +129,31 @@ def _decided(
 
 
 def end_paused(
-    session: orm.Session, scope: Scope, audited: Callable[[int], bool], finish: int | None
+    session: orm.Session,
+    scope: Scope,
+    audited: Callable[[int], bool],
+    finish: int | None,
+    amendment: int,
 ) -> list[int]:
     """End every paused row: its trial is PRUNED at its last report, as the budget is used up.
 
     The row of the lineage `finish` is freed instead, and runs to its end. So is that of an audited
     lineage; its trial is marked.
 
+    Args:
+        amendment: the number of the last one when the budget was found used up.
+
     Returns:
-        The lineages that ended so, now or earlier.
+        The lineages that ended so, now or earlier; none, and nothing is done, where the study was
+        amended since.
     """
     here = [scope.mine, _L.paused == 1]
     rows = session.execute(
         sa.select(schema.lineage).where(*here).order_by(_L.lineage).with_for_update()
     ).all()
+    lock_study(session, scope)
+    if look.amendment(session, scope) != amendment:
+        return []
     known = {}
     if rows:
         known = {t.number: t for t in read_trials(session.connection(), scope.study_id)}

@@ -157,15 +157,15 @@ class RuleEnd:
     """The stop rule of the budget that ended a study.
 
     Attributes:
-        rule: the key of the study file, "target" or "patience"; "hours" or "steps" where nothing
-            could be completed in what was left of them.
-        trial: the number of the best trial then.
+        rule: the key of the study file, "target" or "patience"; or why nothing more could be
+            completed: "hours", "steps" or "trials".
+        trial: the number of the best trial then; None without one.
         text: in words.
         at: UTC, by the database's clock.
     """
 
     rule: str
-    trial: int
+    trial: int | None
     text: str
     at: datetime
 

@@ -24,6 +24,7 @@ from search.ledger.changes import (
     give_up,
     lease_row,
     lock_running,
+    lock_study,
     trial_of,
     update,
 )
@@ -40,6 +41,7 @@ __all__ = [
     "closed",
     "end",
     "end_by",
+    "end_early",
     "ended_as",
     "halt",
     "prolong",
@@ -48,6 +50,8 @@ __all__ = [
     "touch",
 ]
 
+#: The rules of `end_early`.
+EARLY = ("hours", "steps", "trials")
 _L = schema.lineage.c
 _S = schema.study.c
 _H = schema.attempt.c
@@ -205,6 +209,7 @@ def resume(session: orm.Session, scope: Scope) -> int:
     if cause is None:
         return 0
     session.execute(study.update().where(_S.uid == scope.uid).values(halted=None))
+    forget_early_end(session, scope)
     failed = (
         sa.select(_T.number)
         .join(trial_user_attrs, _U.trial_id == _T.trial_id)
@@ -231,11 +236,46 @@ def end_by(
         What is recorded, which may be what another process found before; None where the study was
         amended since.
     """
-    here = [_S.uid == scope.uid, _S.ended_by.is_(None)]
-    session.execute(sa.select(_S.uid).where(*here).with_for_update())
+    lock_study(session, scope)
     if look.amendment(session, scope) == amendment:
-        now = session.scalar(sa.select(scope.now)) or 0.0
-        end = RuleEnd(rule=rule, trial=trial, text=text, at=datetime.fromtimestamp(now, UTC))
-        stored = json.dumps(end.to_json())
-        session.execute(schema.study.update().where(*here).values(ended_by=stored))
+        _end_by(session, scope, rule, trial, text)
     return look.standing(session, scope).ended_by
+
+
+def end_early(
+    session: orm.Session,
+    scope: Scope,
+    rule: str,
+    trial: int | None,
+    text: str,
+    *,
+    amendment: int,
+    decision: int,
+) -> None:
+    """Record why nothing more can be completed, if all is as it was when that was found.
+
+    Args:
+        rule, trial, text: see `RuleEnd`.
+        amendment: the number of the last one then.
+        decision: how many decisions had been carried out.
+    """
+    lock_study(session, scope)
+    seen = look.amendment(session, scope), look.decisions(session, scope)
+    if seen == (amendment, decision) and not look.under_way(session, scope):
+        _end_by(session, scope, rule, trial, text)
+
+
+def _end_by(session: orm.Session, scope: Scope, rule: str, trial: int | None, text: str) -> None:
+    now = session.scalar(sa.select(scope.now)) or 0.0
+    end = RuleEnd(rule=rule, trial=trial, text=text, at=datetime.fromtimestamp(now, UTC))
+    here = [_S.uid == scope.uid, _S.ended_by.is_(None)]
+    stored = json.dumps(end.to_json())
+    session.execute(schema.study.update().where(*here).values(ended_by=stored))
+
+
+def forget_early_end(session: orm.Session, scope: Scope) -> None:
+    """Let a study go on that ended early: more can be completed now."""
+    lock_study(session, scope)
+    end = look.standing(session, scope).ended_by
+    if end is not None and end.rule in EARLY:
+        session.execute(schema.study.update().where(_S.uid == scope.uid).values(ended_by=None))

@@ -165,6 +165,8 @@ def revised(before: StudySpec, new: StudySpec) -> Draft:
             "change the file"
         )
     _refuse_other_strategy(before, new, changes)
+    if before.confirm is not None or new.confirm is not None:
+        _refuse_many_valued(before, changes)
     if new.trials < before.budget_trials:
         raise SpecError(
             f"a study cannot shrink, got budget.trials = {new.trials} where it has "
@@ -212,6 +214,17 @@ def _refuse_other_strategy(before: StudySpec, new: StudySpec, changes: Changes) 
             f"study {before.name!r} searches a grid, whose points are all its trials, got another "
             "[space] or [fixed]; give the file another name"
         )
+
+
+def _refuse_many_valued(before: StudySpec, changes: Changes) -> None:
+    """Raise `SpecError` where trials of before and since cannot be repeated in one study."""
+    for key, values in changes.items():
+        if key.startswith("fixed.") and any(isinstance(value, list | dict) for value in values):
+            raise SpecError(
+                f"{key} of study {before.name!r} is a list or a table and cannot change, as "
+                "[confirm] repeats trials side by side, which differ in single values alone; "
+                "leave it as it is, or give the file another name"
+            )
 
 
 def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:

@@ -95,8 +95,10 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     trials = _budget(budget["trials"], space, fixed, sampler, named, where)
     aims, folds = parse_aims(given, where), _folds(given, where)
     prior = parse_prior(given["prior"], where)
+    unassigned = trials - len(named)
     if prior is not None:
-        _check_prior(prior, space, sampler, trials - len(named), where)
+        _check_prior(prior, space, sampler, unassigned, where)
+        unassigned -= prior.trials
     spec = StudySpec(
         name=given["name"],
         problem=given["problem"],
@@ -111,7 +113,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         patience=budget["patience"],
         sampler=sampler,
         pruner=pruner,
-        control=_control(given["control"], sampler, trials - len(named), where),
+        control=_control(given["control"], sampler, unassigned, where),
         audit=_audit(given["audit"], sampler, pruner, where),
         workers=_workers(given["workers"], where),
         data=given["data"] or {},
@@ -283,7 +285,8 @@ def _control(
     if trials >= unassigned:
         raise SpecError(
             f"{where}: control.trials are part of budget.trials and must leave some to the "
-            f"sampler: need less than {unassigned} (without the named ones), got {trials}; lower it"
+            f"sampler: need less than {unassigned} (without the named ones and those of [prior]), "
+            f"got {trials}; lower it"
         )
     return trials
 

@@ -157,7 +157,7 @@ class StudySpec:
         # Those of amendments lie as densely.
         index = self._unassigned_before(lineage)
         free = self.trials - self.added - len(self.named)
-        if index < 0 or lineage in self.given or not self.control:
+        if index < 0 or lineage in self.given or not self.control or free < 1:
             return False
         return (index + 1) * self.control // free > index * self.control // free
 

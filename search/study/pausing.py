@@ -89,7 +89,7 @@ def _curve(row: Row, trial: FrozenTrial, *, asks: bool) -> Curve:
         lineage=row.lineage,
         # A trial that was just claimed has no parameters yet, but those that it will be given.
         params={**trial.system_attrs.get(attributes.FIXED_PARAMS, {}), **trial.params},
-        values=dict(trial.intermediate_values),
+        values={step: x for step, x in trial.intermediate_values.items() if step > 0},
         last_step=last_step,
         state=state,
         until=(row.pause_at or last_step) if state == "running" else None,
@@ -118,7 +118,7 @@ def _seconds_per_step(trial: FrozenTrial) -> float | None:
     """
     seconds = trial.user_attrs.get(attributes.STEP_SECONDS)
     steps = trial.intermediate_values
-    return sum(seconds) / max(steps) if seconds and steps else None
+    return sum(seconds) / len(seconds) if seconds and steps else None
 
 
 def paused_trials(

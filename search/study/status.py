@@ -23,6 +23,7 @@ OUT_OF = {
     "patience": "out of patience",
     "hours": "out of time",
     "steps": "out of steps",
+    "trials": "out of trials",
 }
 
 

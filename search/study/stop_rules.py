@@ -1,19 +1,19 @@
 """The rules of a budget that end a search before all its trials have ended."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
-from search.ledger import Ledger, RuleEnd
+from search.ledger import Ledger, RuleEnd, look
 from search.outcome import is_feasible
 from search.sampling.freeze_thaw import Curve, Left
 from search.spec import StudySpec
 from search.text import clock, counted, figure
 
-__all__ = ["Met", "end_early", "ended_by", "find_met", "left", "used_up"]
+__all__ = ["Met", "ended_by", "find_met", "left", "out_of_reach", "used_up"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,14 @@ def ended_by(
     """The rule that ended a study; one that holds now is recorded.
 
     Args:
-        finished: returns the trials that have ended, in that order.
+        finished: returns the trials that have ended.
         amendment: the number of the last one.
     """
     found = ledger.standing().ended_by
     if found is not None or (spec.target is None and spec.patience is None):
         return found
-    met = find_met(spec, finished(), amendment=amendment)
+    ended = ledger.storage.read(lambda session: look.ended(session, ledger.scope))
+    met = find_met(spec, finished(), ended, amendment=amendment)
     if met is None:
         return None
     return ledger.end_by(met.rule, met.trial, met.text, amendment=amendment)
@@ -77,30 +78,36 @@ def left(ledger: Ledger, spec: StudySpec, curves: Sequence[Curve]) -> Left:
     return Left(seconds=seconds, steps=steps)
 
 
-def end_early(
-    ledger: Ledger, spec: StudySpec, best: FrozenTrial, *, amendment: int
-) -> RuleEnd | None:
-    """End a study of freeze-thaw, as none of its trials can be completed in what is left.
+def out_of_reach(spec: StudySpec, unspent: Left) -> tuple[str, str]:
+    """By which rule, and in words, a search is over that can complete nothing in what is left.
 
-    Args:
-        best: the best complete trial.
-        amendment: the number of the last one when that was found.
+    The rule is the limit of which the smaller share is left.
     """
-    unspent = left(ledger, spec, [])
+    shares, parts = {}, []
     if spec.hours is not None:
-        rule, of = "hours", f"{clock(max(0.0, unspent.seconds))} that is left of {spec.hours:g} hours"
-    else:
-        rule, of = "steps", f"{counted(int(unspent.steps), 'step')} left of {spec.steps:,}"
-    text = f"nothing more can be completed in the {of}"
-    return ledger.end_by(rule, best.number, text, amendment=amendment)
+        shares["hours"] = unspent.seconds / (spec.hours * 3600)
+        parts.append(f"{clock(max(0.0, unspent.seconds))} left of {spec.hours:g} hours")
+    if spec.steps is not None:
+        shares["steps"] = unspent.steps / spec.steps
+        parts.append(f"{counted(int(max(0.0, unspent.steps)), 'step')} left of {spec.steps:,}")
+    rule = min(shares, key=lambda name: shares[name])
+    return rule, f"nothing more can be completed in the {' and the '.join(parts)}"
 
 
-def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int) -> Met | None:
-    """The first rule of `[budget]` that holds for the trials that have ended, in that order.
+def find_met(
+    spec: StudySpec,
+    finished: Sequence[FrozenTrial],
+    ended: Mapping[int, float],
+    *,
+    amendment: int,
+) -> Met | None:
+    """The first rule of `[budget]` that holds for the trials that have ended, one after the other.
 
     Trials that break a constraint do not count.
 
     Args:
+        ended: when each ended by the database's clock, in seconds, by its number. A worker's own
+            clock may be wrong, or put back in the night.
         amendment: the number of the last one. Patience counts the trials that were proposed since:
             who extends a study that ran out of patience wants to see more of them.
     """
@@ -108,7 +115,7 @@ def find_met(spec: StudySpec, finished: Sequence[FrozenTrial], *, amendment: int
         return None
     sign = 1.0 if spec.direction == "maximize" else -1.0
     complete = [t for t in finished if t.state is TrialState.COMPLETE and is_feasible(t)]
-    complete.sort(key=lambda t: (t.datetime_complete is None, t.datetime_complete, t.number))
+    complete.sort(key=lambda t: (ended.get(t.number, math.inf), t.number))
     best: FrozenTrial | None = None
     waited = 0
     for trial in complete:

@@ -62,10 +62,11 @@ def _check_params(problem: Problem, spec: StudySpec) -> None:
             try:
                 problem.check({**spec.fixed, **named.params})
             except SearchError as error:
-                raise ProblemError(f"trial {named.name!r}: {error}") from error
+                raise ProblemError(f"trial {named.name!r} with [fixed]: {error}") from error
         if spec.space.parameters:
             for point in spec.space.probes(spec.fixed):
                 try:
                     problem.check({**spec.fixed, **point})
                 except SearchError as error:
-                    raise ProblemError(f"the space allows what cannot be run: {error}") from error
+                    what = "[fixed] and [space] allow what cannot be run"
+                    raise ProblemError(f"{what}: {error}") from error

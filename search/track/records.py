@@ -55,7 +55,7 @@ class TrackedTrial:
 
     def points(self) -> Iterator[tuple[str, int, float, float]]:
         """(name, step, value, seconds since 1970) of every curve; the times are evenly spread."""
-        last = max((curve[-1][0] for curve in self.curves.values() if curve), default=1)
+        last = max((curve[-1][0] for curve in self.curves.values() if curve), default=1) or 1
         for name, curve in self.curves.items():
             for step, value in curve:
                 yield name, step, value, self.began + (self.ended - self.began) * step / last

@@ -14,8 +14,8 @@ from search.ledger.attempt import Fresh
 from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import grid
 from search.sampling.freeze_thaw.encoding import completed
-from search.study import Study, stop_rules
-from search.worker.decide import Decider, Made
+from search.study import Study
+from search.worker.decide import Decider, Idle, Made
 
 __all__ = ["Claims"]
 
@@ -57,25 +57,29 @@ class Claims:
             if used_up:
                 return None
             made = self._decider.decide()
-            if made is None:
-                self._end_early()
+            if isinstance(made, Idle):
+                self._end_early(made)
                 return None
             claim = self._carry_out(made)
             if claim is not None:
                 return claim
             if stop.is_set() or not _may_start(ledger.standing()):
                 return None
+            self._study.refresh()  # an amendment may have made the decision void
 
-    def _end_early(self) -> None:
-        """End the search, as nothing is worth beginning or continuing.
-
-        What runs or was interrupted may still be able to come to its end, so it is waited for.
-        """
-        study = self._study
-        counts, best = study.ledger.counts(), study.status().best
-        under_way = counts.begun - counts.done - counts.paused
-        if counts.done < counts.total and not under_way and best is not None:
-            stop_rules.end_early(study.ledger, study.spec, best, amendment=len(study.amendments))
+    def _end_early(self, idle: Idle) -> None:
+        """End the search where nothing more can be completed."""
+        if idle.over is None:
+            return
+        study, (rule, text) = self._study, idle.over
+        best = study.status().best
+        Decisions(study.ledger).end_early(
+            rule,
+            None if best is None else best.number,
+            text,
+            amendment=idle.amendment,
+            decision=idle.decision,
+        )
 
     def _carry_out(self, made: Made) -> Claim | None:
         """The trial that a decision begins or lets go on; None when the decision is void."""
@@ -132,7 +136,9 @@ class Claims:
         while not study.used_up() and _may_start(study.ledger.standing()):
             study.refresh()
             made = self._decider.decide(asks=claim.lease.lineage)
-            if made is None or made.row is None or made.row.lineage != claim.lease.lineage:
+            if isinstance(made, Idle) or made.row is None:
+                return None
+            if made.row.lineage != claim.lease.lineage:
                 return None
             if Decisions(study.ledger).go_on(claim, made.choice):
                 return made.choice
@@ -144,13 +150,22 @@ class Claims:
         If no trial is complete, the best paused one runs to its last step: a search has a result.
         """
         if self._decider is not None:
-            audited, finish = self._study.spec.is_audited, self._best_paused()
-            for lineage in Decisions(self._study.ledger).end_paused(audited, finish=finish):
-                self._study.checkpoints.delete(lineage)
+            study, amendment = self._study, len(self._study.amendments)
+            for lineage in Decisions(study.ledger).end_paused(
+                study.spec.is_audited, finish=self._best_paused(), amendment=amendment
+            ):
+                study.checkpoints.delete(lineage)
 
     def _best_paused(self) -> int | None:
-        """The lineage of the running trial with the best last report; None if one is complete."""
-        trials = self._study.trials
+        """The lineage of the running trial with the best last report; None if one is complete.
+
+        Trials of the control do not count.
+        """
+        trials = [
+            trial
+            for trial in self._study.trials
+            if trial.user_attrs.get(attributes.ARM) != attributes.CONTROL
+        ]
         if any(trial.state is TrialState.COMPLETE for trial in trials):
             return None
         sign = 1.0 if self._study.spec.direction == "maximize" else -1.0

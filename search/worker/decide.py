@@ -1,15 +1,18 @@
 """Which paused trial goes on: a worker's decisions in a study of freeze-thaw."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from search.ledger import Choice, Row
 from search.ledger.decisions import Decisions
-from search.sampling.freeze_thaw import Decision
+from search.sampling.freeze_thaw import Curve, Decision, Left
+from search.spec import StudySpec
 from search.study import Study, stop_rules
 from search.study.pausing import curves
+from search.text import counted
 
-__all__ = ["Decider", "Made"]
+__all__ = ["Decider", "Idle", "Made"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,22 @@ class Made:
         return {"number": self.number, **shown}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Idle:
+    """That nothing is worth beginning or continuing.
+
+    Attributes:
+        decision: how many decisions were carried out before that was found.
+        amendment: the number of the last one then.
+        over: the rule and the words by which the search is over; None while it may go on, as
+            something runs or was interrupted, or nothing is left of it.
+    """
+
+    decision: int
+    amendment: int
+    over: tuple[str, str] | None
+
+
 class Decider:
     """Makes the decisions that this worker needs, from what is stored alone."""
 
@@ -54,8 +73,8 @@ class Decider:
         self._study = study
         self._decisions = Decisions(study.ledger)
 
-    def decide(self, asks: int | None = None) -> Made | None:
-        """The next decision; None when nothing can begin or go on.
+    def decide(self, asks: int | None = None) -> Made | Idle:
+        """The next decision.
 
         Args:
             asks: the lineage that this worker runs, and that is due to pause: it may go on.
@@ -68,6 +87,7 @@ class Decider:
         rows = study.ledger.rows(begun=True)
         trials = {trial.number: trial for trial in study.trials}
         known = curves(spec, rows, trials, asks=asks, see=see)
+        unspent = stop_rules.left(study.ledger, spec, known)
         from search.sampling.freeze_thaw.decision import decide
 
         decision = decide(
@@ -78,10 +98,11 @@ class Decider:
             seed=spec.decision_seed(number),
             may_begin=len(rows) < spec.trials,
             last_step_of=lambda params: study.last_step({**spec.fixed, **params}),
-            left=stop_rules.left(study.ledger, spec, known),
+            left=unspent,
         )
         if decision is None:
-            return None
+            over = _over(spec, rows, known, unspent)
+            return Idle(decision=number, amendment=amendment, over=over)
         if decision.lineage is None:
             last_step = study.last_step({**spec.fixed, **decision.params})
             return Made(
@@ -100,3 +121,23 @@ class Decider:
             last_step=curve.last_step,
             amendment=amendment,
         )
+
+
+def _over(
+    spec: StudySpec, rows: Sequence[Row], known: Sequence[Curve], unspent: Left
+) -> tuple[str, str] | None:
+    """Why a search is over in which nothing is worth doing; None where it is not.
+
+    Args:
+        rows: of all lineages that have begun.
+        known: of those, the curves that lie in the present space.
+        unspent: of the budget.
+    """
+    if any(not row.done and not row.paused for row in rows):
+        return None  # it may still come to its end
+    if len(rows) < spec.trials or any(curve.state == "paused" for curve in known):
+        return stop_rules.out_of_reach(spec, unspent)
+    if any(row.paused for row in rows):
+        begun = f"all {counted(spec.trials, 'trial')} have begun"
+        return "trials", f"{begun}, and the paused ones lie outside the amended space"
+    return None

@@ -156,6 +156,7 @@ class TrialRun:
         # A step that was recorded before may be due as well: its worker died before it paused.
         if self._pause_at is not None and step >= self._pause_at and not self.should_stop:
             self._decide()
+        self._since = self._clock()  # the storage's time, and a repeated step's, belong to no step
         if self.should_stop:
             raise TrialStopped
 
@@ -163,10 +164,8 @@ class TrialRun:
         with self._batch():
             self._trial.set_user_attr(attributes.CURVES, self._curves)
             if self._timed:
-                now = self._clock()
-                self._step_seconds.append(round(now - self._since, 3))
+                self._step_seconds.append(round(self._clock() - self._since, 3))
                 self._trial.set_user_attr(attributes.STEP_SECONDS, self._step_seconds)
-                self._since = now
             self._report(value, step)
         self.last_value = value
         if self._prunable and self._trial.should_prune():

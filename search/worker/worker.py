@@ -229,17 +229,17 @@ def _run(
             report=proposal.report if len(spec.aims) > 1 else None,
         )
         returned = problem.run(run)
-        metrics = metrics_of(spec, returned, proposal.metrics)
-        ending: _Ending | _Leaves = _Ending(
-            state=TrialState.COMPLETE,
-            values=[metrics[name] for name in spec.metrics],
-            attrs={attributes.METRICS: _finite(metrics)} if len(metrics) > 1 else None,
-        )
-        if spec.constraints and not run.paused:
-            with run.storing(), study.storage.optuna.batch():
-                set_constraints(trial, spec, metrics)
-        if run.paused:  # of a problem that did not let `TrialStopped` pass
-            ending = _Leaves.PAUSED
+        ending: _Ending | _Leaves = _Leaves.PAUSED
+        if not run.paused:  # else the problem did not let `TrialStopped` pass
+            metrics = metrics_of(spec, returned, proposal.metrics)
+            ending = _Ending(
+                state=TrialState.COMPLETE,
+                values=[metrics[name] for name in spec.metrics],
+                attrs={attributes.METRICS: _finite(metrics)} if len(metrics) > 1 else None,
+            )
+            if spec.constraints:
+                with run.storing(), study.storage.optuna.batch():
+                    set_constraints(trial, spec, metrics)
     except optuna.exceptions.UpdateFinishedTrialError:
         heartbeat.lost.set()
         return _Leaves.RELEASED

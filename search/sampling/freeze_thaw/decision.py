@@ -10,9 +10,9 @@ There are two rules. The second decides more often, the more noise the model fin
   probability exceeds another in view of the evidence of two samples", 1933. Several good curves
   then continue side by side. Under noise the first rule carries a few lucky ones to their ends.
 
-Neither rule considers what can no longer be completed with what is left of the budget. Where nothing
-can, the search is over, if it has a complete lineage. If it has none, both rules consider all: the
-best paused lineage will be completed beyond the budget.
+Neither rule considers what can no longer be completed with what is left of the budget. Where
+nothing can, the search is over, if it has a complete lineage. If it has none, both rules consider
+all: the best paused lineage will be completed beyond the budget.
 
 The favourite is the paused lineage of which most is expected. If the chosen decision would leave
 too little to complete it, and it is expected to be better than every complete lineage, it is

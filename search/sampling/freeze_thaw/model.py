@@ -25,6 +25,7 @@ CLIPPED = 0.1  # share of the observations that count as no worse than the best 
 UPPER = 0.75  # the quantile of the observations whose distance from the best is the unit
 FINEST = 1e-3  # least unit, as a share of the distance between best and floor
 EQUAL = 1e-12  # values that differ by less, relative to the largest of them, are the same
+LARGEST = 1e300  # magnitude of an observation: distances between larger ones overflow
 FITTED = 200  # observations that the hyperparameters are fitted to, at most
 ROUNDS = 15  # iterations of that fit, at most
 HIDING = 0.15  # from this noise on, with observations of variance 1, all decisions are draws
@@ -58,7 +59,7 @@ class Scale:
     def of(cls, values: Array, direction: str) -> "Scale":
         """The scale for observed values, (n,), n > 0."""
         sign = 1.0 if direction == "maximize" else -1.0
-        good = sign * values
+        good = sign * np.clip(values, -LARGEST, LARGEST)
         best, floor, upper = (float(q) for q in np.quantile(good, [1.0, CLIPPED, UPPER]))
         if best - floor <= EQUAL * np.abs(good).max():
             floor = best  # all the same but for rounding

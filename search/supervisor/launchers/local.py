@@ -13,6 +13,7 @@ from pathlib import Path
 from search.signals import describe_exit
 from search.supervisor.launchers import Exit
 from search.supervisor.launchers.logs import last_line
+from search.text import describe_error
 from search.worker.contract import (
     NAME_VARIABLE,
     NOTE_VARIABLE,
@@ -79,18 +80,23 @@ class LocalLauncher:
         self._logs = logs
         self._gpus = gpus
         self._children: list[_Child] = []
+        self._unstarted: list[Exit] = []
 
     def start(self, count: int) -> None:
         """See `Launcher.start`."""
         for _ in range(count):
             used = {child.slot for child in self._children}
             slot = next(n for n in range(len(used) + 1) if n not in used)
-            self._children.append(self._spawn(slot))
+            try:
+                self._children.append(self._spawn(slot))
+            except OSError as error:  # as when there are too many processes
+                how = f"as it could not be started: {describe_error(error)}"
+                self._unstarted.append(Exit(name="", code=1, how=how, tail=self._command[0]))
 
     def poll(self) -> Sequence[Exit]:
         """See `Launcher.poll`."""
         now = time.monotonic()
-        exits = []
+        exits, self._unstarted = self._unstarted, []
         for child in list(self._children):
             if child.deadline is not None and now > child.deadline:
                 child.process.kill()
@@ -125,8 +131,9 @@ class LocalLauncher:
                 child.process.kill()
                 with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
                     child.process.wait(KILL_SECONDS)
-        exits = [_exit(child) for child in self._children]
+        exits = [*self._unstarted, *map(_exit, self._children)]
         self._children.clear()
+        self._unstarted.clear()
         return exits
 
     def _spawn(self, slot: int) -> _Child:

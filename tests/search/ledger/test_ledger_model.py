@@ -184,15 +184,33 @@ class LedgerMachine(RuleBasedStateMachine):
         if went_on:
             self.model.decide(lineage, pause_at)
 
-    @rule(audited=st.integers(0, LINEAGES))
-    def the_budget_is_used_up(self, audited: int) -> None:
+    @rule(audited=st.integers(0, LINEAGES), late=st.booleans())
+    def the_budget_is_used_up(self, audited: int, late: bool) -> None:
+        number = self.model.amendments - late
+        ended = Decisions(self.ledger).end_paused(
+            lambda lineage: lineage == audited, amendment=number
+        )
+        if late:
+            assert ended == []
+            return
         self.model.end_paused(audited)
-        ended = Decisions(self.ledger).end_paused(lambda lineage: lineage == audited)
         assert ended == [
             n
             for n, row in enumerate(self.model.lineages)
             if row.trials and self.model.trials[row.trials[-1]].reason == "out-of-budget"
         ]
+
+    @rule(amended=st.booleans(), decided=st.booleans())
+    def nothing_more_can_be_completed(self, amended: bool, decided: bool) -> None:
+        numbers = {
+            "amendment": self.model.amendments - amended,
+            "decision": self.model.decisions - decided,
+        }
+        Decisions(self.ledger).end_early("steps", None, "it", **numbers)
+        under_way = any(row.trials and not row.done and not row.paused
+                        for row in self.model.lineages)  # fmt: skip
+        self.model.ended = self.model.ended or not (amended or decided or under_way)
+        assert (self.ledger.standing().ended_by is not None) == self.model.ended
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())

@@ -220,7 +220,7 @@ def test_at_the_end_of_the_budget_paused_trials_end_as_pruned(
     paused(ledger, steps=2)
     paused(ledger, steps=3)
     running = must(ledger.claim("w", to_step(1)))
-    assert decisions.end_paused(audited=lambda lineage: lineage == 1) == [0]
+    assert decisions.end_paused(audited=lambda lineage: lineage == 1, amendment=0) == [0]
     assert states(storage, ledger) == [
         (PRUNED, 0, "out-of-budget", None), (RUNNING, 1, None, None), (RUNNING, 2, None, None),
     ]  # fmt: skip
@@ -231,11 +231,11 @@ def test_at_the_end_of_the_budget_paused_trials_end_as_pruned(
         total=3, done=1, running=1, paused=0, free=1, begun=3, lost_attempts=0
     )
     ledger.pause(running)
-    assert decisions.end_paused() == [0, 2]
+    assert decisions.end_paused(amendment=0) == [0, 2]
     claim = must(ledger.claim("v"))
     assert (claim.lease.lineage, claim.pause_at) == (1, None)
     ledger.end(claim, COMPLETE, 1.0)
-    assert decisions.end_paused() == [0, 2]
+    assert decisions.end_paused(amendment=0) == [0, 2]
     assert ledger.counts().done == 3
 
 
@@ -252,7 +252,7 @@ def test_a_paused_trial_that_another_program_ended_counts(
     assert ledger.counts().done == 1
     decisions.end_elsewhere()
     assert ledger.counts().done == 3
-    assert decisions.end_paused() == []
+    assert decisions.end_paused(amendment=0) == []
     assert decisions.count() == 0
 
 
@@ -278,7 +278,7 @@ def test_an_answer_that_is_lost_changes_nothing(
     assert must(begun).lease.lineage == 1
     ledger.pause(claim)
     with lost_in_commit(storage, committed=committed):
-        assert decisions.end_paused() == [0]
+        assert decisions.end_paused(amendment=0) == [0]
     assert [(a.lineage, a.attempt, a.how) for a in ledger.attempts()] == [
         (0, 1, "paused"), (0, 2, "paused"), (1, 1, None),
     ]  # fmt: skip

@@ -2,8 +2,10 @@
 
 import json
 import threading
+from datetime import datetime, timedelta
 
 import pytest
+from optuna.trial import FrozenTrial, TrialState
 from toy import toy_spec
 
 from search.cli import app
@@ -49,7 +51,26 @@ def test_the_rule_that_holds_first_ends_the_study(make_study, budget, ended, rul
 def test_a_smaller_value_may_be_the_better_one():
     text = toy_spec(budget="target = 0.1").replace('"maximize"', '"minimize"')
     spec = parse_spec(text, where="toy")
-    assert find_met(spec, [], amendment=0) is None
+    assert find_met(spec, [], {}, amendment=0) is None
+
+
+def test_the_databases_clock_says_which_trial_ended_first():
+    """A worker's clock was put back: the newest trial, the best, seems to be the oldest."""
+    spec = parse_spec(toy_spec(budget="patience = 2"), where="toy")
+    noon = datetime(2026, 10, 25, 12)  # noqa: DTZ001 - as Optuna has it
+    values, hours = [0.1, 0.2, 0.3, 0.4], [0, 1, 2, -5]
+    trials = [
+        FrozenTrial(
+            number=number, trial_id=number, state=TrialState.COMPLETE, value=value, params={},
+            distributions={}, user_attrs={}, system_attrs={}, intermediate_values={},
+            datetime_start=noon, datetime_complete=noon + timedelta(hours=later),
+        )
+        for number, (value, later) in enumerate(zip(values, hours, strict=True))
+    ]  # fmt: skip
+    ended = {number: float(number) for number in range(4)}
+    assert find_met(spec, trials, ended, amendment=0) is None
+    met = find_met(spec, trials, {number: -when for number, when in ended.items()}, amendment=0)
+    assert (met.rule, met.trial) == ("patience", 3)
 
 
 @pytest.mark.slow

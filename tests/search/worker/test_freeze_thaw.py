@@ -6,13 +6,16 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 import toy
 from optuna.trial import TrialState
 
 import search
 from search import Diverged
+from search.attributes import Reason
 from search.errors import NoResult
 from search.ledger.attempt import Fresh
+from search.ledger.by_hand import retry_failed
 from search.ledger.decisions import Decisions
 from search.report.sections import make_sections
 from search.report.study_report import StudyReport
@@ -21,7 +24,7 @@ from search.sampling.freeze_thaw.decision import decide
 from search.study import Study
 from search.study.pausing import curves
 from search.worker.claims import Claims
-from search.worker.decide import Decider
+from search.worker.decide import Decider, Idle
 from search.worker.worker import work
 
 FIXED = "[fixed]\nsteps = 12\n"
@@ -186,6 +189,158 @@ def test_what_runs_is_waited_for_before_a_search_ends(make, monkeypatch):
     assert study.status().over
 
 
+def meanwhile(monkeypatch, act, *, made=object):
+    """Have something happen once, after a decision was made and before it is carried out.
+
+    Returns:
+        What it returned; empty while it has not happened.
+    """
+    original, happened = Decider.decide, []
+
+    def decide_and_act(self, asks=None):
+        decided = original(self, asks)
+        if not happened and isinstance(decided, made):
+            happened.append(act())
+        return decided
+
+    monkeypatch.setattr(Decider, "decide", decide_and_act)
+    return happened
+
+
+@pytest.fixture
+def elsewhere(make_study):
+    """Opens a study once more, as another process does."""
+    opened = []
+
+    def open_again(study):
+        opened.append(search.open("toy", storage=study.storage.address))
+        return opened[-1]
+
+    yield open_again
+    for study in opened:
+        study.storage.close()
+
+
+@chance
+def test_an_amendment_voids_a_decision_and_the_next_one_knows_it(make, monkeypatch, elsewhere):
+    study = make(steps=30)
+    other = elsewhere(study)
+    happened = meanwhile(monkeypatch, lambda: other.extend(trials=1))
+    stop = threading.Event()
+    timer = threading.Timer(60.0, stop.set)
+    timer.start()
+    assert run(study, stop=stop)
+    timer.cancel()
+    assert happened
+    check(study)
+
+
+def test_an_amendment_keeps_a_search_from_ending_early(make, monkeypatch, elsewhere):
+    study = make(extra=SHORT, steps=9)
+    other = elsewhere(study)
+
+    def amend():
+        other.extend(steps=30)
+        other.add({"x": 0.25})
+
+    happened = meanwhile(monkeypatch, amend, made=Idle)
+    assert run(study)
+    assert happened
+    check(study)
+    assert 0.25 in [trial.params["x"] for trial in study.trials]
+    assert study.ledger.steps() > 12
+
+
+def test_steps_that_come_free_keep_a_search_from_ending_early(make, monkeypatch, elsewhere):
+    study = make(extra=SHORT, steps=20)
+    claims = Claims(elsewhere(study), "other")
+    short, whole = claims.next(threading.Event()), claims.next(threading.Event())
+    study.ledger.end(short, TrialState.COMPLETE, [0.5], steps={1: 0.5})
+    with study.storage.engine.begin() as connection:  # as a decision that completes it
+        connection.execute(sa.text("UPDATE search_lineage SET pause_at = NULL WHERE lineage = 1"))
+    happened = meanwhile(
+        monkeypatch, lambda: study.ledger.end(whole, TrialState.PRUNED, None), made=Idle
+    )
+    assert run(study)
+    assert happened
+    assert study.ledger.steps() >= 13
+
+
+def test_an_extension_keeps_paused_trials_from_ending(make, monkeypatch, elsewhere):
+    study = make(steps=3, trials=3)
+    other, original = elsewhere(study), Claims.end_paused
+    happened = []
+
+    def end_paused(self):
+        if not happened:
+            happened.append(other.extend(steps=30))
+        original(self)
+
+    monkeypatch.setattr(Claims, "end_paused", end_paused)
+    assert run(study)
+    assert happened
+    lengths = [len(trial.intermediate_values) for trial in study.trials]
+    assert max(lengths) == 12
+    assert study.ledger.steps() > 3 + 12
+
+
+def test_what_is_paused_outside_an_amended_space_ends(make):
+    study = make(steps=500, trials=3)
+    claims = Claims(study, "w")
+    for _ in range(3):
+        claim = claims.next(threading.Event())
+        trial_id = claim.trial._trial_id
+        study.storage.optuna.set_trial_intermediate_value(trial_id, 1, 0.5)
+        study.storage.optuna.set_trial_user_attr(trial_id, "curves", {"step": [1]})
+        study.ledger.pause(claim)
+    study.amend(study.spec.present.replace("[0.0, 1.0]", "[5.0, 6.0]"))
+    assert run(study)
+    end = study.ledger.standing().ended_by
+    assert (end.rule, end.trial) == ("trials", None)
+    assert end.text == (
+        "all 3 trials have begun, and the paused ones lie outside the amended space"
+    )
+    states = Counter(trial.state for trial in study.trials)
+    assert states == {TrialState.COMPLETE: 1, TrialState.PRUNED: 2}  # a search has a result
+
+
+def test_failed_trials_that_run_again_let_a_search_go_on_that_ended_early(make):
+    study = make(extra=SHORT, steps=14, trials=5)
+    claims = Claims(study, "w")
+    short, failed = claims.next(threading.Event()), claims.next(threading.Event())
+    study.ledger.end(short, TrialState.COMPLETE, [0.5], steps={1: 0.5})
+    steps = dict.fromkeys(range(1, 7), 0.5)
+    study.ledger.end(failed, TrialState.FAIL, reason=Reason.ERROR, steps=steps)
+    assert run(study)
+    assert study.ledger.standing().ended_by.rule == "steps"
+    assert retry_failed(study.ledger) == 1
+    assert study.ledger.standing().ended_by is None
+    assert run(study)
+    assert max(len(trial.intermediate_values) for trial in study.trials) == 12
+
+
+def test_the_search_completes_a_trial_beside_a_complete_control(make):
+    study = make(extra=f"{FREEZE_THAW}[control]\ntrials = 1\n", steps=16, trials=4)
+    run(study)
+    complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
+    assert {t.user_attrs.get("arm") for t in complete} == {"control", None}
+
+
+def test_a_problem_that_lets_no_pause_pass_pauses_all_the_same(make, monkeypatch):
+    original = toy.Pausing.run
+
+    def swallowing(self, run):
+        try:
+            return original(self, run)
+        except search.TrialStopped:
+            return None
+
+    monkeypatch.setattr(toy.Pausing, "run", swallowing)
+    study = make()
+    assert run(study)
+    check(study)
+
+
 @chance
 @pytest.mark.parametrize("hours", [True, False])
 def test_a_budget_of_hours_weighs_what_a_step_takes(make_study, hours):
@@ -314,7 +469,8 @@ def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make, monk
     study = make()
     monkeypatch.setattr(study.ledger, "pause", lambda claim: study.ledger.release_worker("w"))
     claimed = []
-    monkeypatch.setattr(Decider, "decide", lambda self, asks=None: claimed.append(asks))
+    idle = Idle(decision=0, amendment=0, over=None)
+    monkeypatch.setattr(Decider, "decide", lambda self, asks=None: claimed.append(asks) or idle)
     claim = study.ledger.claim("w", lambda n: Fresh(
         user_attrs={"last_step": 12}, pause_at=2))  # fmt: skip
     study.ledger.release(claim)

@@ -62,7 +62,7 @@ class ImageProblem(ABC):
         directory = settings.get("dir")
         if directory is not None and not isinstance(directory, str):
             raise ProblemError(f"data.dir must be a path in quotes, got {directory!r}")
-        self._directory = None if directory is None else Path(directory).expanduser()
+        self._directory = None if directory is None else _expanded(directory)
         self._fraction = settings.get("validation_fraction", 0.2)
         if not isinstance(self._fraction, float) or not 0 < self._fraction < 1:
             raise ProblemError(
@@ -250,3 +250,12 @@ def _whole(settings: Mapping[str, Any], key: str, default: int | None) -> Any:
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise ProblemError(f"data.{key} must be a whole number, got {value!r}")
     return value
+
+
+def _expanded(directory: str) -> Path:
+    from fmnist_hpo import data
+
+    try:
+        return data.expanded(directory)
+    except InputError as error:
+        raise ProblemError(f"data.dir: {error}") from error

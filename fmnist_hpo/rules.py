@@ -96,7 +96,10 @@ class Number:
         """
         if isinstance(value, bool) or not isinstance(value, Real):
             raise InputError(f"{name} must be a number, got {value!r}; write it like 0.5")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         above = self.low < number if self.open_low else self.low <= number
         below = number < self.high if self.open_high else number <= self.high
         if not (math.isfinite(number) and above and below):

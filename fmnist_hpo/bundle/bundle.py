@@ -116,17 +116,23 @@ class Bundle:
         return StoredProvenance.of(self.fields("provenance.json"))
 
 
-def check_replaceable(path: Path, study: str, study_uid: str) -> None:
+def check_replaceable(
+    path: Path, study: str, study_uid: str, *, instead: str = "name another folder"
+) -> None:
     """Refuse all but an empty folder or a bundle of this very study, damaged or not.
 
     Args:
         study, study_uid: name and uid; of two studies of one name each has its own uid.
+        instead: what a user may do, rather than move away what is there.
 
     Raises:
         InputError: something else is there.
     """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
+    try:
+        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return
+    except OSError as error:
+        raise InputError(f"cannot look into {path}: {error.strerror}; {instead}") from error
     try:
         (path / MANIFEST).stat()
         there = Fields.parse(_read(path / "provenance.json", MOST_MANIFEST_BYTES), str(path))
@@ -134,13 +140,13 @@ def check_replaceable(path: Path, study: str, study_uid: str) -> None:
     except (OSError, InputError) as error:
         raise InputError(
             f"need a new folder or an earlier bundle of the study, got {path}, which is something "
-            "else; move it away or name another folder"
+            f"else; move it away, or {instead}"
         ) from error
     if other_uid != study_uid:
         whose = f"another study called {other}" if other == study else f"study {other}"
         raise InputError(
             f"need a folder for study {study}, got {path}, which holds a bundle of {whose}; "
-            "move it away or name another folder"
+            f"move it away, or {instead}"
         )
 
 

@@ -158,9 +158,10 @@ def _validation_remark(metrics: ModelMetrics, provenance: StoredProvenance) -> s
             " on the images held out, as a mean over its folds, and "
             f"{_percent(sum(train) / len(train))} on those it was trained on"
         )
+    chose = "ensemble of the trials' own weights" if provenance.members else "trial"
     return (
         "There is no validation accuracy of this model: it was trained on the validation images, "
-        f"too. The trial that chose the configuration had {scores}."
+        f"too. The {chose} that chose the configuration had {scores}."
     )
 
 

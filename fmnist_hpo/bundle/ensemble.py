@@ -8,7 +8,7 @@ from fmnist_hpo.bundle.bundle import Bundle
 from fmnist_hpo.bundle.fields import Fields
 from fmnist_hpo.bundle.records import Config
 
-__all__ = ["Member", "Selection", "folder_of", "members"]
+__all__ = ["MOST_MEMBERS", "Member", "Selection", "folder_of", "members"]
 
 MOST_MEMBERS = 1000  # with their multiplicity
 

@@ -114,6 +114,23 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int, *, remark: str = 
     return Bundle.write(bundle.path, files)
 
 
+def recount(bundle: Bundle, count: int, *, remark: str) -> Bundle:
+    """Correct what a measured bundle says of how often the study's test set was measured.
+
+    Args:
+        count, remark: as in `attach`.
+
+    Raises:
+        InputError: as in `attach`.
+    """
+    assert bundle.metrics.test is not None
+    test = replace(bundle.metrics.test, evaluations=count, remark=remark)
+    metrics = replace(bundle.metrics, test=test)
+    files = {**bundle.files, "metrics.json": to_json(metrics.to_json())}
+    files["MODEL_CARD.md"] = write_card(bundle.config, metrics, bundle.provenance, files.keys())
+    return Bundle.write(bundle.path, files)
+
+
 def _load_test(
     bundle: Bundle, directory: Path
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64], dict[str, str]]:

@@ -12,11 +12,11 @@ from typing import Any, NoReturn, Self
 
 from fmnist_hpo.errors import InputError, printable
 
-__all__ = ["REMEDY", "Fields", "to_json"]
+__all__ = ["LONGEST", "REMEDY", "Fields", "to_json"]
 
 REMEDY = "export the study again, or fetch the bundle again"
 DEEPEST = 8  # levels of nesting; config.json has 3
-LONGEST = 1000  # characters of a text
+LONGEST = 10_000  # characters of a text
 LARGEST = 2**53  # whole numbers beyond are no longer exact in other readers of JSON
 
 

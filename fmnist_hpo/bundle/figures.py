@@ -6,9 +6,10 @@ colour alone.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,8 @@ _TITLE, _HEADING = 0.4, 0.35
 _PICTURE, _WORDS = 1.15, 0.4
 _CELL_WIDTH, _CELL_HEIGHT = _PICTURE + 0.2, _PICTURE + _WORDS + 0.1
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
@@ -61,6 +64,20 @@ class Sample:
         return self.truth == self.predicted
 
 
+def _as_written(draw: F) -> F:
+    """Let a function draw names as they are written: a dollar sign begins no formula."""
+
+    @wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        import matplotlib as mpl
+
+        with mpl.rc_context({"text.parse_math": False}):
+            return draw(*args, **kwargs)
+
+    return cast(F, wrapper)
+
+
+@_as_written
 def draw_curves(
     curves: Mapping[str, Sequence[float]], title: str, *, report_every: float = 1.0
 ) -> bytes:
@@ -80,6 +97,7 @@ def draw_curves(
     return _png(figure)
 
 
+@_as_written
 def draw_folds(curves: Mapping[str, Sequence[float]], title: str) -> bytes:
     """Training and validation accuracy of each fold, and their means as lines.
 
@@ -138,6 +156,7 @@ def _draw_pair(
     axes.legend(frameon=False)
 
 
+@_as_written
 def draw_confusion(metrics: Metrics, title: str) -> bytes:
     """The confusion matrix as PNG: counts in the cells, shares of the true class as shades."""
     size = confusion_size(metrics)
@@ -211,6 +230,7 @@ def choose_samples(
     )
 
 
+@_as_written
 def draw_samples(samples: Sequence[Sample], title: str) -> bytes:
     """The sheet of predictions as PNG: right, wrong and unsure ones, each with its confidence.
 

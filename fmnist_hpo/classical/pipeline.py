@@ -105,7 +105,8 @@ def fit(
 def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArray[np.float64]:
     """Log-probabilities of each class, or decision values of a model without probabilities.
 
-    A class that is missing from the model's training data gets the lowest value of all.
+    A class that is missing from the model's training data gets a value below those of all others:
+    of an image, whatever the other images are.
 
     Args:
         features: (n, d), as the model was fitted on.
@@ -115,15 +116,19 @@ def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArra
         (n, classes), float64.
     """
     with threadpool_limits(threads()):
+        least = np.finfo(np.float64).eps
         if hasattr(model, "predict_proba"):
-            found = np.log(np.maximum(model.predict_proba(features), np.finfo(np.float64).eps))
+            found = np.log(np.maximum(model.predict_proba(features), least))
+            missing = np.log(least) - 1
         else:
             found = model.decision_function(features)
             if found.ndim == 1:  # two classes: one value, positive for the second
                 found = np.stack([-found, found], axis=1) / 2
+            missing = found.min(axis=1, keepdims=True) - 1
     if found.shape[1] == classes:
         return np.asarray(found, dtype=np.float64)
-    outputs = np.full((len(features), classes), found.min(), dtype=np.float64)
+    outputs = np.empty((len(features), classes))
+    outputs[:] = missing
     outputs[:, model.classes_] = found
     return outputs
 

@@ -46,10 +46,10 @@ class FashionApplication(Application):
         if getattr(args, "data_dir", None):
             os.environ["FMNIST_HPO_DATA"] = args.data_dir
 
-    def describe(self, study: "Study") -> Sequence[tuple[str, str]]:
+    def describe(self, study: "Study", args: argparse.Namespace) -> Sequence[tuple[str, str]]:
         from fmnist_hpo.cli.run_texts import describe
 
-        return describe(study)
+        return describe(study, refit=args.refit, flip=args.flip)
 
     def gpus(self) -> tuple[str, ...]:
         from fmnist_hpo.environment import gpus

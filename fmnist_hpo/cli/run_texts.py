@@ -10,6 +10,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.results import winner
 from fmnist_hpo.results.showcase import showcase
+from fmnist_hpo.results.trial_model import keeps_model
 from search.aims.confirmed import CONFIRMED
 from search.cli.hints import storage_option, storage_remark
 from search.cli.tables import print_best_line, print_differences
@@ -20,16 +21,24 @@ from search.worker.reproduce import differences
 __all__ = ["describe", "finish", "reproduced"]
 
 
-def describe(study: Study) -> list[tuple[str, str]]:
+def describe(study: Study, *, refit: bool, flip: Flip) -> list[tuple[str, str]]:
     """Lines shown before a run: data, split, processor.
 
+    Args:
+        refit, flip: how the best trial will be exported.
+
     Raises:
-        InputError: a folder of another study stands where the bundle goes.
+        InputError: a folder of another study stands where the bundle goes, or nothing will be there
+            to decide `flip` on.
     """
     lines = [("processor", processor())]
     problem = study.problem
     if isinstance(problem, ImageProblem):
-        check_replaceable(winner.bundle_path(study), study.name, study.uid)  # before a long search
+        # Before a long search.
+        instead = "give the study another name with --name"
+        check_replaceable(winner.bundle_path(study), study.name, study.uid, instead=instead)
+        if flip == "auto" and (refit or problem.folds is not None) and not keeps_model(problem):
+            raise winner.undecided()
         name = "Fashion-MNIST" if problem.known else "idx files"
         sums = problem.fingerprint()
         files = ", ".join(

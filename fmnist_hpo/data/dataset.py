@@ -16,7 +16,7 @@ from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.data.idx import cache_directory, locate, open_idx
 from fmnist_hpo.errors import InputError
 
-__all__ = ["CLASSES", "Examples", "TrainingData", "find", "load_training", "look"]
+__all__ = ["CLASSES", "Examples", "TrainingData", "expanded", "find", "load_training", "look"]
 
 SYSTEM_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
 CLASSES = (
@@ -91,10 +91,25 @@ def look(data_dir: Path | None = None) -> Path | None:
         ) from error
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home directory that it names by "~".
+
+    Raises:
+        InputError: it names none.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise InputError(
+            f"{path} names no home directory; write the whole path, or quote a name that begins "
+            "with ~ as ./~name"
+        ) from error
+
+
 def _look(data_dir: Path | None) -> Path | None:
     named = data_dir or os.environ.get("FMNIST_HPO_DATA")
     if named:
-        directory = Path(named).expanduser()
+        directory = expanded(named)
         if not directory.is_dir():
             found = "is a file" if directory.exists() else "does not exist"
             raise InputError(

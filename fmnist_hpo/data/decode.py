@@ -89,7 +89,7 @@ def _decode_picture(path: Path) -> Decoded:
                 if getattr(picture, "is_animated", False):
                     steps.append("first of several pictures in the file")
                 turned = ImageOps.exif_transpose(picture)
-                if turned.size != picture.size or picture.getexif().get(0x0112, 1) != 1:
+                if picture.getexif().get(0x0112, 1) in range(2, 9):
                     steps.append("turned upright as its EXIF orientation says")
                 return _grey(turned, steps)
     except InputError:
@@ -215,13 +215,15 @@ def _row_of(shape: Sequence[int], image_size: tuple[int, int]) -> tuple[int, int
 
 def _scaled(array: NDArray[Any], steps: list[str], *, bits: int | None = None) -> Grey:
     """Numbers to grey values 0 to 255: fractions and 16 bits are scaled, others are rounded."""
-    high = array.max()
-    if array.dtype.kind == "f" and high <= 1 and array.min() >= 0:
+    low, high = array.min(), array.max()
+    if not low >= 0:  # also when it is NaN
+        raise ValueError(f"values from {low} to {high}")
+    if array.dtype.kind == "f" and high <= 1:
         steps.append("fractions made 0 to 255")
         return np.rint(array * np.float32(255)).astype(np.uint8)
     if bits == 16 or high > 255:
-        if not (array.min() >= 0 and high <= 65535):
-            raise ValueError(f"values from {array.min()} to {high}")
+        if high > 65535:
+            raise ValueError(f"values from {low} to {high}")
         if 1 < high <= 255:
             steps.append("16 bits a pixel, but no value above 255: taken as 0 to 255")
             return np.asarray(array).astype(np.uint8)

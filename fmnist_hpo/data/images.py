@@ -64,6 +64,9 @@ def read_images(paths: Sequence[Path], image_size: tuple[int, int]) -> Images:
     for path in paths:
         try:
             files = list(_files(path, passed_over)) if path.is_dir() else [path]
+        except OSError as error:
+            refused.append(InputError(f"cannot read {path}: {error.strerror}; name another file"))
+            continue
         except InputError as error:
             refused.append(error)
             continue

@@ -13,6 +13,9 @@ from fmnist_hpo.networks.config import TrainingConfig
 __all__ = ["augment", "erase", "flip", "mixup", "shift"]
 
 ERASED_SHARE = (0.02, 0.25)  # smallest and largest area of the square, as a share of the image's
+#: Of mixup. Less mixes by less than 0.01 on average, and torch draws it wrongly: in float32 both
+#: gamma variates are 0 then, whose share would be a half.
+LEAST_ALPHA = 0.01
 
 
 def augment(images: Tensor, config: TrainingConfig, mirrored: Tensor | None = None) -> Tensor:
@@ -79,8 +82,10 @@ def mixup(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:
         The mixed images, float32; the index of the second image of each; the share of the first,
         at least 1/2.
     """
-    share = float(torch.distributions.Beta(alpha, alpha).sample())
-    share = max(share, 1 - share)
+    share = 1.0
+    if alpha >= LEAST_ALPHA:
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        share = max(share, 1 - share)
     other = torch.randperm(len(images), device=images.device)
     first = images.float()
     return first.lerp(first[other], 1 - share), other, share

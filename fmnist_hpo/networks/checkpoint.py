@@ -54,9 +54,19 @@ def save(loop: Loop) -> bytes:
 
 @torch_defaults()
 def begin_from(loop: Loop, checkpoint: bytes) -> None:
-    """Give a new loop the kept weights and, of the same optimiser, the last moments of a run."""
+    """Give a new loop the kept weights and, of the same optimiser, the last moments of a run.
+
+    Raises:
+        InputError: the weights are another network's.
+    """
     state, tensors = _state(checkpoint), safetensors.torch.load(checkpoint)
-    loop.network.load_state_dict(_kept(tensors))
+    kept, own = _kept(tensors), loop.network.state_dict()
+    if {name: x.shape for name, x in kept.items()} != {name: x.shape for name, x in own.items()}:
+        raise InputError(
+            "training goes on with the network that it began with, got parameters of another "
+            "network; set the former ones, or begin anew"
+        )
+    loop.network.load_state_dict(kept)
     for average, parameter in zip(loop.average.tensors, loop.network.parameters(), strict=False):
         average.copy_(parameter.detach())
     if json.loads(state["key"])[1]["optimizer"] == loop.config.optimizer:

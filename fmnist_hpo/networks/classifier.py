@@ -201,7 +201,8 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             preprocessing=Preprocessing.of(config, *self._scale),
         )
         per_epoch = config.reports_per_epoch
-        self.best_epoch_ = result.kept if per_epoch == 1 else result.kept / per_epoch
+        kept = result.kept if per_epoch == 1 else result.kept / per_epoch
+        self.best_epoch_ = kept if start is None else self.best_epoch_ + kept
         self._checkpoint = result.checkpoint
         self.history_ = (*self.history_, *result.history)
         self._network_config = network
@@ -280,7 +281,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                     "need X of shape (n, rows, columns), (n, 1, rows, columns) or (n, pixels), "
                     f"got {X.shape}"
                 )
-            X = np.asarray(X).reshape(shape[0], -1)
+            X = np.asarray(X).reshape(shape[0], math.prod(shape[1:]))
         checked = validate_data(self, X, y, reset=reset, dtype=[np.float32, np.uint8])
         table, labels = checked if isinstance(checked, tuple) else (checked, np.empty(0))
         size = shape[1:] if len(shape) == 3 else _image_size(table.shape[1])

@@ -42,7 +42,9 @@ def write_report(studies: Sequence[Study], directory: Path) -> Path:
             with write_whole(path, public=True) as file:
                 file.write(data)
     except OSError as error:
-        raise InputError(f"cannot write the report into {directory}: {error.strerror}") from error
+        raise InputError(
+            f"cannot write the report into {directory}: {error.strerror}; name another folder"
+        ) from error
     return page
 
 

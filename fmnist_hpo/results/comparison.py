@@ -22,12 +22,12 @@ from fmnist_hpo.bundle.kinds import size_of
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.environment import threads
-from fmnist_hpo.results.ensemble import ensemble_path
 from fmnist_hpo.results.speed import measure_speed
 from fmnist_hpo.results.winner import (
     Measured,
     bundle_path,
     can_export,
+    ensemble_path,
     find_bundle,
     measurements,
     recorded,
@@ -137,7 +137,7 @@ def compare(studies: Sequence[Study]) -> Comparison:
         rows=tuple(rows),
         chosen=tuple(chosen),
         pairs=tuple(pairs),
-        notes=(*_notes(studies, rows), *unpaired),
+        notes=(*_notes(studies, rows), *unpaired, *_tests(pairs)),
         missing=tuple(line for study, one in entries for line in _gaps(study, one)),
         threads=threads(),
     )
@@ -198,6 +198,15 @@ def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:
                 f"different validation parts of {data}: {_listed(splits)}; compare their test "
                 "accuracies"
             )
+
+
+def _tests(pairs: Sequence[Paired]) -> Iterator[str]:
+    """What the p-values leave out, where there are several."""
+    if len(pairs) > 1:
+        yield (
+            f"p is of each of the {len(pairs)} tests alone: it corrects neither for their number "
+            "nor for the choice of the best by these figures"
+        )
 
 
 def _front(study: Study) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.bundle import Bundle, check_replaceable
-from fmnist_hpo.bundle.ensemble import Member, Selection
+from fmnist_hpo.bundle.ensemble import MOST_MEMBERS, Member, Selection
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import measure
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fmnist_hpo.bundle.calibration import Flip
     from fmnist_hpo.bundle.export import Model
 
-__all__ = ["ensemble_path", "export_ensemble", "select"]
+__all__ = ["export_ensemble", "select"]
 
 LEAST = 2  # members, and trials to choose from
 LOOKED_AT = 50  # trials whose checkpoint is looked for; a worker keeps those of the five best
@@ -41,11 +41,6 @@ class _Candidate:
     temperature: float
     logits: NDArray[np.float64]  # (n, classes), divided by the temperature
     accuracy: float
-
-
-def ensemble_path(study: Study) -> Path:
-    """Where a study's ensemble lies unless told otherwise."""
-    return Path("runs") / study.name / "ensemble"
 
 
 def select(
@@ -104,8 +99,10 @@ def export_ensemble(
     from fmnist_hpo.bundle.export import draft, export
     from fmnist_hpo.networks.bundles.ensemble import build_model
 
-    if size < LEAST:
-        raise InputError(f"need an ensemble of at least {LEAST} members, got {size}; try 3")
+    if not LEAST <= size <= MOST_MEMBERS:
+        raise InputError(
+            f"need an ensemble of {LEAST} to {MOST_MEMBERS:,} members, got {size:,}; try 3"
+        )
     check_replaceable(directory, study.name, study.uid)
     problem = image_problem(study)
     candidates = _candidates(study, problem, directory)
@@ -191,7 +188,7 @@ def _candidates(study: Study, problem: ImageProblem, directory: Path) -> list[_C
         readout, outputs, accuracy = choose_readout(
             draft(directory, model), images, labels, flip="no"
         )
-        check_accuracy(accuracy, trial.number, value_of(trial) or 0.0)
+        check_accuracy(accuracy, trial.number, value_of(trial) or 0.0, len(labels))
         found.append(
             _Candidate(
                 trial=trial,

@@ -19,13 +19,18 @@ __all__ = ["forget_refit", "kept_model", "refitted_model", "trained_model"]
 Say = Callable[[str], None]
 
 
+def keeps_model(problem: ImageProblem) -> bool:
+    """Whether the weights of a study's best trials are kept."""
+    return problem.folds is None and problem.keeps_model
+
+
 def kept_model(study: Study, problem: ImageProblem, trial: "FrozenTrial") -> "Model | None":
     """A complete trial's own model, exactly as its last step validated it; None if it is not kept.
 
     Nothing is trained: the weights are those of the checkpoint. Cross-validated trials and
     classical models keep none.
     """
-    if problem.folds is not None or not problem.keeps_model:
+    if not keeps_model(problem):
         return None
     checkpoint = study.checkpoints.load(_lineage(trial), params=study.params(trial))
     if checkpoint is None:

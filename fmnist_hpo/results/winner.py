@@ -1,5 +1,6 @@
 """From a finished study to its bundle and its one test figure."""
 
+import logging
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fmnist_hpo.bundle import Bundle, Provenance, check_replaceable
+from fmnist_hpo.bundle.fields import LONGEST
 from fmnist_hpo.bundle.kinds import model_hash
 from fmnist_hpo.bundle.records import Readout
 from fmnist_hpo.errors import InputError
@@ -23,6 +25,7 @@ from search.errors import ProblemError
 from search.ledger import measurements as evaluations
 from search.outcome import value_of
 from search.study import Study, load_problem
+from search.text import shorten
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -36,6 +39,7 @@ __all__ = [
     "bundle_path",
     "can_export",
     "confirmed_lines",
+    "ensemble_path",
     "export_trial",
     "find_bundle",
     "image_problem",
@@ -43,8 +47,11 @@ __all__ = [
     "measurements",
     "provenance_of",
     "recorded",
+    "undecided",
     "unmeasurable",
 ]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +77,11 @@ def can_export(study: Study) -> bool:
 def bundle_path(study: Study) -> Path:
     """Where a study's bundle lies unless told otherwise."""
     return Path("runs") / study.name / "bundle"
+
+
+def ensemble_path(study: Study) -> Path:
+    """Where a study's ensemble lies unless told otherwise."""
+    return Path("runs") / study.name / "ensemble"
 
 
 def find_bundle(study: Study, path: Path | None = None) -> Bundle | None:
@@ -166,11 +178,7 @@ def _readout_before_refit(
     model = kept_model(study, problem, trial)
     if model is None:
         if flip == "auto":
-            raise InputError(
-                "need the trial's own weights to decide on the mirror image before a refit, found "
-                "none (only networks with a held-out part keep them); use --flip yes, or leave it "
-                "out"
-            )
+            raise undecided()
         return Readout(flip=flip == "yes")
     (split,) = problem.splits
     images, labels = problem.data.images, problem.data.labels
@@ -182,6 +190,14 @@ def _readout_before_refit(
         before_refit=True,
     )
     return readout
+
+
+def undecided() -> InputError:
+    """That nothing is there to decide on the mirror image with."""
+    return InputError(
+        "need the trial's own weights to decide on the mirror image before a refit, found none "
+        "(only networks with a held-out part keep them); use --flip yes, or leave it out"
+    )
 
 
 def provenance_of(
@@ -212,8 +228,8 @@ def provenance_of(
         folds=problem.folds,
         tuned_on=len(problem.tuned_on),
         trained_on=len(split.train),
-        amendments=tuple(map(str, study.amendments)),
-        confirmation=" ".join(confirmed_lines(study)) or None,
+        amendments=tuple(shorten(str(one), LONGEST) for one in study.amendments),
+        confirmation=shorten(" ".join(confirmed_lines(study)), LONGEST) or None,
     )
 
 
@@ -226,19 +242,25 @@ def confirmed_lines(study: Study) -> list[str]:
 
 
 def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
-    """Give a bundle what is recorded of its model, where it has no measurement itself.
+    """Give a bundle what is recorded of its model, where it does not say just that.
 
-    So it is after an export, and where the disk was full when the measurement was to be written.
+    So it is after an export, after a later measurement of the study, and where the disk was full
+    when the measurement was to be written.
 
     Raises:
         InputError: the disk is full or not writable; the bundle is as it was then.
     """
     from fmnist_hpo.bundle import evaluation
 
-    measured = recorded(study, bundle)
-    if measured is None or bundle.metrics.test is not None:
+    measured, test = recorded(study, bundle), bundle.metrics.test
+    if measured is None:
         return bundle
-    return evaluation.attach(bundle, measured.evaluation, measured.count, remark=measured.remark)
+    if test is None:
+        found = measured.evaluation
+        return evaluation.attach(bundle, found, measured.count, remark=measured.remark)
+    if (test.evaluations, test.remark) == (measured.count, measured.remark):
+        return bundle
+    return evaluation.recount(bundle, measured.count, remark=measured.remark)
 
 
 def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:
@@ -252,6 +274,8 @@ def _fold_curves(trial: "FrozenTrial") -> dict[str, list[float]]:
 
 def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     """Measure the test set, record that in the study's storage, and only then write it down.
+
+    The study's other bundle, where there is one, then says how many measurements there were.
 
     Raises:
         Sealed: it was measured before, and `again` was not asked for.
@@ -277,7 +301,20 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     found = evaluations.measurements(study.storage, study.uid)
     remark = _remark(study, found[:count])
     evaluation.attach(bundle, measured, count, remark=remark)
+    _recount_others(study, bundle)
     return Measured(evaluation=measured, count=count, remark=remark)
+
+
+def _recount_others(study: Study, measured: Bundle) -> None:
+    """Let the study's other bundles say how many measurements there were; log what cannot."""
+    for place in (bundle_path(study), ensemble_path(study)):
+        if place.resolve() == measured.path.resolve():
+            continue
+        try:
+            if (other := find_bundle(study, place)) is not None:
+                attach_recorded(study, other)
+        except InputError as error:
+            log.warning("%s does not count this measurement: %s", place, error)
 
 
 def unmeasurable(study: Study) -> str | None:
@@ -336,10 +373,11 @@ def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str
     since = [str(one) for one in study.amendments if first < one.at < last]
     if not since:
         return ""
-    return (
+    text = (
         f"The study was amended after its test set had been measured, on {first:%Y-%m-%d %H:%M} "
         f"UTC: {'; '.join(since)}."
     )
+    return shorten(text, LONGEST)
 
 
 def image_problem(study: Study) -> ImageProblem:

@@ -38,8 +38,16 @@ class Application:
     def prepare(self, args: argparse.Namespace) -> None:
         """Act on the parsed arguments before the command runs."""
 
-    def describe(self, study: "Study") -> Sequence[tuple[str, str]]:  # noqa: ARG002
-        """(label, text) lines about data and device, shown before a run."""
+    def describe(
+        self,
+        study: "Study",  # noqa: ARG002
+        args: argparse.Namespace,  # noqa: ARG002
+    ) -> Sequence[tuple[str, str]]:
+        """(label, text) lines about data and device, shown before a run.
+
+        Raises:
+            SearchError: what `finish` is to do with these arguments could not be done.
+        """
         return ()
 
     def gpus(self) -> tuple[str, ...]:

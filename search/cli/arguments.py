@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from pathlib import Path
 
 from search import DEFAULT_STORAGE
 from search.worker.contract import STORAGE_VARIABLE
@@ -16,6 +17,7 @@ __all__ = [
     "default_storage",
     "log_level",
     "natural",
+    "path",
     "positive",
 ]
 
@@ -23,7 +25,10 @@ MOST_NUMBER = 2**31 - 1  # of a trial: a database holds no larger one
 WORKERS_HELP = "processes (default: as many as the cores allow)"
 SHIPPED_HELP = "a study file, or the name of one that ships"
 STORED_HELP = "the name of a study in the storage, or its study file"
-CHECKPOINTS_HELP = "a directory or s3://bucket/prefix (default: runs/STUDY/checkpoints)"
+CHECKPOINTS_HELP = (
+    "a directory or s3://bucket/prefix (default: where the study says; of a new one "
+    "runs/STUDY/checkpoints)"
+)
 
 
 def default_storage() -> str:
@@ -45,6 +50,13 @@ def add_storage(parser: argparse.ArgumentParser) -> None:
 def log_level(args: argparse.Namespace) -> int:
     """The lowest level of log records that a command shows."""
     return logging.DEBUG if args.verbose else logging.WARNING if args.quiet else logging.INFO
+
+
+def path(text: str) -> Path:
+    """A file or folder, as a type of an argument; an empty text would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, got ''; name a file or folder")
+    return Path(text)
 
 
 def natural(text: str) -> int:

@@ -52,6 +52,7 @@ _RC: Any = {
     "font.family": "sans-serif",
     "font.size": 9.5,
     "text.color": INK,
+    "text.parse_math": False,  # names are people's, and may hold any character
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.titlesize": 10.5,

@@ -108,7 +108,7 @@ def _mask(results: dict[str, Any], run: np.ndarray[Any, Any]) -> None:
             # The filled folds added nothing to the sum of squares, only to its divisor.
             results[key] = results[key] * np.sqrt(n_splits / run.sum(axis=1))
         elif key.startswith("rank_test_"):
-            means = np.where(run.all(axis=1), results[key.replace("rank", "mean")], np.nan)
+            means = np.where(run.all(axis=1), results["mean_" + key.removeprefix("rank_")], np.nan)
             if np.isnan(means).all():
                 results[key] = np.ones_like(results[key])
             else:

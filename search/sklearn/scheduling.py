@@ -39,6 +39,7 @@ class Fits:
         return self._known[candidate]
 
     def forget(self, candidate: int) -> None:
+        """Free the fits of a candidate that has ended."""
         self._known[candidate] = []
 
 
@@ -119,7 +120,8 @@ class Scheduler:
                 if not ours or self._is_complete(candidate):
                     ended = ended or ours
                     live.remove(candidate)
-                    fits.forget(candidate.index)
+                    if ours:  # else it was taken from us, and may come back
+                        fits.forget(candidate.index)
             for candidate in list(live):
                 if self._prunes and candidate.folds and candidates.should_prune(candidate):
                     ended = True

@@ -178,7 +178,8 @@ def test_partial_fit_goes_on(estimator: Any, train: Arrays, held_out: Arrays) ->
         for _ in range(3):
             one.partial_fit(images[:400], labels[:400])
     assert np.array_equal(first.predict_proba(images), kept.predict_proba(images))
-    assert len(first.history_) == 4
+    assert len(first.history_) == first.best_epoch_ == 4
+    assert whole.partial_fit(images, labels).best_epoch_ == 2
     assert first.history_[-1].train_loss < first.history_[0].train_loss
     assert first.score(*held_out) > 0.6
     with pytest.raises(ValueError, match="first call"):
@@ -325,9 +326,19 @@ def test_bad_images_are_refused(train: Arrays) -> None:
         clone(CNN).fit(images, np.zeros(N))
     with pytest.raises(ValueError, match=r"\(n, rows, columns\).* got \(800, 3, 28, 28\)"):
         clone(CNN).fit(np.stack([images] * 3, axis=1), labels)
+    with pytest.raises(ValueError, match="0 sample"):
+        clone(CNN).fit(images[:0], labels[:0])
     fitted = clone(ANN).fit(images, labels)
     with pytest.raises(ValueError, match=r"need images of \(28, 28\).* got \(14, 56\)"):
         fitted.predict(images.reshape(N, 14, 56))
+
+
+def test_another_network_does_not_go_on(train: Arrays) -> None:
+    fitted = clone(ANN).partial_fit(*train, classes=range(10))
+    before = fitted.predict_proba(train[0])
+    with pytest.raises(ValueError, match="goes on with the network that it began with"):
+        fitted.set_params(hidden_units=7).partial_fit(*train)
+    np.testing.assert_array_equal(fitted.predict_proba(train[0]), before)
 
 
 def test_schedule_free_goes_on_in_partial_fit(train: Arrays) -> None:

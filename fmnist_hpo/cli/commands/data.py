@@ -40,7 +40,7 @@ def _fetch() -> Path:
     """The folder of the data set; a named one that is missing or empty is filled."""
     named = os.environ.get("FMNIST_HPO_DATA")
     if named:
-        folder = Path(named).expanduser()
+        folder = data.expanded(named)
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
             return download(folder)
     return data.find()

@@ -1,7 +1,6 @@
 """`evaluate`: measure a bundle on the test set."""
 
 import argparse
-from pathlib import Path
 
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.cli.arguments import BUNDLE_HELP, add_data_dir
@@ -9,7 +8,7 @@ from fmnist_hpo.cli.texts import with_interval
 from fmnist_hpo.results.showcase import showcase
 from fmnist_hpo.results.winner import measure
 from search.cli.application import Application
-from search.cli.arguments import add_storage
+from search.cli.arguments import add_storage, path
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 
@@ -17,7 +16,7 @@ EXAMPLE = "{prog} evaluate runs/quick/bundle"
 
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help=BUNDLE_HELP)
+    parser.add_argument("bundle", type=path, metavar="BUNDLE", help=BUNDLE_HELP)
     parser.add_argument(
         "--again", action="store_true", help="measure even if the study was measured before"
     )

@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from fmnist_hpo.bundle import Bundle
@@ -12,11 +11,11 @@ from fmnist_hpo.bundle.ensemble import Selection
 from fmnist_hpo.cli.arguments import add_data_dir, add_readout
 from fmnist_hpo.cli.texts import readout, say
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.results.ensemble import ensemble_path, export_ensemble
+from fmnist_hpo.results.ensemble import export_ensemble
 from fmnist_hpo.results.showcase import showcase
-from fmnist_hpo.results.winner import bundle_path, export_trial
+from fmnist_hpo.results.winner import bundle_path, ensemble_path, export_trial
 from search.cli.application import Application
-from search.cli.arguments import STORED_HELP, add_storage, natural
+from search.cli.arguments import STORED_HELP, add_storage, natural, path
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 from search.study import Study
@@ -42,7 +41,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     )
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="default: runs/STUDY/bundle; runs/STUDY/ensemble for an ensemble",
     )

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from fmnist_hpo.bundle import Bundle
@@ -14,6 +13,7 @@ from fmnist_hpo.cli.arguments import BUNDLE_HELP
 from fmnist_hpo.data.images import Images, read_images
 from fmnist_hpo.errors import printable
 from search.cli.application import Application
+from search.cli.arguments import path, positive
 
 EXAMPLE = "{prog} predict runs/quick/bundle shoe.png"
 TOP = 4  # classes shown of each image
@@ -21,16 +21,17 @@ SOME_REFUSED = 1  # exit code: some files are no images, the others were classif
 
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
-    parser.add_argument("bundle", type=Path, metavar="BUNDLE", help=BUNDLE_HELP)
+    parser.add_argument("bundle", type=path, metavar="BUNDLE", help=BUNDLE_HELP)
     parser.add_argument(
         "images",
-        type=Path,
+        type=path,
         nargs="+",
         metavar="IMAGE",
-        help="a picture, an .npy or idx file, or a folder of them; exit code 1 if some are none",
+        help="a picture, an .npy or idx file, or a folder of them; exit code 1 if some are no "
+        "images, 2 if none is one",
     )
     parser.add_argument(
-        "--top", type=_count, default=TOP, metavar="K", help=f"show K classes (default: {TOP})"
+        "--top", type=positive, default=TOP, metavar="K", help=f"show K classes (default: {TOP})"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead")
 
@@ -82,9 +83,3 @@ def _as_json(
         ],
         "refused": [str(error) for error in images.refused],
     }
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"need a number of classes >= 1, got {text!r}; try 3")
-    return int(text)

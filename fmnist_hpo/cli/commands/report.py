@@ -1,12 +1,11 @@
 """`report`: write a self-contained page on studies."""
 
 import argparse
-from pathlib import Path
 
 from fmnist_hpo.cli.arguments import add_data_dir
 from fmnist_hpo.report.write import report_path, write_report
 from search.cli.application import Application
-from search.cli.arguments import STORED_HELP, add_storage
+from search.cli.arguments import STORED_HELP, add_storage, path
 from search.cli.find_study import open_named, open_stored
 
 EXAMPLE = "{prog} report ann cnn --out report"
@@ -16,7 +15,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     parser.add_argument("studies", nargs="+", metavar="STUDY", help=STORED_HELP)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path,
         metavar="DIR",
         help="default: runs/STUDY/report; runs/report for several studies",
     )

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.bundle.ensemble import Selection, folder_of, members
 from fmnist_hpo.bundle.export import Model
+from fmnist_hpo.bundle.fields import REMEDY
 from fmnist_hpo.bundle.kinds import Logits, Size
 from fmnist_hpo.bundle.records import Readout
+from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.bundles import network
 from fmnist_hpo.networks.bundles.onnx import to_onnx
 
@@ -49,7 +51,7 @@ def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes
     """All members with the ensemble's readout as one ONNX model.
 
     Raises:
-        InputError: see `network.load_network` and `to_onnx`.
+        InputError: see `_shares`, `network.load_network` and `to_onnx`.
     """
     readout = bundle.config.readout
     parts = [
@@ -75,7 +77,7 @@ def predictor(bundle: Bundle) -> Logits:
     """See `kinds.Kind`. Each member's logits are divided by its own temperature, then averaged.
 
     Raises:
-        InputError: see `network.load_network`.
+        InputError: see `_shares` and `network.load_network`.
     """
     models = [
         (share / part.config.readout.temperature, network.predictor(part))
@@ -91,7 +93,19 @@ def predictor(bundle: Bundle) -> Logits:
 
 
 def _shares(bundle: Bundle) -> list[tuple[float, Bundle]]:
-    """Each different member with its share of the mean."""
+    """Each different member with its share of the mean.
+
+    Raises:
+        InputError: a member is no network for the ensemble's images and classes.
+    """
     found = list(members(bundle))
+    needed = ("network", bundle.config.classes, bundle.config.image_size)
+    for _, part in found:
+        config = part.config
+        if (config.kind, config.classes, config.image_size) != needed:
+            raise InputError(
+                f"bundle {part.path}: need a network for the images and classes of the ensemble, "
+                f"got another model; {REMEDY}"
+            )
     total = sum(member.count for member, _ in found)
     return [(member.count / total, part) for member, part in found]

@@ -120,16 +120,20 @@ def load_network(bundle: Bundle) -> nn.Module:
         raise InputError(
             f"bundle {bundle.path}: model.safetensors cannot be read: {error}; {REMEDY}"
         ) from error
-    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    expected = {name: _described(tensor) for name, tensor in network.state_dict().items()}
+    found = {name: _described(tensor) for name, tensor in weights.items()}
     if found != expected:
         name = min(name for name in expected | found if expected.get(name) != found.get(name))
         raise InputError(
             f"bundle {bundle.path}: need the weights of the network in config.json, with {name} "
-            f"of shape {expected.get(name)}, got {found.get(name)}; {REMEDY}"
+            f"being {expected.get(name, 'left out')}, got {found.get(name, 'none')}; {REMEDY}"
         )
     network.load_state_dict(weights, assign=True)
     return network.eval()
+
+
+def _described(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
 @torch_defaults()

@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from search.cli.application import Application
-from search.cli.arguments import add_storage, natural
+from search.cli.arguments import add_storage, natural, path
 from search.cli.find_study import must_exist
 from search.dashboard import Artifacts, serve
 from search.errors import SearchError
@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
     )
     parser.add_argument(
         "--password-file",
-        type=Path,
+        type=path,
         metavar="FILE",
         help=f"holds the password (or set ${PASSWORD_VARIABLE}); needed for any other host",
     )

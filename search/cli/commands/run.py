@@ -3,6 +3,7 @@
 import argparse
 import logging
 import threading
+from collections.abc import Sequence
 
 from search import attributes
 from search.cli.application import Application
@@ -119,7 +120,7 @@ def _search(
         print(launcher.script(workers), end="")
         return 0
     if of is None:
-        _print_head(study, app, launcher, workers, args.threads, gpus)
+        _print_head(study, app.describe(study, args), launcher, workers, args.threads, gpus)
     elif not status.over:
         print(f"{'confirming':<10} {_repeats(of, study)}", flush=True)
     if status.over:
@@ -179,7 +180,7 @@ def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
 
 def _print_head(
     study: Study,
-    app: Application,
+    described: Sequence[tuple[str, str]],
     launcher: Launcher,
     workers: int,
     threads: int,
@@ -188,7 +189,7 @@ def _print_head(
     spec = study.spec
     lines = [
         ("study", f"{spec.name} ({spec.hash[:12]})"),
-        *app.describe(study),
+        *described,
         (
             "workers",
             f"{workers} x {counted(threads, 'thread')} on {launcher.where}"

@@ -185,7 +185,7 @@ def test_only_a_bundle_of_the_same_study_is_replaced(bundle: Bundle, tmp_path: P
     assert Bundle.open(bundle.path).files == newer
     for name, whose in (("two", "study one"), ("one", "another study called one")):
         other = to_json({"study": name, "study_uid": "2"})
-        with pytest.raises(InputError, match=f"holds a bundle of {whose}; move it away or name"):
+        with pytest.raises(InputError, match=f"holds a bundle of {whose}; move it away, or name"):
             Bundle.write(bundle.path, {**FILES, "provenance.json": other})
     (bundle.path / "model.safetensors").write_bytes(b"damaged")
     Bundle.write(bundle.path, FILES)  # the remedy that damage is answered with

@@ -17,6 +17,7 @@ from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle.export import check_accuracy
 from fmnist_hpo.bundle.kinds import logits
 from fmnist_hpo.data import split as split_data
 from fmnist_hpo.errors import InputError
@@ -185,6 +186,30 @@ def test_refitted_weights_have_no_validation_figures(trained: "Trained", tmp_pat
 
 def with_weights(trained: "Trained", weights: Mapping[str, torch.Tensor]) -> "Trained":
     return dataclasses.replace(trained, result=dataclasses.replace(trained.result, weights=weights))
+
+
+def told(trained: "Trained", amendment: str) -> "Trained":
+    provenance = dataclasses.replace(trained.provenance, amendments=(amendment,))
+    return dataclasses.replace(trained, provenance=provenance)
+
+
+def test_a_long_amendment_is_read_back_and_an_absurd_one_not_written(
+    trained: "Trained", tmp_path: Path
+) -> None:
+    long, absurd = "space.x " * 200, "space.x " * 2000
+    assert told(trained, long).export(tmp_path / "long").provenance.amendments == (long,)
+    with pytest.raises(InputError, match="need a list of printable texts as 'amendments'"):
+        told(trained, absurd).export(tmp_path / "absurd")
+    assert not (tmp_path / "absurd").exists()
+
+
+def test_of_few_images_some_may_move() -> None:
+    check_accuracy(0.91, 3, 0.90, images=100)
+    check_accuracy(0.93, 3, 0.90, images=100)
+    with pytest.raises(InputError, match="need the weights of trial 3"):
+        check_accuracy(0.94, 3, 0.90, images=100)
+    with pytest.raises(InputError, match="need the weights of trial 3"):
+        check_accuracy(0.91, 3, 0.90, images=10_000)
 
 
 def test_weights_of_another_trial_are_refused(trained: "Trained", tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -45,6 +46,15 @@ def test_curves_show_both_parts_where_both_are_there() -> None:
     assert len(where(without, BLUE)) > 100
     assert len(where(without, VERMILLION)) == 0
     assert with_validation.shape[1] > 1200
+
+
+def test_names_are_drawn_as_they_are_written() -> None:
+    """Matplotlib would take them for formulas, and these for wrong ones."""
+    name = "lr $10^$ more"
+    found = replace(metrics(np.eye(2, dtype=int)), classes=(name, "b$^$"))
+    assert pixels(draw_confusion(found, name)).shape[1] > 300
+    curves = {"train_loss": [0.6, 0.4], "train_accuracy": [0.8, 0.9]}
+    assert pixels(draw_curves(curves, name)).shape[1] > 300
 
 
 def test_a_curve_of_one_epoch_is_drawn() -> None:

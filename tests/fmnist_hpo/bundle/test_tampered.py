@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
+from safetensors.torch import load, save
 
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.bundle.kinds import logits
@@ -181,6 +183,43 @@ def safetensors(header: bytes, data: bytes = b"") -> bytes:
 def test_foreign_weights(exported: Bundle, weights: bytes) -> None:
     bundle = tampered(exported, lambda files: {**without_onnx(files), "model.safetensors": weights})
     assert "bundle b: " in one_line(lambda: predict(bundle, IMAGES))
+
+
+@pytest.mark.parametrize("kind", [torch.float64, torch.float16, torch.int32])
+def test_weights_of_another_type(exported: Bundle, kind: torch.dtype) -> None:
+    own = load(exported.read("model.safetensors"))
+    other = save({name: tensor.to(kind) for name, tensor in own.items()})
+    bundle = tampered(exported, lambda files: {**without_onnx(files), "model.safetensors": other})
+    line = one_line(lambda: predict(bundle, IMAGES))
+    assert f"got {str(kind).removeprefix('torch.')} of shape" in line
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"classes": [str(index) for index in range(9)]},
+        {"image_size": [14, 14]},
+        {"kind": "sklearn"},
+    ],
+)
+def test_members_of_an_ensemble_for_other_images(exported: Bundle, values: dict[str, Any]) -> None:
+    def ensemble(files: dict[str, bytes]) -> Files:
+        config = json.loads(files["config.json"])
+        member = {"count": 1, "accuracy": 0.5}
+        selection = {
+            "members": {"1": member, "2": member}, "candidates": 2, "images": 10,
+            "single": {"trial": 1, "accuracy": 0.5}, "accuracy": 0.5,
+        }  # fmt: skip
+        whole = {**config, "kind": "ensemble", "selection": selection}
+        found = {**without_onnx(files), "config.json": json.dumps(whole).encode()}
+        for trial, changed in ((1, {}), (2, values)):
+            found[f"members/{trial}/model.safetensors"] = files["model.safetensors"]
+            found[f"members/{trial}/config.json"] = json.dumps({**config, **changed}).encode()
+        return found
+
+    bundle = tampered(exported, ensemble)
+    line = one_line(lambda: logits(bundle, IMAGES))
+    assert "bundle b/members/2: need a network for the images and classes of the ensemble" in line
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import io
 import multiprocessing
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from sklearn.model_selection import StratifiedKFold, cross_validate
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
 
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.classical import bundle as classical_bundle
@@ -188,6 +190,19 @@ def test_a_class_that_was_not_seen_is_never_named(data: TrainingData, cache: Fea
     assert values.shape == (600, 11)
     assert not np.isin(values.argmax(axis=1), (9, 10)).any()
     assert np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("model", [KNeighborsClassifier(2), LinearSVC()])
+def test_an_images_values_do_not_hang_on_the_others(model: Any) -> None:
+    """Class 0 was not seen; of two neighbours of different classes none is more probable."""
+    draw = np.random.default_rng(0)
+    features, labels = draw.normal(size=(60, 5)), draw.integers(1, 4, 60)
+    model.fit(features, labels)
+    asked = draw.normal(size=(40, 5))
+    together = classical.logits(model, asked, classes=4)
+    alone = np.concatenate([classical.logits(model, one[None], classes=4) for one in asked])
+    np.testing.assert_allclose(together, alone)
+    assert (together[:, 1:].min(axis=1) > together[:, 0]).all()
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,3 +60,52 @@ def test_json(exported: Bundle, pictures: Path, capsys: pytest.CaptureFixture[st
     assert len(first["top"]) == 3
     assert 0 < first["top"][0]["probability"] <= 1
     assert first["preprocessing"] == ["inverted, as its background is light"]
+
+
+def test_more_classes_than_there_are(
+    exported: Bundle, pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = str(pictures / "a.png")
+    assert cli.main(["predict", str(exported.path), picture, "--top", "1000"]) == 0
+    assert capsys.readouterr().out.count(" %") == 10
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["BUNDLE", "a.png", "--top", "9" * 30], "must be a whole number >= 1 and <= "),
+        (["BUNDLE", "a.png", "--top", "0"], "must be a whole number >= 1, got '0'"),
+        (["BUNDLE", ""], "must be a path, got ''"),
+        (["", "a.png"], "must be a path, got ''"),
+        (["BUNDLE", "a" * 300], "File name too long"),
+        (["a" * 300, "a.png"], "File name too long"),
+    ],
+)
+def test_what_cannot_be_classified_is_one_line(
+    exported: Bundle, argv: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [str(exported.path) if one == "BUNDLE" else one for one in argv]
+    try:
+        code: Any = cli.main(["predict", *given])
+    except SystemExit as left:  # the parser's own
+        code = left.code
+    assert code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["data", "verify", "--data-dir", "~nosuchuser/x"],
+        ["data", "fetch", "--data-dir", "~nosuchuser/x"],
+        ["plan", "quick", "--data-dir", "~nosuchuser/x"],
+    ],
+)
+def test_a_home_directory_that_nobody_has_is_one_line(
+    argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FMNIST_HPO_DATA", "")  # restored afterwards
+    assert cli.main(argv) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "~nosuchuser/x names no home directory" in line

@@ -6,7 +6,7 @@ import re
 import struct
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -365,3 +365,28 @@ def test_a_header_is_bounded_before_anything_is_decompressed(
     (tmp_path / "wide").write_bytes(struct.pack(">4B3I", 0, 0, 8, 3, 1, 1, 1 << 31))
     os.truncate(tmp_path / "wide", 16 + (1 << 31))  # sparse
     assert "is too large: its header" in refusal(tmp_path / "wide")
+
+
+@pytest.mark.parametrize(
+    ("kind", "low"),
+    [(np.int32, -5), (np.float32, -5), (np.float32, -0.25), (np.float32, float("nan"))],
+)
+def test_values_that_are_no_grey_values_are_refused(tmp_path: Path, kind: Any, low: float) -> None:
+    pixels = np.full((28, 28), 100, kind)
+    pixels[0, 0] = low
+    Image.fromarray(pixels).save(tmp_path / "a.tiff")
+    assert "values from" in refusal(tmp_path / "a.tiff")
+
+
+def test_an_orientation_that_does_not_exist_turns_nothing(tmp_path: Path) -> None:
+    picture = Image.fromarray(np.zeros((28, 28), np.uint8))
+    exif = Image.Exif()
+    for orientation, turned in ((9, False), (6, True), (1, False)):
+        exif[0x0112] = orientation
+        picture.save(tmp_path / "a.png", exif=exif)
+        (steps,) = read_images([tmp_path / "a.png"], SIZE).steps
+        assert ("turned upright as its EXIF orientation says" in steps) == turned
+
+
+def test_a_path_that_cannot_be_looked_at_is_refused(closed: Path) -> None:
+    assert "Permission denied" in refusal(closed / "inside" / "a.png")

@@ -88,6 +88,15 @@ def test_flip_of_given_images(images: torch.Tensor) -> None:
     assert torch.equal(augment(images, config, mirrored), result)
 
 
+def test_mixup_by_next_to_nothing(images: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    for alpha in (5e-324, 1e-50, 1e-6, 0.003, 0.01, 0.03):
+        shares = [mixup(images[:50], alpha)[2] for _ in range(300)]
+        drawn = np.random.default_rng(0).beta(alpha, alpha, 10_000)
+        expected = np.nanmean(np.maximum(drawn, 1 - drawn)) if alpha > 1e-10 else 1.0
+        assert np.mean(shares) == pytest.approx(expected, abs=0.01)
+
+
 def test_mixup(images: torch.Tensor) -> None:
     torch.manual_seed(0)
     shares = []

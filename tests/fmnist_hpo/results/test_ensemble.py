@@ -17,9 +17,10 @@ from fmnist_hpo.bundle.calibration import fit_temperature
 from fmnist_hpo.bundle.ensemble import Selection, members
 from fmnist_hpo.bundle.kinds import logits, mirrored, size_of
 from fmnist_hpo.bundle.predict import load_model, predict
+from fmnist_hpo.bundle.predictions import FILE
 from fmnist_hpo.results.comparison import compare
-from fmnist_hpo.results.ensemble import ensemble_path, select
-from fmnist_hpo.results.winner import bundle_path
+from fmnist_hpo.results.ensemble import select
+from fmnist_hpo.results.winner import bundle_path, ensemble_path
 from search.spec import parse_spec
 from search.storage import open_storage
 from search.study import Study, create_study
@@ -143,6 +144,10 @@ def test_an_ensemble_is_chosen_exported_used_measured_and_compared(
     assert cli.main(["evaluate", str(bundle.path), "--again"]) == 0
     measured = Bundle.open(bundle.path)
     assert measured.metrics.test.evaluations == 2
+    beside = Bundle.open(bundle_path(study))  # its figure stays, and is no longer the only one
+    assert beside.metrics.test.evaluations == 2
+    assert "measured 2 times in this study" in beside.read("MODEL_CARD.md").decode()
+    assert FILE in beside.files
     found = compare([study])
     assert [row.study for row in found.rows] == ["several", "several, ensemble"]
     assert [row.test_measurements for row in found.rows] == [2, 2]
@@ -176,6 +181,8 @@ def test_an_ensemble_is_chosen_exported_used_measured_and_compared(
     assert refit.metrics.validation is None
     assert refit.metrics.test is None
     assert refit.config.readout.evidence.before_refit
+    told = "The ensemble of the trials' own weights that chose the configuration had"
+    assert told in refit.read("MODEL_CARD.md").decode()
     one = next(iter(chosen))
     weights = f"members/{one}/model.safetensors"
     assert refit.read(weights) != bundle.read(weights)
@@ -193,7 +200,8 @@ def test_what_cannot_be_an_ensemble_is_one_line(
     capsys.readouterr()
     for options, said in (
         (["--ensemble", "3"], "need at least 2 complete trials with kept weights"),
-        (["--ensemble", "1"], "need an ensemble of at least 2 members, got 1"),
+        (["--ensemble", "1"], "need an ensemble of 2 to 1,000 members, got 1;"),
+        (["--ensemble", "1001"], "need an ensemble of 2 to 1,000 members, got 1,001;"),
         (["--ensemble", "3", "--retrain"], "an ensemble is made of kept weights"),
     ):
         assert cli.main(["export", "several", *options]) == 2

@@ -1,8 +1,10 @@
 """Where an exported model says that it comes from, and what `data verify` leaves undone."""
 
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import sqlalchemy as sa
@@ -11,6 +13,7 @@ from toy import toy_spec
 import search
 from fmnist_hpo import cli, data
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle.fields import Fields
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results import winner
 
@@ -47,6 +50,16 @@ def test_a_bundle_of_another_study_is_refused_without_the_password_of_the_storag
         winner.measure(study, exported, again=False)
     study.storage.close()
     assert "hushhush" not in str(caught.value)
+
+
+def test_what_is_said_of_many_amendments_can_be_read_back() -> None:
+    noon = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    amendment = MagicMock(at=noon, __str__=lambda self: "space.x " * 1000)
+    study = SimpleNamespace(refresh=lambda: None, amendments=[amendment] * 5)
+    found = [SimpleNamespace(at=noon + timedelta(hours=hours)) for hours in (-1, 1)]
+    remark = winner._remark(study, found)  # type: ignore[arg-type]
+    assert remark.startswith("The study was amended after its test set had been measured, on 2026")
+    assert Fields({"remark": remark}, "here").text("remark") == remark
 
 
 def test_verify_fetches_nothing(

@@ -13,11 +13,14 @@ from hypothesis.extra import numpy as hnp
 from scipy import stats
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import FitFailedWarning
+from sklearn.utils.parallel import delayed
 
 from search.errors import NoResult, SearchError, SpecError
 from search.sklearn import StudySearchCV
+from search.sklearn.candidates import Candidate
 from search.sklearn.dimension import make_dimension
 from search.sklearn.encoding import decode, encode
+from search.sklearn.scheduling import Scheduler
 
 X = np.zeros((8, 1))
 MODES: dict[str, dict[str, Any]] = {
@@ -241,3 +244,54 @@ def test_a_distribution_need_not_define_more_than_it_is_drawn_by(
     source = OnlyQuantiles(a=1, b=2, name="mine")
     fitted = search(sqlite_url, mode, {"a": source() if frozen else source}).fit(X)
     check_shown_is_evaluated(fitted)
+
+
+def test_the_names_of_scorers_are_theirs(sqlite_url: str) -> None:
+    """Of some candidates not all folds are run, so that ranks are corrected."""
+    scores = dict.fromkeys(
+        ("rank", "my_rank_corr", "mean"), lambda estimator, X: estimator.score(X)
+    )
+    search_ = search(
+        sqlite_url, "pruner", {"a": [0.1, 0.2, 0.3]}, scoring=scores, refit="rank", cv=3,
+        n_iter=3, pruner={"name": "threshold", "lower": 0.25},
+    )  # fmt: skip
+    results = search_.fit(X).cv_results_
+    assert "pruner" in results["stopped_by"]
+    for name in scores:
+        np.testing.assert_array_equal(results[f"rank_test_{name}"], results["rank_test_rank"])
+
+
+class Taken:
+    """Candidates of which the first is taken from this process, and comes back to it."""
+
+    def __init__(self) -> None:
+        self.candidate = Candidate(index=0, params={"a": 0.5})
+        self.waits = [self.candidate, Candidate(index=0, params={"a": 0.5})]
+        self.ended: list[Candidate] = []
+
+    def claim(self) -> Candidate | None:
+        return self.waits.pop(0) if self.waits else None
+
+    def record(self, candidate: Candidate, fold: int, result: Any) -> bool:
+        if candidate is self.candidate:
+            return False
+        candidate.folds[fold] = result
+        return True
+
+    def seen(self) -> list[Candidate]:
+        return [] if self.waits else [Candidate(index=0, params={"a": 0.5}, folds={0: {}, 1: {}})]
+
+    def pending(self) -> bool:
+        return bool(self.waits)
+
+    def close(self) -> None: ...
+
+
+def test_a_candidate_that_was_taken_from_us_may_come_back() -> None:
+    taken = Taken()
+    scheduler = Scheduler(
+        lambda fits: taken, [{}], [""], n_splits=2, n_jobs=None, pre_dispatch=1, prunes=False,
+        timeout=None,
+    )  # type: ignore[arg-type] # fmt: skip
+    assert len(scheduler(delayed(dict)(test_scores=0.5) for _ in range(2))) == 2
+    assert taken.waits == []

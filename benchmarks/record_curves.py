@@ -48,6 +48,7 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
     "ann": {"hidden_units": {"int": [64, 384], "log": True, "for_each": "layers"}},
     "cnn": {
         "convolutions": {"int": [1, 2]},
+        "shortcut": {"choice": [True, False], "when": {"convolutions": 2}},
         "channels_0": {"int": [6, 12], "log": True},
         "channels_1": {"int": [12, 24], "log": True},
         "channels_2": {"int": [24, 48], "log": True, "when": {"blocks": 3}},

@@ -248,7 +248,7 @@ class Reshuffling(Protocol):
 
     A trial with `reshuffle`, as those that confirm a search are (`[confirm]`), is run by another
     problem: the one that this method returns. The data are the same, and as many train and as many
-    validate; which of them do is drawn anew for each repeat.
+    validate; which of them do is drawn again for each repeat.
 
     Example:
         The data of `Problem`'s example are one number, the start. Another draw of it::

@@ -85,7 +85,10 @@ class _CommandParser(_Parser):
             split = args.index("--")
             args, passed_on = args[:split], args[split + 1 :]
             self.set_defaults(passed_on=passed_on)
-        return super().parse_known_args(args, namespace)
+        found, others = super().parse_known_args(args, namespace)
+        if others:  # else the top parser refuses them, and names its own help
+            self.error(f"unrecognized arguments: {' '.join(others)}")
+        return found, others
 
 
 class _Version(argparse.Action):

@@ -101,7 +101,7 @@ def serve(
     if password is None and not is_loopback(host):
         raise SearchError(
             "the dashboard needs a password on any address but loopback, got host "
-            f"{host!r} and none; set a password or use 127.0.0.1"
+            f"{host!r} and none; give one with --password-file, or use 127.0.0.1"
         )
     if not 0 <= port <= 65535:
         raise SearchError(

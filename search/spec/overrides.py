@@ -31,8 +31,11 @@ class Override:
     value: Any
 
 
-def read_override(text: str) -> Override:
+def read_override(text: str, example: str = "budget.trials=8") -> Override:
     """Read KEY=VALUE; the value is TOML's, or a string without quotes.
+
+    Args:
+        example: of such a text, for an error.
 
     Raises:
         SpecError: it has no key or no value, or the value is neither.
@@ -40,7 +43,7 @@ def read_override(text: str) -> Override:
     key, sign, value = text.partition("=")
     key, value = key.strip(), value.strip()
     if not sign or not key or not value or not key.isprintable():
-        raise SpecError(f"need KEY=VALUE, such as budget.trials=8, got {text!r}")
+        raise SpecError(f"need KEY=VALUE, such as {example}, got {text!r}")
     return Override(path=_path_of(key, text), value=_value_of(key, value))
 
 
@@ -55,7 +58,7 @@ def read_params(text: str) -> dict[str, Any]:
     if ",".join(parts) != text or not parts:
         raise SpecError(f"need NAME=VALUE,..., such as blocks=2,optimizer=adam, got {text!r}")
     for part in parts:
-        override = read_override(part)
+        override = read_override(part, "learning_rate=3e-3")
         (name, *deeper) = override.path
         if deeper:
             raise SpecError(f"need the name of a parameter, got {'.'.join(override.path)!r}")

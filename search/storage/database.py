@@ -241,7 +241,10 @@ def _parse(url: str) -> sa.URL:
         parsed = sa.make_url(url)
     except (exc.ArgumentError, ValueError):
         # Without its cause, whose text may hold the password.
-        raise StorageError(f"a storage is {known}, got something that is no URL") from None
+        raise StorageError(
+            f"a storage is {known}, got something that is no URL; correct --storage, or "
+            "the variable with its default"
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")

@@ -15,6 +15,12 @@ from search.study import Study
 MakeStudy = Callable[..., Study]
 
 
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a study writes into the current folder by default stays with its test."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def make_study(tmp_path: Path, sqlite_url: str) -> Iterator[MakeStudy]:
     """Creates a study in a fresh SQLite file, from the arguments of `toy_spec`."""

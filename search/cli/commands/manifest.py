@@ -7,7 +7,10 @@ from search.cli.application import Application
 from search.cli.arguments import default_storage, positive
 from search.supervisor.launchers.kubernetes import manifest
 
-EXAMPLE = "{prog} manifest cnn --workers 64 --image registry/fmnist-hpo:1 | kubectl apply -f -"
+EXAMPLE = (
+    "{prog} manifest cnn --workers 64 --image registry/fmnist-hpo:1 "
+    "--checkpoints s3://bucket/cnn | kubectl apply -f -"
+)
 
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG001
@@ -21,7 +24,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
         help="postgresql://user@host/db, as the pods reach it; its password is in a Secret",
     )
     parser.add_argument(
-        "--checkpoints", metavar="PLACE", help="s3://bucket/prefix (default: as the study says)"
+        "--checkpoints",
+        metavar="PLACE",
+        help="s3://bucket/prefix: the pods then get the credentials (default: as the study says)",
     )
     parser.add_argument("--threads", type=positive, metavar="N", default=1, help="of each worker")
     parser.add_argument(

@@ -12,7 +12,8 @@ COMMANDS: Mapping[str, str] = {
     "stop": "end a running or paused trial for good",
     "pause": "let a study rest: its workers release their trials and wait",
     "resume": "let a paused study go on",
-    "track": "write a study's trials to MLflow or TensorBoard; again, only what is new",
+    "track": "write a study's trials to MLflow, TensorBoard or Weights & Biases; "
+    "a repeated call writes only new ones",
     "copy-study": "copy a study with its ledger to another storage",
     "delete": "delete a study with its trials, checkpoints and artifacts",
 }

@@ -5,7 +5,7 @@ import argparse
 from search import DEFAULT_STORAGE
 from search.cli.application import Application
 from search.cli.arguments import default_storage
-from search.cli.find_study import open_stored
+from search.cli.find_study import open_named, open_stored
 from search.cli.hints import storage_option, storage_remark
 from search.storage import open_storage
 from search.study.copy_study import copy_study
@@ -34,7 +34,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 
 
 def main(args: argparse.Namespace, app: Application) -> int:
-    copy_study(args.study, open_stored(args.source, args.study), open_storage(args.target))
+    source = open_stored(args.source, args.study)
+    open_named(args.study, storage=source)  # before a file of the target is made
+    copy_study(args.study, source, open_storage(args.target))
     print(
         f"study {args.study!r} was copied; see it with: "
         f"{app.prog} status {args.study}{storage_option(args.target)}"

@@ -116,32 +116,35 @@ class Table:
 
     def __init__(self, path: Path) -> None:
         self.name = path.name.split(".")[0]
-        rows = _rows(path)
+        rows = read_rows(path)
         self.epochs = len(rows[0][2])
         self._curves: dict[str, tuple[Array, Array]] = {}
         self.pool: list[Params] = []
         finals: dict[str, list[float]] = {}
         for params, _, accuracy, seconds in sorted(rows, key=lambda row: row[1]):
-            key = _key(params)
+            key = key_of(params)
             if key not in self._curves:
                 self._curves[key] = 100.0 * np.array(accuracy), np.array(seconds)
                 self.pool.append(params)
             finals.setdefault(key, []).append(100.0 * accuracy[-1])
         self.space = _space_of(self.pool)
-        self._quality = _without_noise(self.space, self.pool, [finals[_key(p)] for p in self.pool])
+        self._quality = _without_noise(
+            self.space, self.pool, [finals[key_of(p)] for p in self.pool]
+        )
 
     def curve(self, params: Params) -> tuple[Array, Array]:
-        return self._curves[_key(params)]
+        return self._curves[key_of(params)]
 
     def quality(self, params: Params) -> float:
-        return self._quality[_key(params)]
+        return self._quality[key_of(params)]
 
 
-def _key(params: Params) -> str:
+def key_of(params: Params) -> str:
+    """The same text for the same parameters."""
     return json.dumps(params, sort_keys=True)
 
 
-def _rows(path: Path) -> list[tuple[Params, int, list[float], list[float]]]:
+def read_rows(path: Path) -> list[tuple[Params, int, list[float], list[float]]]:
     """Parameters, seed, accuracies and seconds of each row."""
     if ".jsonl" in path.suffixes:
         found = []
@@ -229,4 +232,4 @@ def _without_noise(
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(x[row], y)
     mean[good] = 100.0 - np.exp(model.predict(x[good]))
-    return {_key(params): float(value) for params, value in zip(pool, mean, strict=True)}
+    return {key_of(params): float(value) for params, value in zip(pool, mean, strict=True)}

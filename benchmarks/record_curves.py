@@ -5,10 +5,11 @@
     python benchmarks/record_curves.py --family ann ... --export-only     # what is there by now
 
 The recording is a study of its own that can be stopped (Ctrl-C) and continued with the same
-command. Its configurations are drawn at random from the space of `studies/FAMILY.toml`, with
-smaller networks, so that hundreds can be trained. Training is this project's, on a stratified part
-of 16,000 images (12,800 to train, 3,200 to validate). Each tenth configuration is trained with
-three seeds, so that the noise between seeds is known.
+command, on another machine as well: what the table has is not trained again. Its configurations are
+drawn at random from the space of `studies/FAMILY.toml`, with smaller networks, so that hundreds can
+be trained. Training is this project's, on a stratified part of 16,000 images (12,800 to train,
+3,200 to validate). Each tenth configuration is trained with three seeds, so that the noise between
+seeds is known.
 
 Afterwards the table of all complete trials is written to `benchmarks/curves/FAMILY.csv.gz`: a row
 per configuration and seed, with its parameters, `seed`, `accuracy_1` ... (validation, 0 to 1) and
@@ -27,11 +28,12 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
+from curve_sources import key_of, read_rows
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
 import search
@@ -54,6 +56,8 @@ SMALLER: Mapping[str, Mapping[str, Any]] = {
         "channels_2": {"int": [24, 48], "log": True, "when": {"blocks": 3}},
     },
 }
+Row = dict[str, Any]
+Curve = tuple[str, int]  # a configuration, by `key_of`, and its seed
 REPEATED, SEEDS = 10, 3  # each tenth configuration is trained with three seeds
 
 
@@ -80,8 +84,17 @@ class CurveProblem(FashionProblem):
         return super().run(_Timed(trial))  # type: ignore[arg-type]
 
 
-def study_file(family: str, configurations: int, epochs: int) -> str:
-    """The text of the study: its configurations are named trials, the repeated ones one by one."""
+def study_file(
+    family: str, configurations: int, epochs: int, recorded: Collection[Curve] = ()
+) -> tuple[str, list[Curve]]:
+    """The text of the study: its configurations are named trials, the repeated ones one by one.
+
+    Args:
+        recorded: curves that are left out.
+
+    Returns:
+        The text, and all curves in their order, those that are left out as well.
+    """
     study = tomllib.loads((STUDIES / f"{family}.toml").read_text())
     fixed = {**study["fixed"], "epochs": epochs, "report_every": 1.0}
     space = study["space"] | SMALLER[family]
@@ -93,18 +106,20 @@ def study_file(family: str, configurations: int, epochs: int) -> str:
     for name, table in tables.items():
         head += f"\n[{name}]\n" + "".join(f"{key} = {_toml(x)}\n" for key, x in table.items())
     draws = _draws(head, fixed)
-    trials = [
-        (f"{index}-{seed}", params)
+    every = {
+        (key_of(params), seed): (f"{index}-{seed}", params)
         for index, params in enumerate(itertools.islice(draws, configurations))
         for seed in range(SEEDS if index % REPEATED == 0 else 1)
-    ]
-    return (
+    }
+    trials = [trial for curve, trial in every.items() if curve not in recorded]
+    text = (
         head
         + f"\n[budget]\ntrials = {len(trials)}\n"
         + "".join(
             f'\n[[trials]]\nname = "{name}"\nparams = {_toml(params)}\n' for name, params in trials
         )
     )
+    return text, list(every)
 
 
 def _draws(head: str, fixed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -134,23 +149,42 @@ def _toml(value: Any) -> str:
     return f'"{value}"' if isinstance(value, str) else repr(value)
 
 
-def rows(study: Study, epochs: int) -> list[dict[str, Any]]:
-    """The complete trials, in the order of the study file."""
-    found = []
+def table_of(path: Path, epochs: int) -> dict[Curve, Row]:
+    """The rows of a table that was written before; none where it is missing or has other epochs."""
+    if not path.exists():
+        return {}
+    return {
+        (key_of(params), seed): _row(params, seed, accuracy, seconds)
+        for params, seed, accuracy, seconds in read_rows(path)
+        if len(accuracy) == epochs
+    }
+
+
+def rows(study: Study, epochs: int) -> dict[Curve, Row]:
+    """Those of the complete trials, in the order of the study file."""
+    found = {}
     for trial in sorted(study.trials, key=lambda trial: trial.number):
         if trial.state is not optuna.trial.TrialState.COMPLETE:
             continue
         curve = trial.intermediate_values
         seconds = statistics.median(trial.user_attrs[attributes.CURVES]["cpu_seconds"])
         seed = int(trial.user_attrs[attributes.NAME].partition("-")[2])
-        row = {**trial.params, "seed": seed}
-        row |= {f"accuracy_{step}": round(curve[step], 5) for step in range(1, epochs + 1)}
-        row |= {f"seconds_{step}": round(step * seconds, 3) for step in range(1, epochs + 1)}
-        found.append(row)
+        steps = range(1, epochs + 1)
+        accuracy = [round(curve[step], 5) for step in steps]
+        times = [round(step * seconds, 3) for step in steps]
+        found[key_of(trial.params), seed] = _row(trial.params, seed, accuracy, times)
     return found
 
 
-def write(path: Path, table: list[dict[str, Any]], epochs: int) -> None:
+def _row(
+    params: Mapping[str, Any], seed: int, accuracy: Sequence[float], seconds: Sequence[float]
+) -> Row:
+    row = {**params, "seed": seed}
+    row |= {f"accuracy_{step}": value for step, value in enumerate(accuracy, 1)}
+    return row | {f"seconds_{step}": value for step, value in enumerate(seconds, 1)}
+
+
+def write(path: Path, table: Sequence[Row], epochs: int) -> None:
     """Write a compressed table; the same rows give the same bytes."""
     figures = [f"{x}_{step}" for x in ("accuracy", "seconds") for step in range(1, epochs + 1)]
     named = sorted({name for row in table for name in row} - set(figures) - {"seed"})
@@ -178,12 +212,18 @@ def main() -> int:
     args = parser.parse_args()
     args.directory.mkdir(parents=True, exist_ok=True)
     file, storage = args.directory / f"{args.family}.toml", args.directory / f"{args.family}.db"
+    target = HERE / "curves" / f"{args.family}.csv.gz"
+    table = table_of(target, args.epochs)
+    text, order = study_file(args.family, args.configurations, args.epochs, table)
+    if table.keys() - set(order):
+        print(f"{target} has curves of another space or of more configurations; move it away")
+        return 2
     if not file.exists():
-        file.write_text(study_file(args.family, args.configurations, args.epochs))
+        file.write_text(text)
     url = f"sqlite:///{storage.resolve()}"
     path = os.pathsep.join(filter(None, (str(HERE.resolve()), os.environ.get("PYTHONPATH"))))
     code = 0
-    if not args.export_only:
+    if not args.export_only and set(order) - table.keys():
         code = subprocess.run(
             [
                 *(sys.executable, "-m", "search", "run", file, "--storage", url),
@@ -192,11 +232,14 @@ def main() -> int:
             ],
             env={**os.environ, "PYTHONPATH": path},
         ).returncode
-    table = rows(search.open(f"curves-{args.family}", storage=url), args.epochs)
-    target = HERE / "curves" / f"{args.family}.csv.gz"
-    write(target, table, args.epochs)
-    once = sum(row["seed"] == 0 for row in table)
-    print(f"{target}: {once} configurations, {len(table)} curves, {target.stat().st_size:,} bytes")
+    if code == 2:
+        return code  # it was refused, and said why
+    if storage.exists():
+        table |= rows(search.open(f"curves-{args.family}", storage=url), args.epochs)
+    found = [table[curve] for curve in order if curve in table]
+    write(target, found, args.epochs)
+    once = sum(row["seed"] == 0 for row in found)
+    print(f"{target}: {once} configurations, {len(found)} curves, {target.stat().st_size:,} bytes")
     return code
 
 

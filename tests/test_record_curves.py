@@ -15,8 +15,8 @@ from search.spec import parse_spec
 
 @pytest.mark.parametrize("family", ["ann", "cnn"])
 def test_the_study_is_always_the_same_and_repeats_each_tenth_configuration(family: str) -> None:
-    text = record_curves.study_file(family, 21, 12)
-    assert text == record_curves.study_file(family, 21, 12)
+    text, curves = record_curves.study_file(family, 21, 12)
+    assert (text, curves) == record_curves.study_file(family, 21, 12)
     spec = parse_spec(text, where="the recorder's")
     assert spec.trials == len(spec.named) == 21 + 2 * 3
     assert spec.fixed["epochs"] == 12
@@ -24,9 +24,11 @@ def test_the_study_is_always_the_same_and_repeats_each_tenth_configuration(famil
     assert names[:4] == ["0-0", "0-1", "0-2", "1-0"]
     params = {trial.name: trial.params for trial in spec.named}
     assert params["10-0"] == params["10-1"] == params["10-2"] != params["11-0"]
-    # More configurations begin with the same ones.
-    more = parse_spec(record_curves.study_file(family, 30, 12), where="the recorder's")
-    assert more.named[: len(spec.named)] == spec.named
+    # More configurations begin with the same ones, and what is recorded is left out.
+    text, more = record_curves.study_file(family, 30, 12, set(curves))
+    assert more[: len(curves)] == curves
+    rest = parse_spec(text, where="the recorder's")
+    assert [trial.name for trial in rest.named] == [f"{n}-0" for n in range(21, 30)]
 
 
 def test_the_table(tmp_path: Path) -> None:
@@ -42,7 +44,8 @@ def test_the_table(tmp_path: Path) -> None:
     trials = [trial(2, {"b": 2, "a": True}, complete), trial(0, {"a": 1}, complete)]
     study: Any = SimpleNamespace(trials=[*trials, trial(1, {"a": 3}, pruned)])
     path = tmp_path / "curves" / "ann.csv.gz"
-    record_curves.write(path, record_curves.rows(study, 2), 2)
+    found = record_curves.rows(study, 2)
+    record_curves.write(path, list(found.values()), 2)
     before = path.read_bytes()
     with gzip.open(path, "rt") as file:
         rows = list(csv.DictReader(file))
@@ -51,5 +54,8 @@ def test_the_table(tmp_path: Path) -> None:
         {"a": "1", "b": "", "seed": "2", **figures},
         {"a": "True", "b": "2", "seed": "2", **figures},
     ]
-    record_curves.write(path, record_curves.rows(study, 2), 2)
+    # Another machine goes on from it.
+    assert record_curves.table_of(path, 2) == found
+    assert record_curves.table_of(path, 3) == record_curves.table_of(tmp_path / "none", 2) == {}
+    record_curves.write(path, list(record_curves.table_of(path, 2).values()), 2)
     assert path.read_bytes() == before

@@ -1,11 +1,13 @@
 """Tables of the documentation that are made from the code, so that they cannot lie."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
 from fmnist_hpo import parameters
+from fmnist_hpo.classical import config
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, TrainingConfig
+from fmnist_hpo.rules import Rule
 from search.spec.keys import KEYS, TOP, Key
 
 
@@ -14,6 +16,7 @@ def write(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "keys.md").write_text("\n".join(_keys()) + "\n")
     (folder / "networks.md").write_text("\n".join(_networks()) + "\n")
+    (folder / "classical.md").write_text("\n".join(_classical()) + "\n")
 
 
 def _keys() -> Iterator[str]:
@@ -37,6 +40,19 @@ def _networks() -> Iterator[str]:
         yield f"### {title}\n"
         yield from _table(("parameter", "value", "default", "what it is"), parameters.rows(kind))
         yield ""
+
+
+def _classical() -> Iterator[str]:
+    """A table for what all classical models share, and one for each model."""
+    shared = [("model", str(config.MODEL)), *_rules(config.SHARED)]
+    yield from _table(("parameter of every model", "value"), shared)
+    for model, rules in config.MODELS.items():
+        yield ""
+        yield from _table((f"of `{model}`", "value"), _rules(rules))
+
+
+def _rules(rules: Mapping[str, Rule]) -> list[Sequence[str]]:
+    return [(name, str(rule)) for name, rule in rules.items()]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.rules import Choice, Integer, Number, Rule, suggest
 
-__all__ = ["LARGEST_PCA", "ClassicalConfig", "parse"]
+__all__ = ["LARGEST_PCA", "MODEL", "MODELS", "SHARED", "ClassicalConfig", "parse"]
 
 LARGEST_PCA = 256  # components; fitted once per fold, a trial uses the first ones
 
@@ -22,7 +22,7 @@ _POSITIVE = Number(0.0, 1e9, open_low=True)
 _PENALTY = Number(0.0, 1e9)
 _TREES = Integer(1, 10_000)
 #: The parameters of each model and their rules.
-_MODELS: dict[str, dict[str, Rule]] = {
+MODELS: dict[str, dict[str, Rule]] = {
     "svm": {
         "C": _POSITIVE,
         "kernel": Choice(("rbf", "poly", "linear")),
@@ -69,9 +69,9 @@ _MODELS: dict[str, dict[str, Rule]] = {
         "tol": _POSITIVE,
     },
 }
-_MODEL = Choice(tuple(_MODELS))
+MODEL = Choice(tuple(MODELS))
 #: The parameters of every model.
-_SHARED: dict[str, Rule] = {
+SHARED: dict[str, Rule] = {
     "features": Choice(("pixels", "hog", "hog_and_pixels")),
     "scaling": Choice(("none", "sqrt", "standard")),
     "pca_components": Integer(0, LARGEST_PCA),
@@ -101,20 +101,20 @@ def parse(params: Mapping[str, Any]) -> ClassicalConfig:
             the model is XGBoost and the package is not installed.
     """
     if "model" not in params:
-        raise InputError(f"model is missing; set it to one of {', '.join(_MODELS)}")
-    model = _MODEL.check("model", params["model"])
+        raise InputError(f"model is missing; set it to one of {', '.join(MODELS)}")
+    model = MODEL.check("model", params["model"])
     if model == "xgboost" and find_spec("xgboost") is None:
         raise InputError(
             "model xgboost needs the package xgboost, which is not installed; "
             "in the checkout, run `uv sync --extra xgboost` or `pip install -e '.[xgboost]'`"
         )
-    own = _MODELS[model]
+    own = MODELS[model]
     for name in params:
-        if name != "model" and name not in own and name not in _SHARED:
-            known = ["model", *_SHARED, *own]
+        if name != "model" and name not in own and name not in SHARED:
+            known = ["model", *SHARED, *own]
             hint = suggest(name, known) or f"it takes {', '.join(known)}"
             raise InputError(f"model {model} takes no parameter {name!r}; {hint}")
-    return ClassicalConfig(model=model, params=_check(own, params), **_check(_SHARED, params))
+    return ClassicalConfig(model=model, params=_check(own, params), **_check(SHARED, params))
 
 
 def _check(rules: Mapping[str, Rule], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -67,10 +67,17 @@ def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
 
 def _work(args: argparse.Namespace, storage: Storage, stop: threading.Event) -> Left:
     study = open_study(args.study, storage, checkpoints=args.checkpoints)
-    left = _join(study, stop)
-    if left is not Left.OVER or _is_supervised() or SUPERVISED_VARIABLE in os.environ:
-        return left
-    confirming = confirming_study(study)
+    while True:
+        left = _join(study, stop)
+        if left is not Left.OVER or _is_supervised() or SUPERVISED_VARIABLE in os.environ:
+            return left
+        try:
+            confirming = confirming_study(study)
+        except SearchError:
+            if study.status().over:
+                raise
+            continue  # it was extended meanwhile
+        break
     if confirming is None:
         return left
     left = _join(confirming, stop)

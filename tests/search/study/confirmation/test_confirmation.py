@@ -1,5 +1,6 @@
 """The best trials of a search are trained again, as a study of its own, and the best mean wins."""
 
+import argparse
 import threading
 
 import numpy as np
@@ -12,6 +13,7 @@ from toy import toy_spec
 
 import search
 from search.cli import app
+from search.cli.commands import worker
 from search.errors import SearchError
 from search.ledger.by_hand import retry_failed
 from search.spec import parse_spec
@@ -19,6 +21,7 @@ from search.storage import open_storage
 from search.study import create_study, open_study, study_names
 from search.study.confirmation.make import confirming_study
 from search.study.copy_study import copy_study
+from search.worker.contract import Left
 from search.worker.reproduce import reproduce
 from search.worker.worker import work
 
@@ -178,6 +181,25 @@ def test_the_repeats_of_a_candidate_have_exactly_its_parameters(url):
     for number, trial in zip(numbers, confirming.trials, strict=True):
         assert confirming.params(trial) == study.params(study.trial(number))
     study.storage.close()
+
+
+def test_a_worker_goes_on_where_its_study_is_extended_before_the_confirmation(url, monkeypatch):
+    storage = open_storage(url)
+    create_study(parse_spec(confirmed_spec(), where="toy"), storage, checkpoints="kept")
+    extended, original = [], worker.confirming_study
+
+    def extended_first(study):
+        if not extended:
+            extended.append(open_study("toy", storage).extend(trials=1))
+        return original(study)
+
+    monkeypatch.setattr(worker, "confirming_study", extended_first)
+    args = argparse.Namespace(study="toy", checkpoints=None)
+    assert worker._work(args, storage, threading.Event()) is Left.OVER
+    study = open_study("toy", storage)
+    assert study.ledger.counts().done == 9
+    assert study.confirmation.over
+    storage.close()
 
 
 def test_two_processes_make_one_confirmation(url):

@@ -15,7 +15,7 @@ from typing import Any
 
 from search.errors import SearchError
 
-__all__ = ["checked_output", "protect_output", "show_records"]
+__all__ = ["PACKAGES", "checked_output", "protect_output", "show_records"]
 
 #: The top-level packages whose records of level INFO are shown.
 PACKAGES = ("search", "fmnist_hpo")

@@ -1,5 +1,6 @@
 """Fixtures of real parts: a real PostgreSQL, fresh databases on it, SQLite files."""
 
+import logging
 import os
 import shutil
 import signal
@@ -15,11 +16,25 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy import pool
 
+from search.logs import PACKAGES
+
 
 def pytest_configure() -> None:
     """A shell starts what it puts into the background (`pytest &`) with Ctrl-C ignored."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def _own_records() -> Iterator[None]:
+    """What a command in this process does to show log records ends with its test."""
+    levels = {name: logging.getLogger(name).level for name in PACKAGES}
+    yield
+    root = logging.getLogger()
+    for handler in [one for one in root.handlers if type(one).__module__ == "search.logs"]:
+        root.removeHandler(handler)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
 
 
 class Postgres:

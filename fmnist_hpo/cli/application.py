@@ -62,7 +62,7 @@ class FashionApplication(Application):
         return finish(study, refit=args.refit, flip=args.flip, storage=args.storage, prog=self.prog)
 
     def exported(self, study: "Study") -> tuple[int, Path] | None:
-        from fmnist_hpo.results.winner import find_bundle
+        from fmnist_hpo.results.places import find_bundle
 
         bundle = find_bundle(study)
         return None if bundle is None else (bundle.provenance.trial, bundle.path)

@@ -8,7 +8,7 @@ from fmnist_hpo.cli.texts import readout, say, with_interval
 from fmnist_hpo.environment import processor
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
-from fmnist_hpo.results import winner
+from fmnist_hpo.results import measurement, places, winner
 from fmnist_hpo.results.showcase import showcase
 from fmnist_hpo.results.trial_model import keeps_model
 from search.aims.confirmed import CONFIRMED
@@ -36,7 +36,7 @@ def describe(study: Study, *, refit: bool, flip: Flip) -> list[tuple[str, str]]:
     if isinstance(problem, ImageProblem):
         # Before a long search.
         instead = "give the study another name with --name"
-        check_replaceable(winner.bundle_path(study), study.name, study.uid, instead=instead)
+        check_replaceable(places.bundle_path(study), study.name, study.uid, instead=instead)
         if flip == "auto" and (refit or problem.folds is not None) and not keeps_model(problem):
             raise winner.undecided()
         name = "Fashion-MNIST" if problem.known else "idx files"
@@ -46,8 +46,8 @@ def describe(study: Study, *, refit: bool, flip: Flip) -> list[tuple[str, str]]:
         )
         lines.insert(0, ("data", f"{name} in {problem.directory} ({files})"))
         lines.insert(1, ("split", f"{problem.describe_split()} ({problem.split_hash[:12]})"))
-        why = winner.unmeasurable(study)
-        if why is not None and not winner.measurements(study):
+        why = measurement.unmeasurable(study)
+        if why is not None and not measurement.measurements(study):
             lines.insert(1, ("test", f"{why}; without it the run ends with the export"))
     return lines
 
@@ -68,8 +68,8 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
         print(f'next        {prog} export {study.name} --prefer "{bound}NUMBER"{option}')
         print(f"            {prog} export {study.name} --trial N{option}")
         return 0
-    best, path = study.best, winner.bundle_path(study)
-    bundle, sealed = winner.find_bundle(study), winner.measurements(study) == 0
+    best, path = study.best, places.bundle_path(study)
+    bundle, sealed = places.find_bundle(study), measurement.measurements(study) == 0
     if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit, flip)):
         print(f"exporting trial {best.number} to {path}", flush=True)
         bundle = winner.export_trial(
@@ -84,10 +84,10 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
             f"{path} was exported without --flip {flip}: `{prog} export {study.name}{option}` "
             "replaces it"
         )
-    bundle = winner.attach_recorded(study, bundle)
-    if sealed and winner.unmeasurable(study) is None:
+    bundle = measurement.attach_recorded(study, bundle)
+    if sealed and measurement.unmeasurable(study) is None:
         print("measuring the test set, once", flush=True)
-        winner.measure(study, bundle, again=False)
+        measurement.measure(study, bundle, again=False)
         bundle = Bundle.open(path)  # with the measurement in it
     showcase(study, bundle)
     _summary(study, bundle, storage, prog)
@@ -105,15 +105,15 @@ def _is_wanted(bundle: Bundle, best: int, refit: bool, flip: Flip) -> bool:
 
 
 def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
-    best, measured = study.best, winner.recorded(study, bundle)
-    number, count = bundle.provenance.trial, winner.measurements(study)
+    best, measured = study.best, measurement.recorded(study, bundle)
+    number, count = bundle.provenance.trial, measurement.measurements(study)
     times = "once" if count == 1 else f"{count} times"
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
     for label, line in zip(("confirmed", ""), winner.confirmed_lines(study), strict=False):
         print(f"{label:<11} {line.removeprefix(CONFIRMED)}")
     if not count:
-        print(f"test        not measured: {winner.unmeasurable(study)}")
+        print(f"test        not measured: {measurement.unmeasurable(study)}")
     elif measured is None:
         print(f"test        not measured of this bundle; another of the study was, {times}")
     else:
@@ -147,7 +147,7 @@ def reproduced(study: Study, trial: FrozenTrial, prog: str) -> None:
     if not isinstance(study.problem, ImageProblem):
         return
     try:
-        bundle = winner.find_bundle(study)
+        bundle = places.find_bundle(study)
     except InputError:  # damaged, as whoever uses it is told
         return
     if bundle is None:

@@ -11,7 +11,8 @@ from fmnist_hpo.bundle.predictions import Predictions
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import Metrics, wilson_interval
 from fmnist_hpo.results.comparison import Chosen, Row
-from fmnist_hpo.results.winner import Measured, can_export
+from fmnist_hpo.results.measurement import Measured
+from fmnist_hpo.results.places import can_export
 from search.errors import ProblemError
 from search.report.curves import fit_of
 from search.report.facts import training_seconds

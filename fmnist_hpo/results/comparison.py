@@ -22,16 +22,9 @@ from fmnist_hpo.bundle.kinds import size_of
 from fmnist_hpo.bundle.predictions import FILE, Predictions
 from fmnist_hpo.data.files import FILES, IMAGES, LABELS
 from fmnist_hpo.environment import threads
+from fmnist_hpo.results.measurement import Measured, measurements, recorded
+from fmnist_hpo.results.places import bundle_path, can_export, ensemble_path, find_bundle
 from fmnist_hpo.results.speed import measure_speed
-from fmnist_hpo.results.winner import (
-    Measured,
-    bundle_path,
-    can_export,
-    ensemble_path,
-    find_bundle,
-    measurements,
-    recorded,
-)
 from search.outcome import value_of
 from search.study import Study
 from search.text import counted, figure

@@ -14,8 +14,10 @@ from fmnist_hpo.bundle.ensemble import MOST_MEMBERS, Member, Selection
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import measure
+from fmnist_hpo.results.measurement import attach_recorded
+from fmnist_hpo.results.places import image_problem
 from fmnist_hpo.results.trial_model import forget_refit, kept_model, refitted_model
-from fmnist_hpo.results.winner import attach_recorded, image_problem, provenance_of
+from fmnist_hpo.results.winner import provenance_of
 from search import attributes
 from search.outcome import is_feasible, value_of
 from search.study import Study

@@ -13,7 +13,9 @@ from slices import write_slice
 
 import search
 from fmnist_hpo.report.write import write_report
-from fmnist_hpo.results.winner import bundle_path, export_trial, measure
+from fmnist_hpo.results.measurement import measure
+from fmnist_hpo.results.places import bundle_path
+from fmnist_hpo.results.winner import export_trial
 from search.study import Study
 from search.worker.worker import work
 

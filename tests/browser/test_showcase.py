@@ -46,8 +46,9 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
+    from fmnist_hpo.results.places import bundle_path
     from fmnist_hpo.results.showcase import showcase
-    from fmnist_hpo.results.winner import bundle_path, export_trial
+    from fmnist_hpo.results.winner import export_trial
 
     with pytest.MonkeyPatch.context() as patch:
         folder: Path = tmp_path_factory.mktemp("slice")

@@ -5,8 +5,8 @@ import argparse
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.cli.arguments import BUNDLE_HELP, add_data_dir
 from fmnist_hpo.cli.texts import with_interval
+from fmnist_hpo.results.measurement import measure
 from fmnist_hpo.results.showcase import showcase
-from fmnist_hpo.results.winner import measure
 from search.cli.application import Application
 from search.cli.arguments import add_storage, path
 from search.cli.find_study import open_named, open_stored

@@ -12,8 +12,9 @@ from fmnist_hpo.cli.arguments import add_data_dir, add_readout
 from fmnist_hpo.cli.texts import readout, say
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.ensemble import export_ensemble
+from fmnist_hpo.results.places import bundle_path, ensemble_path
 from fmnist_hpo.results.showcase import showcase
-from fmnist_hpo.results.winner import bundle_path, ensemble_path, export_trial
+from fmnist_hpo.results.winner import export_trial
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage, natural, path
 from search.cli.find_study import open_named, open_stored

@@ -67,19 +67,19 @@ def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
 
 def _work(args: argparse.Namespace, storage: Storage, stop: threading.Event) -> Left:
     study = open_study(args.study, storage, checkpoints=args.checkpoints)
-    while True:
+    confirming, searched = None, False
+    while not searched:
         left = _join(study, stop)
         if left is not Left.OVER or _is_supervised() or SUPERVISED_VARIABLE in os.environ:
             return left
         try:
-            confirming = confirming_study(study)
+            confirming, searched = confirming_study(study), True
         except SearchError:
             if study.status().over:
                 raise
-            continue  # it was extended meanwhile
-        break
+            # else it was extended meanwhile
     if confirming is None:
-        return left
+        return Left.OVER
     left = _join(confirming, stop)
     if left is Left.OVER:
         annotate(study)

@@ -15,7 +15,7 @@ from fmnist_hpo.report import figures
 from fmnist_hpo.report.models import Model, calibration_lines, confused
 from fmnist_hpo.report.write import _accuracy_lines
 from fmnist_hpo.results.comparison import Row
-from fmnist_hpo.results.winner import Measured
+from fmnist_hpo.results.measurement import Measured
 
 pytestmark = pytest.mark.slow
 

@@ -18,13 +18,9 @@ from fmnist_hpo.data.idx import locate, open_idx
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.comparison import compare, mcnemar
 from fmnist_hpo.results.comparison_table import lines
-from fmnist_hpo.results.winner import (
-    attach_recorded,
-    bundle_path,
-    export_trial,
-    measure,
-    recorded,
-)
+from fmnist_hpo.results.measurement import attach_recorded, measure, recorded
+from fmnist_hpo.results.places import bundle_path
+from fmnist_hpo.results.winner import export_trial
 from search.spec import parse_spec
 from search.storage import open_storage
 from search.study import Study, create_study

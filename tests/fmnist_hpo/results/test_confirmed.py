@@ -10,7 +10,7 @@ from slices import write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.results import winner
+from fmnist_hpo.results import places
 from search.study import open_study
 
 SPEC = """
@@ -52,7 +52,7 @@ def test_the_confirmed_winner_is_exported(tmp_path: Path, out: Callable[..., str
     done = out("run", "slice")
     assert f"exporting trial {won} to" in done
     assert f"confirmed   {told}, each with a seed and a split of its own" in done
-    path = winner.bundle_path(study)
+    path = places.bundle_path(study)
     made = Bundle.open(path).provenance
     assert made.trial == won
     assert f"Confirmed: {told}" in str(made.confirmation)

@@ -20,7 +20,7 @@ from fmnist_hpo.bundle.predict import load_model, predict
 from fmnist_hpo.bundle.predictions import FILE
 from fmnist_hpo.results.comparison import compare
 from fmnist_hpo.results.ensemble import select
-from fmnist_hpo.results.winner import bundle_path, ensemble_path
+from fmnist_hpo.results.places import bundle_path, ensemble_path
 from search.spec import parse_spec
 from search.storage import open_storage
 from search.study import Study, create_study

@@ -9,7 +9,7 @@ from slices import write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.results import winner
+from fmnist_hpo.results import places
 from search.supervisor.run import annotate
 
 SPEC = """
@@ -49,7 +49,7 @@ def test_it_is_said_wherever_the_later_measurement_is_shown(
     notes = study.storage.optuna.get_study_system_attrs(study.ledger.study_id)
     assert any("The study was amended: amendment 1 of" in str(note) for note in notes.values())
 
-    path = winner.bundle_path(study)
+    path = places.bundle_path(study)
     shutil.rmtree(path)
     out("export", "slice", "--trial", "1")
     assert "Its study was amended: amendment 1 of" in (path / "MODEL_CARD.md").read_text()

@@ -9,7 +9,7 @@ from slices import write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
-from fmnist_hpo.results import winner
+from fmnist_hpo.results import places
 
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
@@ -48,7 +48,7 @@ def test_a_front_on_real_images_is_optunas_and_a_trial_of_it_is_exported(
     smallest = front[-1]
     assert smallest.values[1] == min(trial.values[1] for trial in study.trials)
     assert 'export slice --prefer "parameters<=NUMBER"' in out("run", "slice")  # and no export
-    assert winner.find_bundle(study) is None
+    assert places.find_bundle(study) is None
     assert "name one with --trial" in out("export", "slice", code=2)
 
     bound = f"parameters<={smallest.values[1]}"

@@ -15,7 +15,7 @@ from fmnist_hpo import cli, data
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.fields import Fields
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.results import winner
+from fmnist_hpo.results import measurement, winner
 
 
 def test_the_commit_of_a_checkout_that_merely_lies_around_is_not_ours(
@@ -47,7 +47,7 @@ def test_a_bundle_of_another_study_is_refused_without_the_password_of_the_storag
     url = sa.make_url(postgres_url).set(password="hushhush")
     study = search.create(toy_spec(), storage=url.render_as_string(hide_password=False))
     with pytest.raises(InputError, match="is not of the study 'toy' in") as caught:
-        winner.measure(study, exported, again=False)
+        measurement.measure(study, exported, again=False)
     study.storage.close()
     assert "hushhush" not in str(caught.value)
 
@@ -57,7 +57,7 @@ def test_what_is_said_of_many_amendments_can_be_read_back() -> None:
     amendment = MagicMock(at=noon, __str__=lambda self: "space.x " * 1000)
     study = SimpleNamespace(refresh=lambda: None, amendments=[amendment] * 5)
     found = [SimpleNamespace(at=noon + timedelta(hours=hours)) for hours in (-1, 1)]
-    remark = winner._remark(study, found)  # type: ignore[arg-type]
+    remark = measurement._remark(study, found)  # type: ignore[arg-type]
     assert remark.startswith("The study was amended after its test set had been measured, on 2026")
     assert Fields({"remark": remark}, "here").text("remark") == remark
 
@@ -75,6 +75,6 @@ def test_a_refused_bundle_is_told_without_the_storages_password(exported: Bundle
     shown = SimpleNamespace(url="postgresql://u:***@h/d", address="postgresql://u:secret@h/d")
     study = SimpleNamespace(name="small", uid="another", storage=shown)
     with pytest.raises(InputError) as caught:
-        winner.measure(study, exported, again=False)  # type: ignore[arg-type]
+        measurement.measure(study, exported, again=False)  # type: ignore[arg-type]
     assert "u:***@h" in str(caught.value)
     assert "secret" not in str(caught.value)

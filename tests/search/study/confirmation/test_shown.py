@@ -9,7 +9,7 @@ from toy import toy_spec
 
 import search
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.results.winner import image_problem
+from fmnist_hpo.results.places import image_problem
 from search.cli import app
 from search.errors import SpecError
 from search.report.sections import make_sections

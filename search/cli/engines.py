@@ -161,7 +161,7 @@ def engine_record(study: Study, status: Status) -> dict[str, Any] | None:
     """
     if shutil.which("squeue") is None:
         return None
-    from search.supervisor.launchers.slurm import WORKER_PREFIX, queue
+    from search.supervisor.launchers.slurm_queue import WORKER_PREFIX, queue
 
     record: dict[str, Any] = {
         "name": SLURM, "running": None, "queued": None, "jobs": [], "logs": None, "error": None

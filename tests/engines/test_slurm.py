@@ -7,11 +7,14 @@ import signal
 import subprocess
 
 import pytest
+from engine_launchers import make_launcher
 from exact import check_exact
 from holders import holders
 from toy import toy_spec
 
 import search
+from search.errors import SearchError
+from search.supervisor.launchers import slurm as slurm_launcher
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -139,3 +142,47 @@ def test_the_script_can_be_shown_first(slurm, runner):
     assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
     assert study.storage.address not in script
     assert slurm.command("squeue", "-h") == ""
+
+
+def test_a_controller_that_is_away_is_waited_for(slurm, tmp_path, until, monkeypatch, caplog):
+    """A worker that is to be replaced meanwhile, and one that is to end, are not forgotten."""
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    monkeypatch.setattr(slurm_launcher, "LOOK_SECONDS", 0.5)
+    launcher = make_launcher("slurm", tmp_path)
+
+    def begun():
+        launcher.poll()
+        return [path.name for path in tmp_path.glob("slurm-*") if not path.suffix[1:].isalpha()]
+
+    launcher.start(2)
+    try:
+        until(lambda: len(begun()) == 2, "two workers begin")
+        first, second = begun()
+        slurm.stop_controller()
+        launcher.start(1)
+        launcher.end(first)
+        launcher.poll()
+        assert "waiting for it" in caplog.text
+        slurm.start_controller()
+        until(lambda: len(begun()) == 3, "the third worker begins")
+        assert second in begun()
+        until(lambda: launcher.poll() or launcher.counts() == (2, 0), "one of them has ended")
+    finally:
+        launcher.stop()
+    assert launcher.counts() == (0, 0)
+
+
+def test_a_run_that_ends_without_a_controller_says_what_to_do(tmp_path, monkeypatch, caplog):
+    """A controller that never answers hides no other error."""
+
+    def deaf(*argv, stdin=None):
+        raise SearchError(f"{argv[0]} failed: Unable to contact slurm controller")
+
+    monkeypatch.setattr(slurm_launcher, "look", lambda job: {})
+    monkeypatch.setattr(slurm_launcher, "ask", deaf)
+    monkeypatch.setattr(slurm_launcher, "STOP_WAIT_SECONDS", 1.0)
+    launcher = make_launcher("slurm", tmp_path)
+    launcher.start(0)
+    launcher.start(1)
+    assert list(launcher.stop()) == []
+    assert "`scancel --name fmnist-hpo-0123456789ab -u " in caplog.text

@@ -113,6 +113,16 @@ class SlurmCluster:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
+    def stop_controller(self) -> None:
+        """Kill the controller; what runs on the nodes goes on."""
+        pid = self._pid("slurmctld")
+        os.kill(pid, signal.SIGKILL)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.05)
+
+    def start_controller(self) -> None:
+        self._run("slurmctld")
+
     def wait_idle(self) -> None:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:

@@ -9,28 +9,36 @@ So a study goes on over any number of time limits and preemptions, with no super
 """
 
 import logging
-import os
 import shlex
 import signal
-import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 
 from search.errors import SearchError
 from search.signals import describe_exit
 from search.supervisor.launchers import Exit
 from search.supervisor.launchers.logs import last_line
+from search.supervisor.launchers.slurm_queue import (
+    GONE,
+    QUEUED,
+    WORKER_PREFIX,
+    Task,
+    ask,
+    exit_code_of,
+    job_name,
+    look,
+    mine,
+    name_of,
+)
 from search.worker.contract import STOP_SECONDS, Left, read_note
 
-__all__ = ["WORKER_PREFIX", "Queue", "SlurmLauncher", "job_name", "queue"]
+__all__ = ["SlurmLauncher"]
 
 log = logging.getLogger(__name__)
 
 AHEAD_SECONDS = 60  # of the time limit, at which Slurm sends SIGUSR1; it may come 30 s earlier
 LOOK_SECONDS = 5.0  # between two calls of squeue: the controller serves the whole cluster
-CALL_SECONDS = 60.0  # for one call of a Slurm command
 STOP_WAIT_SECONDS = STOP_SECONDS + 30.0  # for scancel to end all tasks, Slurm's KillWait included
 
 SCRIPT = """\
@@ -64,24 +72,7 @@ fi
 exit $code
 """
 
-_FIELDS = ("ArrayJobID", "ArrayTaskID", "StateCompact", "exit_code", "RestartCnt", "ReasonList")
-_GONE = {"CD", "CA", "F", "TO", "NF", "PR", "BF", "DL", "OOM", "RV"}  # states of ended tasks
 _OF_THE_ENGINE = {"CA", "TO", "NF", "PR", "BF", "DL", "RV"}  # ended by Slurm or a person
-_QUEUED = "PD"
-WORKER_PREFIX = "slurm-"  # of the names of workers; the script writes it too
-
-
-def job_name(uid: str) -> str:
-    """The name of a study's jobs, by which a later command finds them."""
-    return f"fmnist-hpo-{uid[:12]}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Task:
-    state: str
-    status: str  # exit_code as squeue prints it: a wait status, or "code:signal"
-    restarts: int
-    reason: str
 
 
 class SlurmLauncher:
@@ -121,9 +112,12 @@ class SlurmLauncher:
         self._logs = logs.absolute()
         self._options = list(options)
         self._ahead = ahead
-        self._tasks: dict[str, _Task] = {}  # as Slurm last showed them
+        self._tasks: dict[str, Task] = {}  # as Slurm last showed them
         self._polled = self._tasks  # as the last poll saw them
         self._ended: set[str] = set()  # workers that `end` cancelled
+        self._unended: set[str] = set()  # those of which Slurm was not asked yet
+        self._missing = 0  # workers to submit that Slurm did not take
+        self._attempted: Set[str] | None = None  # the tasks before that was tried
         self._started = False
         self._looked = float("-inf")
         self._silent = False  # whether the controller did not answer the last time
@@ -131,8 +125,8 @@ class SlurmLauncher:
     @property
     def where(self) -> str:
         """Slurm's version and its partitions."""
-        version = _slurm("sinfo", "--version").split()[-1]
-        partitions = _slurm("sinfo", "-h", "-o", "%P %D nodes").split("\n")
+        version = ask("sinfo", "--version").split()[-1]
+        partitions = ask("sinfo", "-h", "-o", "%P %D nodes").split("\n")
         shown = "; ".join(line.strip() for line in partitions if line.strip())
         return f"Slurm {version}, {shown}"
 
@@ -153,77 +147,117 @@ class SlurmLauncher:
 
     def start(self, count: int) -> None:
         """See `Launcher.start`."""
-        if not self._started:
-            self._started = True
-            self._tasks = self._polled = _look(self.job)
-            there = sum(task.state not in _GONE for task in self._tasks.values())
-            if there:
-                log.info("%d workers of an earlier command are there", there)
-            count -= there
-        if count > 0:
-            self._write_environment()
-            job = _slurm("sbatch", "--parsable", stdin=self.script(count)).strip()
-            log.info("submitted job %s with %d tasks; logs in %s", job, count, self._logs)
-            self._looked = float("-inf")
+        if self._started:
+            self._missing += count
+            self._top_up()
+            return
+        self._started = True
+        self._tasks = self._polled = look(self.job)
+        there = sum(task.state not in GONE for task in self._tasks.values())
+        if there:
+            log.info("%d workers of an earlier command are there", there)
+        if count > there:
+            self._submit(count - there)
+
+    def _submit(self, count: int) -> None:
+        self._write_environment()
+        job = ask("sbatch", "--parsable", stdin=self.script(count)).strip()
+        log.info("submitted job %s with %d tasks; logs in %s", job, count, self._logs)
+        self._looked = float("-inf")
+
+    def _top_up(self) -> None:
+        """Submit the workers that are missing, now or once the controller answers again."""
+        if not self._missing:
+            return
+        try:
+            there = look(self.job).keys()
+            if self._attempted is not None:  # it may have come through without an answer
+                self._missing -= len(there - self._attempted)
+            self._attempted = there
+            if self._missing > 0:
+                self._submit(self._missing)
+        except SearchError as error:
+            self._wait_for(error)
+        else:
+            self._missing, self._attempted = 0, None
 
     def poll(self) -> Sequence[Exit]:
         """See `Launcher.poll`."""
         self._refresh()  # or what another call has seen since the last poll
+        if not self._silent:
+            self._top_up()
+            for name in list(self._unended):
+                self.end(name)
         before, self._polled = self._polled, self._tasks
         # A task may have ended before it was seen at all.
         exits = [
             self._exit(task_id, new, new)
             for task_id, new in self._tasks.items()
-            if task_id not in before and new.state in _GONE
+            if task_id not in before and new.state in GONE
         ]
         for task_id, old in before.items():
             new = self._tasks.get(task_id)
-            if old.state in _GONE:
+            if old.state in GONE:
                 continue
-            if new is None or new.state in _GONE:
+            if new is None or new.state in GONE:
                 exits.append(self._exit(task_id, old, new))
             elif new.restarts > old.restarts:
                 how = f"and Slurm queued it again ({new.reason})"
-                name = _worker_name(task_id, old)
+                name = name_of(task_id, old)
                 exits.append(Exit(name=name, code=None, how=how, blame=False, replaced=True))
         return exits
 
     def counts(self) -> tuple[int, int]:
         """See `Launcher.counts`."""
-        states = [task.state for task in self._tasks.values() if task.state not in _GONE]
-        queued = states.count(_QUEUED)
+        states = [task.state for task in self._tasks.values() if task.state not in GONE]
+        queued = states.count(QUEUED)
         return len(states) - queued, queued
 
     def gone(self, names: Sequence[str]) -> Sequence[str]:
         """See `Launcher.gone`."""
         self._refresh()
         alive = {
-            _worker_name(task_id, task)
+            name_of(task_id, task)
             for task_id, task in self._tasks.items()
-            if task.state not in _GONE | {_QUEUED}
+            if task.state not in GONE | {QUEUED}
         }
         return [name for name in names if name.startswith(WORKER_PREFIX) and name not in alive]
 
     def end(self, name: str) -> None:
         """See `Launcher.end`."""
+        self._unended.discard(name)
         for task_id, task in self._tasks.items():
-            if _worker_name(task_id, task) == name and task.state not in _GONE:
+            if name_of(task_id, task) == name and task.state not in GONE:
                 self._ended.add(name)
-                _slurm("scancel", task_id)
+                try:
+                    ask("scancel", task_id)
+                except SearchError as error:
+                    self._unended.add(name)
+                    self._wait_for(error)
 
     def stop(self) -> Sequence[Exit]:
         """See `Launcher.stop`."""
         if not self._started:
             return []
-        _slurm("scancel", *_mine(self.job))
+        self._missing = 0
         exits: list[Exit] = []
         deadline = time.monotonic() + STOP_WAIT_SECONDS
+        asked = False
         while time.monotonic() < deadline:
+            try:
+                if not asked:
+                    ask("scancel", *mine(self.job))
+                    asked = True
+            except SearchError as error:
+                self._wait_for(error)
             self._looked = float("-inf")
             exits += self.poll()
             if not self._silent and not sum(self.counts()):
                 break
             time.sleep(0.5)
+        if not asked:
+            line = f"scancel {' '.join(mine(self.job))}"
+            log.error("the workers were not ended, as Slurm does not answer; `%s` ends them", line)
         return exits
 
     @property
@@ -243,20 +277,23 @@ class SlurmLauncher:
             return
         self._looked = now
         try:
-            self._tasks = _look(self.job)
+            self._tasks = look(self.job)
         except SearchError as error:  # the controller restarts: the workers go on
-            if not self._silent:
-                log.warning("%s; waiting for it", error)
-            self._silent = True
+            self._wait_for(error)
             return
         if self._silent:
             log.warning("Slurm answers again")
         self._silent = False
 
-    def _exit(self, task_id: str, old: _Task, new: _Task | None) -> Exit:
-        name = _worker_name(task_id, old if new is None else new)
+    def _wait_for(self, error: SearchError) -> None:
+        if not self._silent:
+            log.warning("%s; waiting for it", error)
+        self._silent = True
+
+    def _exit(self, task_id: str, old: Task, new: Task | None) -> Exit:
+        name = name_of(task_id, old if new is None else new)
         state = "forgotten" if new is None else new.state
-        code = None if new is None else _exit_code(new)
+        code = None if new is None else exit_code_of(new)
         note_path = self._logs / f"{name}.note"
         left, line = read_note(note_path) or (None, "")
         note_path.unlink(missing_ok=True)
@@ -280,91 +317,3 @@ class SlurmLauncher:
             over=left is Left.OVER or (left is None and state == "CD"),
             blame=not by_engine and state != "CA" and left not in (Left.ASKED, Left.STORAGE),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Queue:
-    """The workers of one study on Slurm.
-
-    Attributes:
-        jobs: the ids of the job arrays that have tasks left.
-        logs: the folder of the workers' logs; None where Slurm does not say.
-    """
-
-    running: int
-    queued: int
-    jobs: Sequence[str]
-    logs: Path | None
-
-
-def queue(uid: str) -> Queue | None:
-    """The workers of a study that run or wait on Slurm; None without any.
-
-    Raises:
-        SearchError: Slurm's commands are not here, or its controller does not answer.
-    """
-    tasks = {n: task for n, task in _look(job_name(uid)).items() if task.state not in _GONE}
-    if not tasks:
-        return None
-    queued = [task.state for task in tasks.values()].count(_QUEUED)
-    outputs = _slurm("squeue", "-h", *_mine(job_name(uid)), "-O", "STDOUT:4096").split()
-    return Queue(
-        running=len(tasks) - queued,
-        queued=queued,
-        jobs=sorted({task_id.partition("_")[0] for task_id in tasks}),
-        logs=Path(outputs[0]).parent if outputs else None,
-    )
-
-
-def _worker_name(task_id: str, task: _Task) -> str:
-    return f"{WORKER_PREFIX}{task_id}.{task.restarts}"
-
-
-def _exit_code(task: _Task) -> int | None:
-    """As `subprocess` gives it, negative for a signal; None where Slurm says nothing."""
-    code, _, number = task.status.partition(":")
-    if not code.isdigit():
-        return None
-    if number.isdigit():
-        return -int(number) if int(number) else int(code)
-    status = int(code)
-    return -(status & 0x7F) if status & 0x7F else status >> 8
-
-
-def _look(job: str) -> dict[str, _Task]:
-    """The tasks of a job by "array_task", also those that ended within Slurm's MinJobAge."""
-    fields = ",".join(f"{field}:|" for field in _FIELDS)
-    out = _slurm("squeue", "--array", "-h", "-t", "all", *_mine(job), "-O", fields)
-    tasks = {}
-    for line in out.splitlines():
-        array, task, state, status, restarts, reason = (x.strip() for x in line.split("|")[:6])
-        tasks[f"{array}_{task}"] = _Task(
-            state=state, status=status, restarts=int(restarts or 0), reason=reason
-        )
-    return tasks
-
-
-def _mine(job: str) -> tuple[str, ...]:
-    return ("--name", job, "-u", str(os.getuid()))
-
-
-def _slurm(*argv: str, stdin: str | None = None) -> str:
-    try:
-        done = subprocess.run(
-            argv,
-            input=stdin or "",
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=CALL_SECONDS,
-        )
-    except FileNotFoundError as error:
-        raise SearchError(
-            f"{argv[0]} is not on this machine; run this on a machine that submits to Slurm"
-        ) from error
-    except subprocess.TimeoutExpired as error:
-        raise SearchError(f"{argv[0]} did not answer within {CALL_SECONDS:g} s") from error
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise SearchError(f"{argv[0]} failed: {lines[-1]}")
-    return done.stdout

@@ -150,13 +150,19 @@ def _toml(value: Any) -> str:
 
 
 def table_of(path: Path, epochs: int) -> dict[Curve, Row]:
-    """The rows of a table that was written before; none where it is missing or has other epochs."""
+    """The rows of a table that was written before; none where it is missing.
+
+    Raises:
+        ValueError: it has other epochs.
+    """
     if not path.exists():
         return {}
+    found = read_rows(path)
+    if any(len(accuracy) != epochs for _, _, accuracy, _ in found):
+        raise ValueError(f"{path} has curves of other than {epochs} epochs; move it away")
     return {
         (key_of(params), seed): _row(params, seed, accuracy, seconds)
-        for params, seed, accuracy, seconds in read_rows(path)
-        if len(accuracy) == epochs
+        for params, seed, accuracy, seconds in found
     }
 
 
@@ -213,17 +219,22 @@ def main() -> int:
     args.directory.mkdir(parents=True, exist_ok=True)
     file, storage = args.directory / f"{args.family}.toml", args.directory / f"{args.family}.db"
     target = HERE / "curves" / f"{args.family}.csv.gz"
-    table = table_of(target, args.epochs)
+    try:
+        table = table_of(target, args.epochs)
+    except ValueError as error:
+        print(error)
+        return 2
     text, order = study_file(args.family, args.configurations, args.epochs, table)
     if table.keys() - set(order):
         print(f"{target} has curves of another space or of more configurations; move it away")
         return 2
-    if not file.exists():
+    trains = not args.export_only and bool(set(order) - table.keys())
+    if trains and not storage.exists():  # else the study goes on as it was created
         file.write_text(text)
     url = f"sqlite:///{storage.resolve()}"
     path = os.pathsep.join(filter(None, (str(HERE.resolve()), os.environ.get("PYTHONPATH"))))
     code = 0
-    if not args.export_only and set(order) - table.keys():
+    if trains:
         code = subprocess.run(
             [
                 *(sys.executable, "-m", "search", "run", file, "--storage", url),

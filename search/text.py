@@ -96,6 +96,8 @@ def counted(number: int, noun: str) -> str:
 
 def clock(seconds: float | None) -> str:
     """Seconds as m:ss or h:mm:ss."""
+    if seconds is not None and math.isinf(seconds):
+        return "infinite"
     whole = round(seconds or 0)
     hours, rest = divmod(whole, 3600)
     minutes, left = divmod(rest, 60)

@@ -34,11 +34,11 @@ def describe(study: Study, *, refit: bool, flip: Flip) -> list[tuple[str, str]]:
     lines = [("processor", processor())]
     problem = study.problem
     if isinstance(problem, ImageProblem):
-        # Before a long search.
-        instead = "give the study another name with --name"
-        check_replaceable(places.bundle_path(study), study.name, study.uid, instead=instead)
-        if flip == "auto" and (refit or problem.folds is not None) and not keeps_model(problem):
-            raise winner.undecided()
+        if len(study.spec.aims) == 1 and not study.status().over:  # before a long search
+            instead = "give the study another name with --name"
+            check_replaceable(places.bundle_path(study), study.name, study.uid, instead=instead)
+            if flip == "auto" and (refit or problem.folds is not None) and not keeps_model(problem):
+                raise winner.undecided()
         name = "Fashion-MNIST" if problem.known else "idx files"
         sums = problem.fingerprint()
         files = ", ".join(

@@ -57,7 +57,11 @@ def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
         return evaluation.attach(bundle, found, measured.count, remark=measured.remark)
     if (test.evaluations, test.remark) == (measured.count, measured.remark):
         return bundle
-    return evaluation.recount(bundle, measured.count, remark=measured.remark)
+    try:
+        return evaluation.recount(bundle, measured.count, remark=measured.remark)
+    except InputError as error:  # as on a read-only disk
+        log.warning("%s says less than is recorded: %s", bundle.path, error)
+        return bundle
 
 
 def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
@@ -101,7 +105,7 @@ def _recount_others(study: Study, measured: Bundle) -> None:
         try:
             if (other := find_bundle(study, place)) is not None:
                 attach_recorded(study, other)
-        except InputError as error:
+        except (InputError, OSError) as error:
             log.warning("%s does not count this measurement: %s", place, error)
 
 

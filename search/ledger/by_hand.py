@@ -13,7 +13,7 @@ from sqlalchemy import orm
 from search import attributes
 from search.attributes import Reason
 from search.ledger import statements
-from search.ledger.changes import close, lock_running, row_of, trial_of, update
+from search.ledger.changes import close, lock_running, lock_study, row_of, trial_of, update
 from search.ledger.ledger import Ledger
 from search.storage import schema
 from search.storage.optuna_tables import trials
@@ -127,6 +127,7 @@ def retry_failed(ledger: Ledger) -> int:
             _T.study_id == ledger.study_id, _T.state == TrialState.FAIL
         )
         done = [_L.uid == ledger.uid, _L.done == 1, _L.trial.in_(failed)]
+        lock_study(session, ledger.scope)  # first, as `resume` does
         freed = update(session, done, done=0, ended=None, lost_attempts=0)
         if freed:
             statements.forget_early_end(session, ledger.scope)

@@ -110,6 +110,7 @@ class Decisions:
         *,
         finish: int | None = None,
         amendment: int,
+        by_rule: bool = False,
     ) -> list[int]:
         """End all paused lineages, because the budget is used up; their trials are PRUNED.
 
@@ -117,11 +118,14 @@ class Decisions:
             audited: whether a lineage runs to its end instead; claims then offer it.
             finish: a lineage that does so without the mark of an audit.
             amendment: the number of the last one when the budget was found used up.
+            by_rule: whether a stop rule had ended the study then.
 
         Returns:
             Every lineage of the study that ended so, now or earlier: nobody needs its checkpoint.
-            None, and nothing is done, where the study was amended since.
+            None, and nothing is done, where the study was amended since, or let go on.
         """
         return self._ledger.storage.write(
-            lambda session: pauses.end_paused(session, self._scope, audited, finish, amendment)
+            lambda session: pauses.end_paused(
+                session, self._scope, audited, finish, amendment, by_rule
+            )
         )

@@ -19,10 +19,12 @@ __all__ = [
     "counts",
     "decisions",
     "elapsed",
+    "ended",
     "recent_errors",
     "rows",
     "standing",
     "steps",
+    "under_way",
 ]
 
 _L = schema.lineage.c

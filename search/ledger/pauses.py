@@ -134,6 +134,7 @@ def end_paused(
     audited: Callable[[int], bool],
     finish: int | None,
     amendment: int,
+    by_rule: bool,
 ) -> list[int]:
     """End every paused row: its trial is PRUNED at its last report, as the budget is used up.
 
@@ -142,17 +143,19 @@ def end_paused(
 
     Args:
         amendment: the number of the last one when the budget was found used up.
+        by_rule: whether a stop rule had ended the study then.
 
     Returns:
         The lineages that ended so, now or earlier; none, and nothing is done, where the study was
-        amended since.
+        amended since, or let go on.
     """
     here = [scope.mine, _L.paused == 1]
     rows = session.execute(
         sa.select(schema.lineage).where(*here).order_by(_L.lineage).with_for_update()
     ).all()
     lock_study(session, scope)
-    if look.amendment(session, scope) != amendment:
+    goes_on = by_rule and look.standing(session, scope).ended_by is None
+    if goes_on or look.amendment(session, scope) != amendment:
         return []
     known = {}
     if rows:

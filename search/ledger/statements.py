@@ -1,7 +1,8 @@
 """The changes of one study's rows: functions of a transaction and a `Scope`.
 
-Each runs inside a transaction of the caller's. All take their locks in one order, so transactions
-do not wait for each other in a circle: rows of lineages, the study, a trial, the row of contacts.
+Each runs inside a transaction of the caller's. They take their locks in one order, so transactions
+do not wait for each other in a circle: rows of lineages that are not done, a trial, the study, rows
+that are done.
 """
 
 import json
@@ -43,6 +44,7 @@ __all__ = [
     "end_by",
     "end_early",
     "ended_as",
+    "forget_early_end",
     "halt",
     "prolong",
     "release",

@@ -165,7 +165,7 @@ def revised(before: StudySpec, new: StudySpec) -> Draft:
             "change the file"
         )
     _refuse_other_strategy(before, new, changes)
-    if before.confirm is not None or new.confirm is not None:
+    if new.confirm is not None:
         _refuse_many_valued(before, changes)
     if new.trials < before.budget_trials:
         raise SpecError(

@@ -116,7 +116,7 @@ def _tables() -> Iterator[Key]:
               text="The number of trials that finish: each counts once, however often it is "
               "resumed. With freeze-thaw: that begin at most.", high=MOST_LINEAGES,
               condition="required unless the grid or the named trials set it")
-    yield Key(table="budget", name="hours", type="number", above=0, high=1e6,
+    yield Key(table="budget", name="hours", type="number", above=0,
               text="Hours with a worker at work after which no further trial begins, and no paused "
               "one goes on.")
     yield Key(table="budget", name="steps", type="integer", low=1,

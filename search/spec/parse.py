@@ -98,7 +98,6 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     unassigned = trials - len(named)
     if prior is not None:
         _check_prior(prior, space, sampler, unassigned, where)
-        unassigned -= prior.trials
     spec = StudySpec(
         name=given["name"],
         problem=given["problem"],
@@ -285,8 +284,7 @@ def _control(
     if trials >= unassigned:
         raise SpecError(
             f"{where}: control.trials are part of budget.trials and must leave some to the "
-            f"sampler: need less than {unassigned} (without the named ones and those of [prior]), "
-            f"got {trials}; lower it"
+            f"sampler: need less than {unassigned} (without the named ones), got {trials}; lower it"
         )
     return trials
 

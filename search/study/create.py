@@ -8,7 +8,7 @@ import optuna
 from optuna.study import StudyDirection
 
 from search import attributes
-from search.errors import ProblemError, StudyChanged
+from search.errors import ProblemError, SpecError, StudyChanged
 from search.ledger import Ledger
 from search.problem import Problem
 from search.spec import StudySpec
@@ -48,6 +48,7 @@ def create_study(
         ProblemError: the problem refuses its data or a parameter.
         StorageError: `checkpoints` is no address of a kind that is known.
     """
+    _refuse_only_control(spec)
     problem = validate(spec)
     chosen = choose_sampler(spec, problem)
     with own_code(spec.problem, "asked for its fingerprint"):
@@ -80,6 +81,21 @@ def create_study(
         if spec.differences(stored.text) and (differences := spec.differences(stored.present)):
             raise StudyChanged(spec.name, differences) from None
     return Study(storage, spec.name, checkpoints=checkpoints)
+
+
+def _refuse_only_control(spec: StudySpec) -> None:
+    """Raise `SpecError` where [prior] and [control] leave nothing to the sampler.
+
+    Studies of an earlier version may be so, and are opened all the same.
+    """
+    if spec.prior is None or not spec.control:
+        return
+    rest = spec.trials - len(spec.named) - spec.prior.trials
+    if spec.control >= rest:
+        raise SpecError(
+            f"control.trials must leave some trials to the sampler: need less than {rest} (without "
+            f"the named ones and those of [prior]), got {spec.control}; lower it"
+        )
 
 
 def _percent(problem: Problem, address: str) -> list[str]:

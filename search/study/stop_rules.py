@@ -78,20 +78,14 @@ def left(ledger: Ledger, spec: StudySpec, curves: Sequence[Curve]) -> Left:
     return Left(seconds=seconds, steps=steps)
 
 
-def out_of_reach(spec: StudySpec, unspent: Left) -> tuple[str, str]:
-    """By which rule, and in words, a search is over that can complete nothing in what is left.
-
-    The rule is the limit of which the smaller share is left.
-    """
-    shares, parts = {}, []
+def out_of_reach(spec: StudySpec, unspent: Left) -> str:
+    """In words, that a search can complete nothing in what is left."""
+    parts = []
     if spec.hours is not None:
-        shares["hours"] = unspent.seconds / (spec.hours * 3600)
         parts.append(f"{clock(max(0.0, unspent.seconds))} left of {spec.hours:g} hours")
     if spec.steps is not None:
-        shares["steps"] = unspent.steps / spec.steps
         parts.append(f"{counted(int(max(0.0, unspent.steps)), 'step')} left of {spec.steps:,}")
-    rule = min(shares, key=lambda name: shares[name])
-    return rule, f"nothing more can be completed in the {' and the '.join(parts)}"
+    return f"nothing more can be completed in the {' and the '.join(parts)}"
 
 
 def find_met(

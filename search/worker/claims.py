@@ -144,15 +144,21 @@ class Claims:
                 return made.choice
         return None
 
-    def end_paused(self) -> None:
+    def end_paused(self, *, by_rule: bool) -> None:
         """End what is paused, as the budget is used up, but for what the audit lets run on.
 
         If no trial is complete, the best paused one runs to its last step: a search has a result.
+
+        Args:
+            by_rule: whether a stop rule has ended the study.
         """
         if self._decider is not None:
             study, amendment = self._study, len(self._study.amendments)
             for lineage in Decisions(study.ledger).end_paused(
-                study.spec.is_audited, finish=self._best_paused(), amendment=amendment
+                study.spec.is_audited,
+                finish=self._best_paused(),
+                amendment=amendment,
+                by_rule=by_rule,
             ):
                 study.checkpoints.delete(lineage)
 

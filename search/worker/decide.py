@@ -1,7 +1,8 @@
 """Which paused trial goes on: a worker's decisions in a study of freeze-thaw."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from search.ledger import Choice, Row
@@ -90,18 +91,21 @@ class Decider:
         unspent = stop_rules.left(study.ledger, spec, known)
         from search.sampling.freeze_thaw.decision import decide
 
-        decision = decide(
-            spec.space,
-            spec.fixed,
-            known,
-            direction=spec.direction,
-            seed=spec.decision_seed(number),
-            may_begin=len(rows) < spec.trials,
-            last_step_of=lambda params: study.last_step({**spec.fixed, **params}),
-            left=unspent,
-        )
+        def decided(left: Left) -> Decision | None:
+            return decide(
+                spec.space,
+                spec.fixed,
+                known,
+                direction=spec.direction,
+                seed=spec.decision_seed(number),
+                may_begin=len(rows) < spec.trials,
+                last_step_of=lambda params: study.last_step({**spec.fixed, **params}),
+                left=left,
+            )
+
+        decision = decided(unspent)
         if decision is None:
-            over = _over(spec, rows, known, unspent)
+            over = _over(spec, rows, known, unspent, decided)
             return Idle(decision=number, amendment=amendment, over=over)
         if decision.lineage is None:
             last_step = study.last_step({**spec.fixed, **decision.params})
@@ -124,7 +128,11 @@ class Decider:
 
 
 def _over(
-    spec: StudySpec, rows: Sequence[Row], known: Sequence[Curve], unspent: Left
+    spec: StudySpec,
+    rows: Sequence[Row],
+    known: Sequence[Curve],
+    unspent: Left,
+    decided: Callable[[Left], Decision | None],
 ) -> tuple[str, str] | None:
     """Why a search is over in which nothing is worth doing; None where it is not.
 
@@ -132,11 +140,15 @@ def _over(
         rows: of all lineages that have begun.
         known: of those, the curves that lie in the present space.
         unspent: of the budget.
+        decided: what would be decided with so much left.
     """
     if any(not row.done and not row.paused for row in rows):
         return None  # it may still come to its end
     if len(rows) < spec.trials or any(curve.state == "paused" for curve in known):
-        return stop_rules.out_of_reach(spec, unspent)
+        by_hours = spec.steps is None
+        if spec.hours is not None and spec.steps is not None:
+            by_hours = decided(replace(unspent, seconds=math.inf)) is not None
+        return "hours" if by_hours else "steps", stop_rules.out_of_reach(spec, unspent)
     if any(row.paused for row in rows):
         begun = f"all {counted(spec.trials, 'trial')} have begun"
         return "trials", f"{begun}, and the paused ones lie outside the amended space"

@@ -104,7 +104,7 @@ def work(
                 if counts.done == counts.total:
                     return True
                 if used_up and counts.paused:
-                    claims.end_paused()
+                    claims.end_paused(by_rule=study.ended_by() is not None)
                     continue
                 if used_up and counts.done == counts.begun:
                     end = study.ended_by()

@@ -15,6 +15,7 @@ from toy import toy_spec
 import search
 from search.errors import SearchError
 from search.supervisor.launchers import slurm as slurm_launcher
+from search.supervisor.launchers.slurm_queue import Unanswered
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -176,13 +177,24 @@ def test_a_run_that_ends_without_a_controller_says_what_to_do(tmp_path, monkeypa
     """A controller that never answers hides no other error."""
 
     def deaf(*argv, stdin=None):
-        raise SearchError(f"{argv[0]} failed: Unable to contact slurm controller")
+        raise Unanswered(f"{argv[0]} failed: Unable to contact slurm controller")
 
     monkeypatch.setattr(slurm_launcher, "look", lambda job: {})
-    monkeypatch.setattr(slurm_launcher, "ask", deaf)
     monkeypatch.setattr(slurm_launcher, "STOP_WAIT_SECONDS", 1.0)
     launcher = make_launcher("slurm", tmp_path)
     launcher.start(0)
+    monkeypatch.setattr(slurm_launcher, "ask", deaf)
+    monkeypatch.setattr(slurm_launcher, "look", lambda job: deaf("squeue"))
     launcher.start(1)
-    assert list(launcher.stop()) == []
-    assert "`scancel --name fmnist-hpo-0123456789ab -u " in caplog.text
+    assert list(launcher.stop()) == list(launcher.stop()) == []  # `run` asks twice
+    assert caplog.text.count("`scancel --name fmnist-hpo-0123456789ab -u ") == 1
+
+
+def test_what_slurm_refuses_is_not_waited_for(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    launcher = make_launcher("slurm", tmp_path)
+    launcher.start(0)
+    launcher._options.append("--partition=none")
+    with pytest.raises(SearchError, match="sbatch failed: .*Invalid partition"):
+        launcher.start(1)
+    launcher.stop()

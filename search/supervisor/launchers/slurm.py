@@ -24,6 +24,7 @@ from search.supervisor.launchers.slurm_queue import (
     QUEUED,
     WORKER_PREFIX,
     Task,
+    Unanswered,
     ask,
     exit_code_of,
     job_name,
@@ -116,6 +117,7 @@ class SlurmLauncher:
         self._polled = self._tasks  # as the last poll saw them
         self._ended: set[str] = set()  # workers that `end` cancelled
         self._unended: set[str] = set()  # those of which Slurm was not asked yet
+        self._given_up = False  # whether Slurm did not answer for so long that `stop` ended
         self._missing = 0  # workers to submit that Slurm did not take
         self._attempted: Set[str] | None = None  # the tasks before that was tried
         self._started = False
@@ -176,7 +178,7 @@ class SlurmLauncher:
             self._attempted = there
             if self._missing > 0:
                 self._submit(self._missing)
-        except SearchError as error:
+        except Unanswered as error:
             self._wait_for(error)
         else:
             self._missing, self._attempted = 0, None
@@ -231,13 +233,13 @@ class SlurmLauncher:
                 self._ended.add(name)
                 try:
                     ask("scancel", task_id)
-                except SearchError as error:
+                except Unanswered as error:
                     self._unended.add(name)
                     self._wait_for(error)
 
     def stop(self) -> Sequence[Exit]:
         """See `Launcher.stop`."""
-        if not self._started:
+        if not self._started or self._given_up:
             return []
         self._missing = 0
         exits: list[Exit] = []
@@ -255,7 +257,8 @@ class SlurmLauncher:
             if not self._silent and not sum(self.counts()):
                 break
             time.sleep(0.5)
-        if not asked:
+        if not asked and (self._silent or any(self.counts())):
+            self._given_up = True
             line = f"scancel {' '.join(mine(self.job))}"
             log.error("the workers were not ended, as Slurm does not answer; `%s` ends them", line)
         return exits

@@ -9,15 +9,21 @@ from pathlib import Path
 from search.errors import SearchError
 
 __all__ = [
-    "GONE", "QUEUED", "WORKER_PREFIX", "Queue", "Task", "ask", "exit_code_of", "job_name", "look",
-    "mine", "name_of", "queue",
+    "GONE", "QUEUED", "WORKER_PREFIX", "Queue", "Task", "Unanswered", "ask", "exit_code_of",
+    "job_name", "look", "mine", "name_of", "queue",
 ]  # fmt: skip
 
 CALL_SECONDS = 60.0  # for one call of a Slurm command
 _FIELDS = ("ArrayJobID", "ArrayTaskID", "StateCompact", "exit_code", "RestartCnt", "ReasonList")
 GONE = {"CD", "CA", "F", "TO", "NF", "PR", "BF", "DL", "OOM", "RV"}  # states of ended tasks
 QUEUED = "PD"
+#: What Slurm's commands print when the controller is away.
+_AWAY = ("Unable to contact slurm controller", "Socket timed out", "Connection refused")
 WORKER_PREFIX = "slurm-"  # of the names of workers; the script writes it too
+
+
+class Unanswered(SearchError):
+    """Slurm's controller did not answer; it may be restarting."""
 
 
 def job_name(uid: str) -> str:
@@ -107,7 +113,8 @@ def ask(*argv: str, stdin: str | None = None) -> str:
     """What a command of Slurm prints.
 
     Raises:
-        SearchError: it is not here, does not answer, or fails.
+        Unanswered: the controller is away.
+        SearchError: the command is not here, or it was refused.
     """
     try:
         done = subprocess.run(
@@ -123,8 +130,9 @@ def ask(*argv: str, stdin: str | None = None) -> str:
             f"{argv[0]} is not on this machine; run this on a machine that submits to Slurm"
         ) from error
     except subprocess.TimeoutExpired as error:
-        raise SearchError(f"{argv[0]} did not answer within {CALL_SECONDS:g} s") from error
+        raise Unanswered(f"{argv[0]} did not answer within {CALL_SECONDS:g} s") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-        raise SearchError(f"{argv[0]} failed: {lines[-1]}")
+        away = any(words in done.stderr for words in _AWAY)
+        raise (Unanswered if away else SearchError)(f"{argv[0]} failed: {lines[-1]}")
     return done.stdout

@@ -94,7 +94,7 @@ def test_a_study_that_does_not_exist_names_the_nearest(make_study):
             "y = { float = [0, 1] }",
             '[[trials]]\nname = "t"\nparams = { x = 101, y = 0.5 }',
             ProblemError,
-            "trial 't' with [[]fixed]: need x <= 100, got 101",
+            "trial 't' with .fixed.: need x <= 100, got 101",
         ),
         (
             "toy:Toy",

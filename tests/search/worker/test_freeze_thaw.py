@@ -271,10 +271,10 @@ def test_an_extension_keeps_paused_trials_from_ending(make, monkeypatch, elsewhe
     other, original = elsewhere(study), Claims.end_paused
     happened = []
 
-    def end_paused(self):
+    def end_paused(self, **options):
         if not happened:
             happened.append(other.extend(steps=30))
-        original(self)
+        original(self, **options)
 
     monkeypatch.setattr(Claims, "end_paused", end_paused)
     assert run(study)
@@ -538,3 +538,28 @@ def test_an_extended_study_begins_so_many_more(make) -> None:
     assert study.ledger.counts().begun == 5
     amended = [t.user_attrs["lineage"] for t in study.trials if "amendment" in t.user_attrs]
     assert sorted(amended) == [3, 4]
+
+
+def test_the_limit_that_ends_a_search_is_named_where_there_are_two(make_study):
+    """Hours are left of the time, and eight steps of the steps."""
+    study = make_study("toy:Pausing", trials=10, budget="steps = 9\nhours = 10", extra=SHORT)
+    assert run(study)
+    end = study.ledger.standing().ended_by
+    assert end.rule == "steps"
+    assert end.text == (
+        "nothing more can be completed in the 10:00:00 left of 10 hours and the 8 steps left of 9"
+    )
+
+
+def test_what_was_let_go_on_keeps_its_paused_trials(make, monkeypatch):
+    """A failed trial runs again just before the paused ones end."""
+    study = make(steps=3, trials=3)
+    claims = Claims(study, "w")
+    for _ in range(2):
+        claim = claims.next(threading.Event())
+        study.storage.optuna.set_trial_intermediate_value(claim.trial._trial_id, 1, 0.5)
+        study.ledger.pause(claim)
+    claims.end_paused(by_rule=True)  # no rule holds any more
+    assert study.ledger.counts().paused == 2
+    claims.end_paused(by_rule=False)
+    assert study.ledger.counts().paused == 0

@@ -60,7 +60,9 @@ def test_it_says_where_it_is_and_ends_cleanly(
 def test_a_reachable_address_needs_a_password(
     storage: optuna.storages.RDBStorage, host: str
 ) -> None:
-    with pytest.raises(SearchError, match=f"needs a password .* got host {host!r} and none; set"):
+    with pytest.raises(
+        SearchError, match=f"needs a password .* got host {host!r} and none; give one"
+    ):
         serve(storage, host=host, password=None, allow_writes=False)
 
 

@@ -193,6 +193,7 @@ def told(trained: "Trained", amendment: str) -> "Trained":
     return dataclasses.replace(trained, provenance=provenance)
 
 
+@pytest.mark.slow
 def test_a_long_amendment_is_read_back_and_an_absurd_one_not_written(
     trained: "Trained", tmp_path: Path
 ) -> None:

@@ -36,6 +36,7 @@ from fmnist_hpo.networks.optimization import learning_rate
 from fmnist_hpo.networks.preprocessing import Preprocessing, compute_logits, normalization
 
 
+@pytest.mark.slow
 def test_steps_change_what_is_seen_and_not_what_is_trained(
     small: tuple[TrainingData, Split],
 ) -> None:

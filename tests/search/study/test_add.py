@@ -62,6 +62,7 @@ def test_a_grid_and_the_control_do_not_move(make_study):
     assert [sum(arms[:8]), sum(arms[9:])] == [2, 2]
 
 
+@pytest.mark.slow
 def test_of_a_study_whose_trials_pause_the_rest_is_drawn(make_study):
     study = make_study("toy:Pausing", trials=2, budget="steps = 40",
                        space="x = { float = [0.0, 1.0] }\ny = { float = [0.0, 1.0] }",

@@ -154,6 +154,7 @@ def test_an_answer_that_is_lost_pauses_once(make_study):
     assert study.status().held_since is not None
 
 
+@pytest.mark.slow
 def test_the_commands(make_study, sqlite_url, capsys):
     def out(*argv, code=0):
         assert app.main([*argv, "--storage", sqlite_url]) == code

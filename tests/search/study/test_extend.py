@@ -165,6 +165,7 @@ def test_a_grid_goes_on_with_its_own_points(make_study):
     assert sorted(t.params["x"] for t in study.trials) == [0.1, 0.2, 0.3, 0.4]
 
 
+@pytest.mark.slow
 def test_a_copy_has_the_amendments(make_study, tmp_path):
     study = make_study(trials=2)
     study.extend(trials=1)

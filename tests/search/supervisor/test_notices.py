@@ -147,6 +147,7 @@ class Asked(InProcess):
         return []
 
 
+@pytest.mark.slow
 def test_whoever_is_asked_to_stop_waits_for_nobody(make_study, monkeypatch, caplog):
     monkeypatch.setattr(notices, "ANSWER_SECONDS", 600)
     monkeypatch.setattr(notices, "CLOSE_SECONDS", 600)

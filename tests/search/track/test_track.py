@@ -135,6 +135,7 @@ def test_a_trial_is_an_offline_run_that_wandb_can_upload(make_study, sqlite_url,
     assert (again["written"], again["missing"], again["error"]) == ([], [], None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tensorboard", "wandb"])
 def test_a_folder_of_another_study_is_left_alone(make_study, tmp_path, kind):
     study = make_study(trials=1)
@@ -185,6 +186,7 @@ def test_a_tracker_is_asked_once_what_it_has(make_study, tmp_path, monkeypatch):
     assert len(asked) == 1
 
 
+@pytest.mark.slow
 def test_what_is_missing_at_the_end_is_one_line(make_study, tmp_path, caplog):
     with socket.socket() as closed:  # a port where nobody listens
         closed.bind(("127.0.0.1", 0))

@@ -36,6 +36,7 @@ def test_what_is_known_in_advance_is_never_trained(make_study, storage_url):
     assert study.best.number == study.optuna.best_trial.number
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [name for name in PROPOSING if name != "grid"])
 def test_every_sampler_is_asked_until_its_proposal_is_feasible(make_study, sampler):
     extra = f'[constraints]\nsize = {{ max = 1 }}\n[sampler]\nname = "{sampler}"'

@@ -221,6 +221,7 @@ def elsewhere(make_study):
         study.storage.close()
 
 
+@pytest.mark.slow
 @chance
 def test_an_amendment_voids_a_decision_and_the_next_one_knows_it(make, monkeypatch, elsewhere):
     study = make(steps=30)
@@ -235,6 +236,7 @@ def test_an_amendment_voids_a_decision_and_the_next_one_knows_it(make, monkeypat
     check(study)
 
 
+@pytest.mark.slow
 def test_an_amendment_keeps_a_search_from_ending_early(make, monkeypatch, elsewhere):
     study = make(extra=SHORT, steps=9)
     other = elsewhere(study)
@@ -251,6 +253,7 @@ def test_an_amendment_keeps_a_search_from_ending_early(make, monkeypatch, elsewh
     assert study.ledger.steps() > 12
 
 
+@pytest.mark.slow
 def test_steps_that_come_free_keep_a_search_from_ending_early(make, monkeypatch, elsewhere):
     study = make(extra=SHORT, steps=20)
     claims = Claims(elsewhere(study), "other")
@@ -341,6 +344,7 @@ def test_a_problem_that_lets_no_pause_pass_pauses_all_the_same(make, monkeypatch
     check(study)
 
 
+@pytest.mark.slow
 @chance
 @pytest.mark.parametrize("hours", [True, False])
 def test_a_budget_of_hours_weighs_what_a_step_takes(make_study, hours):
@@ -528,6 +532,7 @@ def diverging(self, run, step, state):
     run.report(step, toy.value_of(state), double=2 * toy.value_of(state))
 
 
+@pytest.mark.slow
 @chance
 def test_an_extended_study_begins_so_many_more(make) -> None:
     study = make(steps=1_000, trials=3)

@@ -366,6 +366,7 @@ def test_other_data_are_refused(make_study, monkeypatch):
     assert study.trials == []
 
 
+@pytest.mark.slow
 def test_lists_and_tables_in_fixed_are_parameters_like_others(make_study):
     fixed = "[fixed]\nsteps = 1\nsizes = [1, [2, 3]]\noptions = { a = { b = [1] } }"
     study = make_study(trials=3, space="x = { choice = [0.5] }", extra=fixed)

@@ -98,6 +98,7 @@ def test_every_nan_is_one_and_a_kind_of_number_counts() -> None:
     assert digest(pd.Series([1, None], dtype="Int64")) != digest(pd.Series([1, 0], dtype="Int64"))
 
 
+@pytest.mark.slow
 @QUICK
 @given(hnp.arrays("f8", (4, 3), elements=st.sampled_from([0.0, 1.0, -2.5])), st.data())
 def test_how_a_sparse_matrix_is_stored_does_not_count(dense: Any, data: Any) -> None:

@@ -1,96 +1,33 @@
 """One worker, or several in this process, of a study whose trials pause and go on."""
 
-import random
 import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import sqlalchemy as sa
 import toy
 from optuna.trial import TrialState
+from pausing_studies import FREEZE_THAW, check, run
 
 import search
 from search import Diverged
-from search.attributes import Reason
 from search.errors import NoResult
 from search.ledger.attempt import Fresh
-from search.ledger.by_hand import retry_failed
 from search.ledger.decisions import Decisions
 from search.report.sections import make_sections
 from search.report.study_report import StudyReport
-from search.sampling.freeze_thaw import Decision, decision, grid
+from search.sampling.freeze_thaw import decision
 from search.sampling.freeze_thaw.decision import decide
-from search.study import Study
 from search.study.pausing import curves
-from search.worker.claims import Claims
 from search.worker.decide import Decider, Idle
-from search.worker.worker import work
-
-FIXED = "[fixed]\nsteps = 12\n"
-FREEZE_THAW = f'[sampler]\nname = "freeze-thaw"\n{FIXED}'
-
-
-def run(study, *, name="w", stop=None):
-    return work(study, name=name, stop=stop or threading.Event())
-
-
-def by_chance(space, fixed, known, *, seed, may_begin, last_step_of, **options):
-    """Decides without the model, which takes its time: this is about carrying it out."""
-    dice = random.Random(seed)
-    paused = [curve for curve in known if curve.state == "paused"]
-    if not paused and not may_begin:
-        return None
-    if may_begin and (not paused or dice.random() < 0.4):
-        params = space.walk(lambda name, kind: dice.uniform(kind.low, kind.high), fixed)
-        first = grid(last_step_of(params))[0]
-        return Decision(lineage=None, params=params, until=first, horizon=first, random=True)
-    curve = dice.choice(paused)
-    until = min(step for step in grid(curve.last_step) if step > max(curve.values))
-    return Decision(lineage=curve.lineage, until=until, horizon=until, random=True)
-
-
-@pytest.fixture
-def _by_chance(monkeypatch):
-    monkeypatch.setattr(decision, "decide", by_chance)
-
 
 chance = pytest.mark.usefixtures("_by_chance")
 
 
-@pytest.fixture
-def make(make_study):
-    def make(*, steps=30, trials=10, extra=FREEZE_THAW, **options) -> Study:
-        return make_study(
-            "toy:Pausing", trials=trials, budget=f"steps = {steps}", extra=extra, **options
-        )
-
-    return make
-
-
-def check(study: Study) -> None:
-    """Each lineage that began has ended once, and each curve is an uninterrupted one."""
-    counts = study.ledger.counts()
-    assert (counts.running, counts.paused, counts.done) == (0, 0, counts.begun)
-    trials = study.trials
-    assert all(trial.state.is_finished() for trial in trials)
-    ended = [t for t in trials if t.user_attrs.get("reason") != "lost"]
-    assert Counter(t.user_attrs["lineage"] for t in ended) == Counter(range(counts.begun))
-    for trial in ended:
-        steps = list(trial.intermediate_values.values())
-        seed = study.spec.trial_seed(trial.user_attrs["lineage"])
-        assert steps == toy.whole_curve(seed, trial.params["x"], len(steps))
-        assert trial.user_attrs["curves"]["step"] == list(range(1, len(steps) + 1))
-        whole = len(steps) == study.params(trial)["steps"]
-        assert trial.state is (TrialState.COMPLETE if whole else TrialState.PRUNED)
-        assert trial.user_attrs.get("reason") == (None if whole else "out-of-budget")
-        assert trial.value == steps[-1]
-
-
 @pytest.mark.slow
 @chance
-def test_trials_pause_and_go_on_until_the_budget_is_used_up(make, storage_url, tmp_path):
-    study = make(storage=storage_url)
+def test_trials_pause_and_go_on_until_the_budget_is_used_up(make_pausing, storage_url, tmp_path):
+    study = make_pausing(storage=storage_url)
     assert run(study)
     check(study)
     # A leg of a trial, once begun, is carried to its pause.
@@ -107,8 +44,8 @@ def test_trials_pause_and_go_on_until_the_budget_is_used_up(make, storage_url, t
 
 
 @pytest.mark.slow
-def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch):
-    study = make(steps=24, trials=6)
+def test_every_decision_can_be_made_again_from_what_is_stored(make_pausing, monkeypatch):
+    study = make_pausing(steps=24, trials=6)
     asked = []
 
     def remember(space, fixed, known, **options):
@@ -139,8 +76,8 @@ def test_every_decision_can_be_made_again_from_what_is_stored(make, monkeypatch)
 
 
 @pytest.mark.slow
-def test_the_end_of_the_budget_completes_a_trial(make):
-    study = make(steps=40, trials=20)
+def test_the_end_of_the_budget_completes_a_trial(make_pausing):
+    study = make_pausing(steps=40, trials=20)
     run(study)
     check(study)
     finished = [t for t in study.trials if t.user_attrs["decisions"][-1]["finishes"]]
@@ -150,186 +87,14 @@ def test_the_end_of_the_budget_completes_a_trial(make):
         assert trial.user_attrs["decisions"][-1]["until"] == 12
 
 
-SHORT = f'{FREEZE_THAW}[[trials]]\nname = "short"\nparams = {{ x = 0.5, steps = 1 }}\n'
-
-
-def test_a_search_ends_when_nothing_more_can_be_completed(make):
-    """Eight steps are left after the named trial's one, and all others take twelve."""
-    study = make(extra=SHORT, steps=9)
-    assert run(study)
-    check(study)
-    status = study.status()
-    assert (status.begun, status.complete) == (1, 1)
-    assert (status.state, status.over) == ("out of steps", True)
-    assert (status.ended_by.rule, status.ended_by.trial) == ("steps", 0)
-    assert status.ended_by.text == "nothing more can be completed in the 8 steps left of 9"
-    study.extend(steps=16)  # more of them let it go on
-    assert not study.status().over
-    run(study)
-    check(study)
-    assert study.status().complete > 1
-    assert 13 <= study.ledger.steps() <= 25
-
-
-def test_what_runs_is_waited_for_before_a_search_ends(make, monkeypatch):
-    study = make(extra=SHORT)
-    other = Claims(study, "other")
-    short, whole = other.next(threading.Event()), other.next(threading.Event())
-    study.ledger.end(short, TrialState.COMPLETE, [0.5])
-    monkeypatch.setattr(decision, "decide", lambda *args, **options: None)
-    stop = threading.Event()
-    threading.Timer(1.0, stop.set).start()
-    assert not run(study, stop=stop)
-    assert study.ledger.standing().ended_by is None
-    study.ledger.release(whole)  # interrupted: it goes on
-    run(study)
-    assert study.trials[1].state is TrialState.PRUNED  # at its pause
-    end = study.ledger.standing().ended_by
-    assert (end.rule, end.trial) == ("steps", 0)
-    assert study.status().over
-
-
-def meanwhile(monkeypatch, act, *, made=object):
-    """Have something happen once, after a decision was made and before it is carried out.
-
-    Returns:
-        What it returned; empty while it has not happened.
-    """
-    original, happened = Decider.decide, []
-
-    def decide_and_act(self, asks=None):
-        decided = original(self, asks)
-        if not happened and isinstance(decided, made):
-            happened.append(act())
-        return decided
-
-    monkeypatch.setattr(Decider, "decide", decide_and_act)
-    return happened
-
-
-@pytest.fixture
-def elsewhere(make_study):
-    """Opens a study once more, as another process does."""
-    opened = []
-
-    def open_again(study):
-        opened.append(search.open("toy", storage=study.storage.address))
-        return opened[-1]
-
-    yield open_again
-    for study in opened:
-        study.storage.close()
-
-
-@pytest.mark.slow
-@chance
-def test_an_amendment_voids_a_decision_and_the_next_one_knows_it(make, monkeypatch, elsewhere):
-    study = make(steps=30)
-    other = elsewhere(study)
-    happened = meanwhile(monkeypatch, lambda: other.extend(trials=1))
-    stop = threading.Event()
-    timer = threading.Timer(60.0, stop.set)
-    timer.start()
-    assert run(study, stop=stop)
-    timer.cancel()
-    assert happened
-    check(study)
-
-
-@pytest.mark.slow
-def test_an_amendment_keeps_a_search_from_ending_early(make, monkeypatch, elsewhere):
-    study = make(extra=SHORT, steps=9)
-    other = elsewhere(study)
-
-    def amend():
-        other.extend(steps=30)
-        other.add({"x": 0.25})
-
-    happened = meanwhile(monkeypatch, amend, made=Idle)
-    assert run(study)
-    assert happened
-    check(study)
-    assert 0.25 in [trial.params["x"] for trial in study.trials]
-    assert study.ledger.steps() > 12
-
-
-@pytest.mark.slow
-def test_steps_that_come_free_keep_a_search_from_ending_early(make, monkeypatch, elsewhere):
-    study = make(extra=SHORT, steps=20)
-    claims = Claims(elsewhere(study), "other")
-    short, whole = claims.next(threading.Event()), claims.next(threading.Event())
-    study.ledger.end(short, TrialState.COMPLETE, [0.5], steps={1: 0.5})
-    with study.storage.engine.begin() as connection:  # as a decision that completes it
-        connection.execute(sa.text("UPDATE search_lineage SET pause_at = NULL WHERE lineage = 1"))
-    happened = meanwhile(
-        monkeypatch, lambda: study.ledger.end(whole, TrialState.PRUNED, None), made=Idle
-    )
-    assert run(study)
-    assert happened
-    assert study.ledger.steps() >= 13
-
-
-def test_an_extension_keeps_paused_trials_from_ending(make, monkeypatch, elsewhere):
-    study = make(steps=3, trials=3)
-    other, original = elsewhere(study), Claims.end_paused
-    happened = []
-
-    def end_paused(self, **options):
-        if not happened:
-            happened.append(other.extend(steps=30))
-        original(self, **options)
-
-    monkeypatch.setattr(Claims, "end_paused", end_paused)
-    assert run(study)
-    assert happened
-    lengths = [len(trial.intermediate_values) for trial in study.trials]
-    assert max(lengths) == 12
-    assert study.ledger.steps() > 3 + 12
-
-
-def test_what_is_paused_outside_an_amended_space_ends(make):
-    study = make(steps=500, trials=3)
-    claims = Claims(study, "w")
-    for _ in range(3):
-        claim = claims.next(threading.Event())
-        trial_id = claim.trial._trial_id
-        study.storage.optuna.set_trial_intermediate_value(trial_id, 1, 0.5)
-        study.storage.optuna.set_trial_user_attr(trial_id, "curves", {"step": [1]})
-        study.ledger.pause(claim)
-    study.amend(study.spec.present.replace("[0.0, 1.0]", "[5.0, 6.0]"))
-    assert run(study)
-    end = study.ledger.standing().ended_by
-    assert (end.rule, end.trial) == ("trials", None)
-    assert end.text == (
-        "all 3 trials have begun, and the paused ones lie outside the amended space"
-    )
-    states = Counter(trial.state for trial in study.trials)
-    assert states == {TrialState.COMPLETE: 1, TrialState.PRUNED: 2}  # a search has a result
-
-
-def test_failed_trials_that_run_again_let_a_search_go_on_that_ended_early(make):
-    study = make(extra=SHORT, steps=14, trials=5)
-    claims = Claims(study, "w")
-    short, failed = claims.next(threading.Event()), claims.next(threading.Event())
-    study.ledger.end(short, TrialState.COMPLETE, [0.5], steps={1: 0.5})
-    steps = dict.fromkeys(range(1, 7), 0.5)
-    study.ledger.end(failed, TrialState.FAIL, reason=Reason.ERROR, steps=steps)
-    assert run(study)
-    assert study.ledger.standing().ended_by.rule == "steps"
-    assert retry_failed(study.ledger) == 1
-    assert study.ledger.standing().ended_by is None
-    assert run(study)
-    assert max(len(trial.intermediate_values) for trial in study.trials) == 12
-
-
-def test_the_search_completes_a_trial_beside_a_complete_control(make):
-    study = make(extra=f"{FREEZE_THAW}[control]\ntrials = 1\n", steps=16, trials=4)
+def test_the_search_completes_a_trial_beside_a_complete_control(make_pausing):
+    study = make_pausing(extra=f"{FREEZE_THAW}[control]\ntrials = 1\n", steps=16, trials=4)
     run(study)
     complete = [t for t in study.trials if t.state is TrialState.COMPLETE]
     assert {t.user_attrs.get("arm") for t in complete} == {"control", None}
 
 
-def test_a_problem_that_lets_no_pause_pass_pauses_all_the_same(make, monkeypatch):
+def test_a_problem_that_lets_no_pause_pass_pauses_all_the_same(make_pausing, monkeypatch):
     original = toy.Pausing.run
 
     def swallowing(self, run):
@@ -339,7 +104,7 @@ def test_a_problem_that_lets_no_pause_pass_pauses_all_the_same(make, monkeypatch
             return None
 
     monkeypatch.setattr(toy.Pausing, "run", swallowing)
-    study = make()
+    study = make_pausing()
     assert run(study)
     check(study)
 
@@ -365,8 +130,8 @@ def test_a_budget_of_hours_weighs_what_a_step_takes(make_study, hours):
 
 @pytest.mark.slow
 @chance
-def test_the_same_seed_makes_the_same_study(make, tmp_path):
-    studies = [make(storage=f"sqlite:///{tmp_path}/{n}.db") for n in (1, 2)]
+def test_the_same_seed_makes_the_same_study(make_pausing, tmp_path):
+    studies = [make_pausing(storage=f"sqlite:///{tmp_path}/{n}.db") for n in (1, 2)]
     for study in studies:
         run(study)
     first, second = ([(t.params, t.intermediate_values) for t in s.trials] for s in studies)
@@ -375,8 +140,8 @@ def test_the_same_seed_makes_the_same_study(make, tmp_path):
 
 @pytest.mark.slow
 @chance
-def test_several_workers_make_one_decision_at_a_time(make, storage_url):
-    study = make(storage=storage_url)
+def test_several_workers_make_one_decision_at_a_time(make_pausing, storage_url):
+    study = make_pausing(storage=storage_url)
     others = [search.open("toy", storage=study.storage.address) for _ in range(3)]
     with ThreadPoolExecutor(3) as pool:
         ends = [pool.submit(run, other, name=f"w{n}") for n, other in enumerate(others)]
@@ -392,12 +157,12 @@ def test_several_workers_make_one_decision_at_a_time(make, storage_url):
 
 @pytest.mark.slow
 @chance
-def test_named_trials_go_first_and_compete_and_the_control_runs_through(make):
+def test_named_trials_go_first_and_compete_and_the_control_runs_through(make_pausing):
     extra = FREEZE_THAW + (
         '[control]\ntrials = 3\n[[trials]]\nname = "a"\nparams = { x = 0.25 }\n'
         '[[trials]]\nname = "short"\nparams = { x = 0.5, steps = 1 }\n'
     )
-    study = make(extra=extra, trials=8, steps=70)
+    study = make_pausing(extra=extra, trials=8, steps=70)
     run(study)
     check(study)
     first, second, *others = study.trials
@@ -416,8 +181,8 @@ def test_named_trials_go_first_and_compete_and_the_control_runs_through(make):
 
 @pytest.mark.slow
 @chance
-def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
-    study = make(extra=f"{FREEZE_THAW}[audit]\nfraction = 0.5\n", steps=40)
+def test_an_audit_lets_a_share_of_what_is_paused_run_on(make_pausing):
+    study = make_pausing(extra=f"{FREEZE_THAW}[audit]\nfraction = 0.5\n", steps=40)
     run(study)
     check(study)
     audited = [t for t in study.trials if "audit" in t.user_attrs]
@@ -439,8 +204,8 @@ def test_an_audit_lets_a_share_of_what_is_paused_run_on(make):
 @pytest.mark.slow
 @chance
 @pytest.mark.parametrize("how", ["stopped", "lost"])
-def test_who_follows_goes_on_to_the_same_step(make, monkeypatch, how):
-    study = make(extra=FREEZE_THAW.replace("12", "12\npause = 0.05"))
+def test_who_follows_goes_on_to_the_same_step(make_pausing, monkeypatch, how):
+    study = make_pausing(extra=FREEZE_THAW.replace("12", "12\npause = 0.05"))
     stop = threading.Event()
     original = toy.Toy.report
 
@@ -468,9 +233,9 @@ def test_who_follows_goes_on_to_the_same_step(make, monkeypatch, how):
     assert len(lost) == (how == "lost")
 
 
-def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make, monkeypatch):
+def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make_pausing, monkeypatch):
     """The report of the last step of a leg was stored, the pause was not."""
-    study = make()
+    study = make_pausing()
     monkeypatch.setattr(study.ledger, "pause", lambda claim: study.ledger.release_worker("w"))
     claimed = []
     idle = Idle(decision=0, amendment=0, over=None)
@@ -485,8 +250,8 @@ def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make, monk
 
 
 @chance
-def test_an_error_of_a_decision_is_not_the_trials(make, monkeypatch):
-    study = make()
+def test_an_error_of_a_decision_is_not_the_trials(make_pausing, monkeypatch):
+    study = make_pausing()
 
     def fail(self, asks=None):
         raise ZeroDivisionError
@@ -505,8 +270,8 @@ def test_an_error_of_a_decision_is_not_the_trials(make, monkeypatch):
 
 
 @chance
-def test_a_budget_too_small_for_any_trial_ends_with_one_complete(make):
-    study = make(steps=3)
+def test_a_budget_too_small_for_any_trial_ends_with_one_complete(make_pausing):
+    study = make_pausing(steps=3)
     run(study)
     check(study)
     finished = study.best
@@ -517,8 +282,8 @@ def test_a_budget_too_small_for_any_trial_ends_with_one_complete(make):
 
 
 @chance
-def test_a_budget_used_up_without_a_result_says_so(make, monkeypatch):
-    study = make(steps=3)
+def test_a_budget_used_up_without_a_result_says_so(make_pausing, monkeypatch):
+    study = make_pausing(steps=3)
     monkeypatch.setattr(toy.Toy, "report", diverging)
     run(study)
     with pytest.raises(NoResult, match="budget is used up: add steps with `extend toy --steps"):
@@ -534,8 +299,8 @@ def diverging(self, run, step, state):
 
 @pytest.mark.slow
 @chance
-def test_an_extended_study_begins_so_many_more(make) -> None:
-    study = make(steps=1_000, trials=3)
+def test_an_extended_study_begins_so_many_more(make_pausing) -> None:
+    study = make_pausing(steps=1_000, trials=3)
     run(study)
     study.extend(trials=2)
     run(study)
@@ -543,28 +308,3 @@ def test_an_extended_study_begins_so_many_more(make) -> None:
     assert study.ledger.counts().begun == 5
     amended = [t.user_attrs["lineage"] for t in study.trials if "amendment" in t.user_attrs]
     assert sorted(amended) == [3, 4]
-
-
-def test_the_limit_that_ends_a_search_is_named_where_there_are_two(make_study):
-    """Hours are left of the time, and eight steps of the steps."""
-    study = make_study("toy:Pausing", trials=10, budget="steps = 9\nhours = 10", extra=SHORT)
-    assert run(study)
-    end = study.ledger.standing().ended_by
-    assert end.rule == "steps"
-    assert end.text == (
-        "nothing more can be completed in the 10:00:00 left of 10 hours and the 8 steps left of 9"
-    )
-
-
-def test_what_was_let_go_on_keeps_its_paused_trials(make, monkeypatch):
-    """A failed trial runs again just before the paused ones end."""
-    study = make(steps=3, trials=3)
-    claims = Claims(study, "w")
-    for _ in range(2):
-        claim = claims.next(threading.Event())
-        study.storage.optuna.set_trial_intermediate_value(claim.trial._trial_id, 1, 0.5)
-        study.ledger.pause(claim)
-    claims.end_paused(by_rule=True)  # no rule holds any more
-    assert study.ledger.counts().paused == 2
-    claims.end_paused(by_rule=False)
-    assert study.ledger.counts().paused == 0

@@ -298,7 +298,7 @@ def _open(
             _close_stranded(engine)
             listen(engine)
             sa.event.listen(engine, "connect", lambda *_: answered.set())
-            rdb = connect(engine, kwargs["connect_args"])
+            rdb = connect(engine)
             migrate(engine)
             return rdb
         except Exception as error:

@@ -1,12 +1,13 @@
 """Optuna's RDB storage over an engine of ours.
 
 RDBStorage's constructor makes an engine of its own, creates its tables and asks alembic for their
-version, and importing alembic is a fifth of the time of a short command. It is called once, to
-create the tables. A database that has the tables of this Optuna is then opened without it.
+version. Alembic reads all its migrations for that, which takes most of the time of a short command.
+The tables are created here as the constructor does it; a test compares them.
 """
 
-from typing import Any
+import functools
 
+import optuna
 import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from sqlalchemy import orm
@@ -36,19 +37,16 @@ class _OnEngine(RDBStorage):
         self.scoped_session = orm.scoped_session(orm.sessionmaker(bind=engine))
 
 
-def connect(engine: sa.Engine, connect_args: dict[str, Any]) -> RDBStorage:
+def connect(engine: sa.Engine) -> RDBStorage:
     """Optuna's storage on this engine; its tables are created where they are missing.
-
-    Args:
-        connect_args: of the connections that create the tables.
 
     Raises:
         StorageError: the tables are of another version of Optuna.
     """
-    version = _version(engine)
+    with engine.connect() as connection:
+        version = _version(connection)
     if version is None:
-        _create(engine, connect_args)
-        version = _version(engine)
+        version = _create(engine)
     if version != HEAD:
         raise StorageError(
             f"{shown(engine.url.render_as_string(hide_password=False))} has Optuna's tables in "
@@ -58,27 +56,51 @@ def connect(engine: sa.Engine, connect_args: dict[str, Any]) -> RDBStorage:
     return _OnEngine(engine)
 
 
-def _create(engine: sa.Engine, connect_args: dict[str, Any]) -> None:
-    # Without AUTOINCREMENT, SQLite gives a new study the ids of one that was deleted, and a worker
-    # or a page that still knows the old one takes the new one for it. Postgres never gives an id
-    # twice.
-    ours = sa.MetaData()
+def _create(engine: sa.Engine) -> str:
+    """Create the tables in one transaction; return the version that they have then."""
+    tables = _tables()
+    information = tables.tables["version_info"]
+    with engine.begin() as connection:
+        if engine.dialect.name == "sqlite":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")  # sqlite3 begins none for CREATE TABLE
+        version = _version(connection)
+        if version is not None:  # somebody else was first
+            return version
+        information.create(connection, checkfirst=True)
+        schema: int | None = connection.scalar(sa.select(information.c.schema_version))
+        if schema not in (None, models.SCHEMA_VERSION):
+            return f"{schema} (before alembic)"
+        tables.create_all(connection)
+        if schema is None:
+            connection.execute(
+                information.insert().values(
+                    schema_version=models.SCHEMA_VERSION, library_version=optuna.__version__
+                )
+            )
+        connection.execute(tables.tables["alembic_version"].insert().values(version_num=HEAD))
+        return HEAD
+
+
+@functools.cache
+def _tables() -> sa.MetaData:
+    """Optuna's tables, with one difference, and alembic's.
+
+    Without AUTOINCREMENT, SQLite gives a new study the ids of one that was deleted, and a worker or
+    a page that still knows the old one takes the new one for it. Postgres never gives an id twice.
+    """
+    tables = sa.MetaData()
+    for table in models.BaseModel.metadata.sorted_tables:
+        table.to_metadata(tables)
     for model in (models.StudyModel, models.TrialModel):
-        table = model.__table__.to_metadata(ours)
-        table.dialect_options["sqlite"]["autoincrement"] = True
-    ours.create_all(engine)
-    theirs = RDBStorage(
-        engine.url.render_as_string(hide_password=False),
-        engine_kwargs={"connect_args": connect_args, "poolclass": sa.pool.NullPool},
-        skip_compatibility_check=True,
-    )
-    theirs.remove_session()
-    theirs.engine.dispose()
+        tables.tables[model.__tablename__].dialect_options["sqlite"]["autoincrement"] = True
+    number = sa.Column("version_num", sa.String(32), nullable=False)
+    key = sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
+    sa.Table("alembic_version", tables, number, key)
+    return tables
 
 
-def _version(engine: sa.Engine) -> str | None:
-    with engine.connect() as connection:
-        if not sa.inspect(connection).has_table("alembic_version"):
-            return None
-        found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-        return found
+def _version(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found

@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import optuna
 import pytest
@@ -31,12 +30,12 @@ def test_a_server_that_goes_away_while_a_storage_is_opened_is_waited_for(
 ) -> None:
     calls = []
 
-    def connect(engine: sa.Engine, connect_args: dict[str, Any]) -> optuna.storages.RDBStorage:
+    def connect(engine: sa.Engine) -> optuna.storages.RDBStorage:
         calls.append(engine)
         if len(calls) == 1:
             with engine.connect() as connection:
                 connection.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
-        return rdb.connect(engine, connect_args)
+        return rdb.connect(engine)
 
     monkeypatch.setattr(search.storage.database, "connect", connect)
     opened = open_storage(postgres_url)

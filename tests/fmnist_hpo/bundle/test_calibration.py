@@ -59,6 +59,7 @@ def test_there_is_no_temperature_where_no_image_or_every_image_is_wrong(right: b
     assert fit_temperature(outputs, labels) == 1.0
 
 
+@pytest.mark.slow
 def test_a_bundle_is_calibrated_on_its_validation_part(
     exported: Bundle, trained: "Trained"
 ) -> None:

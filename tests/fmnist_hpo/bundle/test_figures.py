@@ -37,6 +37,7 @@ def where(picture: NDArray[np.uint8], colour: str) -> NDArray[np.intp]:
     return np.argwhere((picture == rgb).all(axis=-1))
 
 
+@pytest.mark.slow
 def test_curves_show_both_parts_where_both_are_there() -> None:
     train = {"train_loss": [0.6, 0.4, 0.3], "train_accuracy": [0.8, 0.85, 0.9]}
     both = train | {"val_loss": [0.5, 0.45, 0.4], "val_accuracy": [0.82, 0.84, 0.86]}

@@ -90,6 +90,7 @@ def test_a_study_that_is_out_of_time_goes_on(sqlite_url, tmp_path):
     study.storage.close()
 
 
+@pytest.mark.slow
 def test_control_and_audit_lie_as_densely_in_the_new_block(make_study):
     study = make_study(trials=8, extra=CONTROLLED)
     old = [study.spec.is_control(n) for n in range(8)]

@@ -164,6 +164,7 @@ def test_whoever_is_asked_to_stop_waits_for_nobody(make_study, monkeypatch, capl
     assert "notice" not in launcher.logged[0]  # the workers are stopped first
 
 
+@pytest.mark.slow
 def test_a_halt_is_posted(make_study, hook):
     study = make_study("toy:Failing", trials=5, extra=f"{NOTIFY}\n[fixed]\nhow = 'error'")
     with pytest.raises(StudyHalted):

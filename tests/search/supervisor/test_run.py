@@ -118,6 +118,7 @@ def test_only_a_new_step_or_the_end_of_a_lineage_is_progress(make_study):
     assert len(claims) <= 12  # the first step was new once
 
 
+@pytest.mark.slow
 def test_a_paused_trial_that_came_further_is_progress(make_study):
     """Workers die often, but what they do in between is done: the run goes on."""
     study = make_study(

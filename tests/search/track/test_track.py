@@ -229,6 +229,7 @@ def test_what_is_no_tracker_is_refused(to, message):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("to", "words"),
     [

@@ -18,6 +18,7 @@ from search.worker.decide import Decider, Idle
 chance = pytest.mark.usefixtures("_by_chance")
 
 
+@pytest.mark.slow
 def test_a_search_ends_when_nothing_more_can_be_completed(make_pausing):
     """Eight steps are left after the named trial's one, and all others take twelve."""
     study = make_pausing(extra=SHORT, steps=9)
@@ -134,6 +135,7 @@ def test_steps_that_come_free_keep_a_search_from_ending_early(make_pausing, monk
     assert study.ledger.steps() >= 13
 
 
+@pytest.mark.slow
 def test_an_extension_keeps_paused_trials_from_ending(make_pausing, monkeypatch, elsewhere):
     study = make_pausing(steps=3, trials=3)
     other, original = elsewhere(study), Claims.end_paused
@@ -152,6 +154,7 @@ def test_an_extension_keeps_paused_trials_from_ending(make_pausing, monkeypatch,
     assert study.ledger.steps() > 3 + 12
 
 
+@pytest.mark.slow
 def test_what_is_paused_outside_an_amended_space_ends(make_pausing):
     study = make_pausing(steps=500, trials=3)
     claims = Claims(study, "w")

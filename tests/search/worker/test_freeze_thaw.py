@@ -94,6 +94,7 @@ def test_the_search_completes_a_trial_beside_a_complete_control(make_pausing):
     assert {t.user_attrs.get("arm") for t in complete} == {"control", None}
 
 
+@pytest.mark.slow
 def test_a_problem_that_lets_no_pause_pass_pauses_all_the_same(make_pausing, monkeypatch):
     original = toy.Pausing.run
 
@@ -249,6 +250,7 @@ def test_a_worker_that_died_before_it_paused_is_followed_by_the_pause(make_pausi
     assert {len(trial.intermediate_values) for trial in study.trials} == {2}
 
 
+@pytest.mark.slow
 @chance
 def test_an_error_of_a_decision_is_not_the_trials(make_pausing, monkeypatch):
     study = make_pausing()

@@ -96,6 +96,7 @@ ENDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ENDS)
 def test_the_end_of_the_budget_completes_the_best_that_it_can(left: Any) -> None:
     """Ten steps are missing everywhere, and a decision takes one step at least."""
@@ -134,6 +135,7 @@ def test_the_end_of_the_budget_completes_nothing_worse_than_what_is_complete(lef
         assert not decision.finishes or decision.threshold < 0.2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ENDS)
 def test_what_can_no_longer_be_completed_is_not_considered(left: Any) -> None:
     """Ten steps are missing, but eleven of the favourite, and twelve of a new one."""
@@ -150,6 +152,7 @@ def test_what_can_no_longer_be_completed_is_not_considered(left: Any) -> None:
         assert decision is not None and decision.lineage is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ENDS)
 def test_a_search_is_over_when_nothing_more_can_be_completed(left: Any) -> None:
     """Ten steps are missing. Without a complete one the search goes on: one will be completed."""

@@ -91,6 +91,7 @@ def test_the_posterior_is_that_of_scikit_learn(points: Points) -> None:
     np.testing.assert_allclose(deviation, expected[1], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_scikit_learns_process(points: Points) -> None:
     rng = np.random.default_rng(3)
     theta = prior(2)[0] + 0.3 * rng.normal(size=9)

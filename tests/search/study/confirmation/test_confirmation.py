@@ -88,6 +88,7 @@ def test_a_repeat_can_be_reproduced(confirmed):
     assert replay.identical
 
 
+@pytest.mark.slow
 def test_equal_configurations_are_one_candidate(url):
     study = search.create(
         confirmed_spec(trials=6, space="x = { choice = [0.25, 0.5] }"), storage=url
@@ -163,6 +164,7 @@ def test_another_best_trial_makes_another_confirmation(confirmed):
     assert study.confirmation is None  # although the file is the same
 
 
+@pytest.mark.slow
 def test_the_repeats_of_a_candidate_have_exactly_its_parameters(url):
     space = (
         'x = { float = [0.0, 0.1] }\nkind = { choice = ["a", "b", "c"] }\n'
@@ -183,6 +185,7 @@ def test_the_repeats_of_a_candidate_have_exactly_its_parameters(url):
     study.storage.close()
 
 
+@pytest.mark.slow
 def test_a_worker_goes_on_where_its_study_is_extended_before_the_confirmation(url, monkeypatch):
     storage = open_storage(url)
     create_study(parse_spec(confirmed_spec(), where="toy"), storage, checkpoints="kept")

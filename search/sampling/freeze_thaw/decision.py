@@ -1,14 +1,15 @@
 """Which paused lineage continues, or whether a new one begins.
 
-There are two rules. The second decides more often, the more noise the model finds in the curves.
+Values at the last step are judged, those of paused lineages and of new configurations alike. There
+are two rules. The second decides more often, the more noise the model finds in the curves.
 
-- The most probable improver of a threshold at a horizon, both drawn at random: Rakotoarison et al.,
-  "In-context freeze-thaw Bayesian optimization for hyperparameter optimization" (ifBO), arXiv
-  2404.16795. Here the probability is divided by the square root of a step's seconds. Divided by the
-  seconds themselves, expensive configurations hardly ever continue, even where they are better.
-- The best of one draw of all final values: Thompson, "On the likelihood that one unknown
-  probability exceeds another in view of the evidence of two samples", 1933. Several good curves
-  then continue side by side. Under noise the first rule carries a few lucky ones to their ends.
+- The greatest expected improvement on the best expected value of all lineages: Jones, Schonlau,
+  Welch, "Efficient global optimization of expensive black-box functions", 1998. Here it is divided
+  by the square root of a step's seconds. Divided by the seconds themselves, expensive
+  configurations hardly ever continue, even where they are better.
+- The best of one draw of all values: Thompson, "On the likelihood that one unknown probability
+  exceeds another in view of the evidence of two samples", 1933. Several good curves then continue
+  side by side.
 
 Neither rule considers what can no longer be completed with what is left of the budget. Where
 nothing can, the search is over, if it has a complete lineage. If it has none, both rules consider
@@ -25,9 +26,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import log_ndtr
 
 from search.sampling.freeze_thaw.encoding import Encoding
+from search.sampling.freeze_thaw.improvement import log_expected_improvement
 from search.sampling.freeze_thaw.model import Model, seconds_per_step
 from search.sampling.freeze_thaw.process import Array, Rows
 from search.sampling.freeze_thaw.records import Curve, Decision, Left, grid
@@ -40,10 +41,9 @@ Flags = npt.NDArray[np.bool_]
 
 START = 10  # lineages that begin at random before the model decides
 RANDOM = 0.05  # share of the decisions after them that are made at random
-COST = 0.5  # the power of a step's seconds that a probability is divided by
+COST = 0.5  # the power of a step's seconds that an improvement is divided by
 CANDIDATES = 200  # new configurations that a decision considers
 ENDLESS = Left()
-LOW, HIGH = -4.0, -1.0  # the threshold is 3 * 10^u deviations above the best mean, u from here
 
 
 def decide(
@@ -98,8 +98,8 @@ def decide(
     if at_random:
         chosen, figures = _at_random(rng, candidates, np.flatnonzero(within))
         return candidates.decision(chosen, **figures)
-    model = Model(encoding, curves, direction, max(curve.last_step for curve in curves))
-    chosen, figures = _by_model(rng, model, curves, candidates, within)
+    model = Model(encoding, curves, direction)
+    chosen, figures = _by_model(rng, model, candidates, within)
     completing = _completing(model, curves, candidates, chosen, left)
     return completing or candidates.decision(chosen, **figures)
 
@@ -180,7 +180,6 @@ def _at_random(
 def _by_model(
     rng: np.random.Generator,
     model: Model,
-    curves: Sequence[Curve],
     candidates: _Candidates,
     within: Flags,
 ) -> tuple[int, dict[str, Any]]:
@@ -192,23 +191,19 @@ def _by_model(
     Returns:
         As above.
     """
-    drawn = rng.random() < model.doubt
-    pauses = len(grid(max(curve.last_step for curve in curves)))
-    ahead = pauses - 1 if drawn else int(rng.integers(pauses))  # of the horizon, less one
-    horizons = np.array([s[min(ahead, len(s) - 1)] for s in candidates.steps])
-    mean, deviation = model.predict(candidates.x, horizons, candidates.rows)
-    threshold = model.best()
-    if drawn:
-        scores = model.draw(candidates.x, horizons, candidates.rows, rng)
+    lasts = np.array([steps[-1] for steps in candidates.steps])
+    mean, deviation = model.predict(candidates.x, lasts, candidates.rows)
+    threshold = model.finals()[0].max()
+    if rng.random() < model.doubt:
+        scores = model.draw(candidates.x, lasts, candidates.rows, rng)
     else:
-        threshold += 3.0 * 10.0 ** rng.uniform(LOW, HIGH)
-        scores = log_ndtr((mean - threshold) / deviation)
+        scores = log_expected_improvement(mean - threshold, deviation)
         if candidates.seconds.all():
             scores -= COST * np.log(candidates.seconds)
     chosen = int(np.argmax(np.where(within, scores, -np.inf)))
     return chosen, {
-        "threshold": float(model.scale.back(np.array(threshold))),
-        "horizon": int(horizons[chosen]),
+        "threshold": float(model.scale.back(threshold)),
+        "horizon": int(lasts[chosen]),
         "mean": float(model.scale.back(mean[chosen])),
         "deviation": float(model.scale.deviation(mean[chosen], deviation[chosen])),
         "random": False,
@@ -267,9 +262,8 @@ def expected(
     curves = sorted(curves, key=lambda curve: curve.lineage)
     if not any(np.isfinite(v) for curve in curves for v in curve.values.values()):
         return {}
-    lasts = np.array([curve.last_step for curve in curves])
-    model = Model(Encoding(space, fixed), curves, direction, int(lasts.max()))
-    mean, deviation = model.predict(model.x, lasts, np.arange(len(curves)))
+    model = Model(Encoding(space, fixed), curves, direction)
+    mean, deviation = model.finals()
     values, deviations = model.scale.back(mean), model.scale.deviation(mean, deviation)
     return {
         curve.lineage: (float(value), float(around))

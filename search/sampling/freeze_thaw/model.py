@@ -95,17 +95,15 @@ class Model:
 
     Args:
         curves: sorted by lineage; at least one of them has a finite value.
-        last: the greatest last step.
 
     Attributes:
         scale: between the metric and the process.
         x: (c, d) the curves' encoded configurations.
     """
 
-    def __init__(
-        self, encoding: Encoding, curves: Sequence[Curve], direction: str, last: int
-    ) -> None:
-        self._log_last = np.log(max(last, 2))
+    def __init__(self, encoding: Encoding, curves: Sequence[Curve], direction: str) -> None:
+        self._lasts = np.array([curve.last_step for curve in curves])
+        self._log_last = np.log(max(self._lasts.max(), 2))
         self.x = encoding.encode([curve.params for curve in curves])
         rows, steps, values = _observations(curves, direction)
         self.scale = Scale.of(values, direction)
@@ -150,12 +148,9 @@ class Model:
         """The share of decisions that follow a draw, 0 to 1: more under more noise."""
         return min(1.0, (self._posterior.noise / HIDING) ** 2)
 
-    def best(self) -> float:
-        """The greatest mean at an observed place, in the units of the process.
-
-        The best observed value would be a lucky one where there is noise.
-        """
-        return float(self._posterior(self._seen, self._seen.curve)[0].max())
+    def finals(self) -> tuple[Array, Array]:
+        """Mean and deviation, (c,) each, of the curves' values at their last steps, as above."""
+        return self.predict(self.x, self._lasts, np.arange(len(self.x)))
 
 
 def _observations(curves: Sequence[Curve], direction: str) -> tuple[Rows, Rows, Array]:

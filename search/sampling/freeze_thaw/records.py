@@ -24,8 +24,8 @@ class Curve:
             and is never continued.
         until: the step at which a running lineage will pause; it counts with its predicted value
             there.
-        seconds_per_step: what a step of it takes; None where that is not known. Of two equally
-            probable improvers the quicker one is chosen.
+        seconds_per_step: what a step of it takes; None where that is not known. Of two that
+            promise the same the quicker one is chosen.
     """
 
     lineage: int
@@ -45,8 +45,8 @@ class Decision:
         lineage: the paused lineage to continue, or None to begin a new one.
         params: of the new one; empty otherwise.
         until: the step at which it pauses, of the grid; the last step completes it.
-        threshold: the value of the metric to improve on.
-        horizon: the step for which the improvement was judged; the last one if values were drawn.
+        threshold: the value of the metric to improve on, the best that was expected of any lineage.
+        horizon: the step for which that was judged, the lineage's last one.
         mean: predicted value of the metric at the horizon.
         deviation: standard deviation of that prediction, in units of the metric.
         random: whether the choice was made at random and not by the model; threshold, mean and

@@ -168,6 +168,12 @@ def _numeric(kind: str, table: Mapping[str, Any], where: str) -> BaseDistributio
             raise SpecError(f"{where}: step must be a positive {kind}, got {shown(step)}")
         if log:
             raise SpecError(f"{where}: log and step exclude each other, got both; drop one")
+    span = float(high) / low if log else float(high) - float(low)
+    if not is_finite(span):
+        raise SpecError(
+            f"{where}: {'high / low' if log else 'high - low'} must be a number that a float can "
+            f"hold, got {bounds!r}; narrow the range"
+        )
     if kind == "int" and max(map(abs, bounds)) > MOST_EXACT:
         raise SpecError(
             f"{where}: an int is stored as a float, exact from -2**53 to 2**53, got {bounds!r}; "

@@ -119,6 +119,8 @@ def test_a_grid_needs_steps() -> None:
     [
         ({"a": {"float": [0.5, 0.1]}}, r"space\.a: need low <= high, got low=0\.5, high=0\.1"),
         ({"a": {"float": [0.0, 1.0], "log": True}}, r"log = true needs low > 0, got low=0\.0"),
+        ({"a": {"float": [-1e308, 1e308]}}, r"high - low must be a number that a float can hold"),
+        ({"a": {"float": [1e-300, 1e300], "log": True}}, r"high / low must be a number that a"),
         ({"a": {"int": [1, 2.5]}}, r"int must be \[low, high\], two ints, got \[1, 2\.5\]"),
         ({"a": {"int": [1, 9], "step": 0}}, "step must be a positive int, got 0"),
         ({"a": {"int": [1, 9], "step": 2, "log": True}}, "log and step exclude each other"),

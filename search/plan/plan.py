@@ -5,7 +5,7 @@ import math
 import os
 import random
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,7 @@ class Forecast:
     probes: Probes
     trial_seconds: Range  # of an unpruned trial: smallest, median and largest of those probed
     study_seconds: Range  # 10 %, 50 % and 90 % of the simulations
-    trials: int  # that end; fewer than the budget where its hours are used up before
+    trials: int  # that end; fewer than the budget where its hours or steps are used up before
     saved: float  # share of the steps that the pruner saves, 0 to 1
     foreseen: bool  # whether the pruner's part could be simulated
     share: float  # of the processors' time that other work left the probes, 0 to 1
@@ -291,14 +291,21 @@ def _forecast(
 
 
 def _until_used_up(spec: StudySpec, costs: Sequence[Cost], workers: int) -> Range:
-    """When the hours or steps are used up; a step of each trial is taken to cost the same."""
-    steps = sorted(cost.step_seconds for cost in costs)
-    times = [steps[0], statistics.median(steps), steps[-1]]
-    most = math.inf if spec.hours is None else spec.hours * 3600
-    if spec.steps is None:
-        return Range(low=most, middle=most, high=most)
-    low, middle, high = (min(most, spec.steps * seconds / workers) for seconds in times)
-    return Range(low=low, middle=middle, high=high)
+    """When the hours or steps are used up, or all trials have come to their last step.
+
+    A step of each trial is taken to cost the same.
+    """
+    hours = math.inf if spec.hours is None else spec.hours * 3600
+
+    def by_steps(seconds: float) -> float:
+        return math.inf if spec.steps is None else spec.steps * seconds
+
+    def until(choose: Callable[[Iterable[float]], float]) -> float:
+        step = choose([cost.step_seconds for cost in costs])
+        trial = choose([cost.seconds for cost in costs])
+        return min(hours, min(by_steps(step), spec.trials * trial) / workers)
+
+    return Range(low=until(min), middle=until(statistics.median), high=until(max))
 
 
 def _quantiles(values: Sequence[float]) -> Range:

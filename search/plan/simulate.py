@@ -98,7 +98,8 @@ def simulate(
         last, worker, running = heapq.heappop(events)
         now = last
         if running is None:
-            if started == spec.trials or (limit is not None and now >= limit):
+            used_up = spec.steps is not None and steps >= spec.steps
+            if started == spec.trials or used_up or (limit is not None and now >= limit):
                 continue
             control = spec.is_control(started)
             quality, cost = propose(started)

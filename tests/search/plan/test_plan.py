@@ -16,7 +16,9 @@ from toy import toy_spec
 import search
 from search.cli.plan_text import _range, print_plan
 from search.errors import SearchError
-from search.plan.plan import Plan, Range, first_points, make_plan
+from search.plan.measure import Probe, Probes
+from search.plan.plan import Plan, Range, _forecast, first_points, make_plan
+from search.problem import Cost
 from search.spec import StudySpec, parse_spec
 from search.study import validate
 from search.supervisor.launchers.local import default_workers
@@ -205,3 +207,24 @@ def test_only_what_keeps_the_constraints_is_planned_for(capsys: pytest.CaptureFi
     print_plan(planned)
     said = capsys.readouterr().out
     assert "constraints size <= 4; " in said and " % of random configurations keep" in said
+
+
+@pytest.mark.parametrize(
+    ("budget", "seconds"),
+    [
+        ("steps = 8", 8 * 2 / 2),
+        ("steps = 100_000", 6 * 9 / 2),  # all six trials have come to their last step before
+        ("hours = 10", 6 * 9 / 2),
+        ("hours = 0.001", 3.6),
+    ],
+)
+def test_a_budget_that_the_trials_cannot_use_up_is_no_forecast(budget, seconds):
+    cost = Cost(steps=4, step_seconds=2.0, start_seconds=1.0)
+    extra = '[sampler]\nname = "freeze-thaw"'
+    spec = parse_spec(toy_spec("toy:Pausing", budget=budget, extra=extra), where="here")
+    probes = Probes(
+        probes=(Probe(params={"x": 0.5}, cost=cost, failure=None),), start_seconds=0, peak_bytes=0
+    )
+    forecast = _forecast(spec, {0: {"x": 0.5}}, probes, 2)
+    assert forecast is not None
+    assert forecast.study_seconds.middle == pytest.approx(seconds)

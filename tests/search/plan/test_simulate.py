@@ -141,3 +141,9 @@ def test_the_better_of_two_is_better_in_either_direction() -> None:
         return simulate(spec, [COST], workers=1, start_seconds=0, chance=random.Random(0)).steps
 
     assert steps("minimize") == steps("maximize")
+
+
+def test_after_the_steps_no_trial_starts() -> None:
+    spec = parse_spec(toy_spec(trials=7, budget="steps = 19"), where="here")
+    played = simulate(spec, [COST], workers=2, start_seconds=3.0, chance=random.Random(0))
+    assert (played.ended, played.steps, played.seconds) == (4, 20, 3 + 2 * 11)

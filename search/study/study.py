@@ -70,7 +70,7 @@ class Study:
         self.ledger.on_lost = lambda lineage, n: self.checkpoints.delete(lineage, attempt=n)
         self._tally = Tally(*spec.directions)
         self._outlook = Outlook()
-        self._searched: dict[int, optuna.Study] = {}
+        self._searched: dict[tuple[int, bool], optuna.Study] = {}
         self.specs.refresh()
         self.optuna = self._optuna_study(storage.optuna, self.spec)
 
@@ -100,16 +100,18 @@ class Study:
             return self._chosen
         return Chosen(name=name, reason="an amendment names it")
 
-    def searched(self, number: int) -> optuna.Study:
-        """What sampler and pruner are given for trials of the spec since that amendment."""
-        if number not in self._searched:
+    def searched(self, number: int, *, earlier: bool = True) -> optuna.Study:
+        """What sampler and pruner are given for trials of the spec since that amendment.
+
+        With `earlier` these of earlier studies are shown; a pruner counts the study's own alone.
+        """
+        if (number, earlier) not in self._searched:
             spec, see = self.specs.under(number), self.specs.since(number)
-            storage = self.storage.optuna
-            earlier = self.specs.frozen.earlier
-            if spec.control or spec.audit or len(spec.aims) > 1 or see is not None or earlier:
-                storage = SearchedStorage(storage, see, earlier)
-            self._searched[number] = self._optuna_study(storage, spec)
-        return self._searched[number]
+            storage, others = self.storage.optuna, spec.earlier if earlier else ()
+            if spec.control or spec.audit or len(spec.aims) > 1 or see is not None or others:
+                storage = SearchedStorage(storage, see, others)
+            self._searched[number, earlier] = self._optuna_study(storage, spec)
+        return self._searched[number, earlier]
 
     def refresh(self) -> None:
         """Take notice of what was amended since the study was opened."""
@@ -269,8 +271,7 @@ class Study:
         if number is None:
             return self.best
         trials = self.trials
-        found = numbered(trials, number)
-        if found is not None:
+        if (found := numbered(trials, number)) is not None:
             return found
         raise SearchError(
             f"study {self.name!r} has no trial {number}; it has {len(trials)}, numbered from 0"
@@ -319,8 +320,7 @@ class Study:
             SearchError: there is no such trial, or it has ended.
         """
         self.trial(number)  # a database takes no number of any size
-        stopped = stop_trial(self.ledger, number)
-        if stopped is None:
+        if (stopped := stop_trial(self.ledger, number)) is None:
             trial = self.trial(number)
             how = trial.user_attrs.get(attributes.REASON, trial.state.name.lower())
             raise SearchError(

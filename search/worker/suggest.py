@@ -58,7 +58,8 @@ def suggest(study: Study, claim: Claim, history: History) -> Proposal:
     so it measures the spread of the value.
     """
     spec, lineage = study.specs.of(claim.trial), claim.lease.lineage
-    searched = study.searched(claim.trial.user_attrs.get(attributes.AMENDMENT, 0))
+    amendment = claim.trial.user_attrs.get(attributes.AMENDMENT, 0)
+    searched = study.searched(amendment)
     name, options = spec.sampler.name, spec.sampler.options
     if spec.is_control(lineage) or name == FREEZE_THAW:  # which gives all of them in advance
         searched, name, options = study.optuna, "random", {}
@@ -85,6 +86,8 @@ def suggest(study: Study, claim: Claim, history: History) -> Proposal:
     if metrics:
         trial.set_user_attr(attributes.METRICS, metrics)
     feasible = set_constraints(trial, spec, metrics)
+    if spec.earlier:  # whose trials the pruner is not shown
+        trial.study = study.searched(amendment, earlier=False)
     return Proposal(trial=trial, params=params, metrics=metrics, feasible=feasible)
 
 

@@ -151,3 +151,16 @@ def test_a_url_with_a_secret_is_refused_and_not_shown(url):
     with pytest.raises(SpecError, match="has no password") as refused:
         parse_spec(toy_spec("toy:Improving", extra=prior(url)), where="f.toml")
     assert "secret" not in str(refused.value)
+
+
+def test_the_pruner_waits_for_trials_of_the_studys_own(make_study, old):
+    """The earlier trials are complete, and would be enough for the pruner to begin."""
+    pruner = "[sampler]\nname = 'tpe'\n[pruner]\nname = 'median'\nn_startup_trials = 3\n"
+    named = "".join(
+        f'[[trials]]\nname = "t{n}"\nparams = {{ x = {x} }}\n'
+        for n, x in enumerate([0.9, 0.1, 0.05, 0.01])
+    )
+    study = make_study("toy:Improving", trials=4, extra=f"{prior(old[1], 0)}{pruner}{named}")
+    run(study)
+    assert [trial.state.name for trial in study.trials] == [*["COMPLETE"] * 3, "PRUNED"]
+    assert len(study.searched(0).get_trials(deepcopy=False)) == 12  # the sampler is shown

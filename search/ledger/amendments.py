@@ -128,8 +128,8 @@ def amend(
         made = _next(frozen, earlier, draft, datetime.fromtimestamp(now, UTC))
         _add_lineages(session, ledger, before.trials, made)
         session.execute(schema.amendment.insert().values(_row(made, ledger.uid, now, token)))
-        # What ended the study may end it no longer: that is found out anew.
-        session.execute(schema.study.update().where(_S.uid == ledger.uid).values(ended_by=None))
+        if draft.searches:  # what ended the study may end it no longer: that is found out anew
+            session.execute(schema.study.update().where(_S.uid == ledger.uid).values(ended_by=None))
         return made
 
     def settled(session: orm.Session) -> Amendment | None:

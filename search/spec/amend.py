@@ -1,9 +1,10 @@
 """Changes of a study file after its study was created: what may change, and how it is written."""
 
+import itertools
 import json
 import math
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,13 @@ class Draft:
     changes: Changes
     given: Mapping[str, Any] | None = None
     begun: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def searches(self) -> bool:
+        """Whether it changes the search, and not only how its winner is confirmed."""
+        return self.given is not None or any(
+            key.partition(".")[0] != "confirm" for key in self.changes
+        )
 
     @property
     def text(self) -> str:
@@ -147,12 +155,13 @@ def added(before: StudySpec, params: Mapping[str, Any]) -> Draft:
     return Draft(spec=before.present, changes={}, given=dict(params))
 
 
-def revised(before: StudySpec, new: StudySpec) -> Draft:
+def revised(before: StudySpec, new: StudySpec, earlier: Sequence[StudySpec] = ()) -> Draft:
     """What a changed study file makes of a study.
 
     Args:
         before: the present spec, with the sampler that was chosen for the study.
         new: of the file.
+        earlier: the specs before the present one, the first one of the study's creation.
 
     Raises:
         SpecError: it changes what cannot change, or nothing.
@@ -166,7 +175,7 @@ def revised(before: StudySpec, new: StudySpec) -> Draft:
         )
     _refuse_other_strategy(before, new, changes)
     if new.confirm is not None:
-        _refuse_many_valued(before, changes)
+        _refuse_many_valued([*earlier, before], new)
     if new.trials < before.budget_trials:
         raise SpecError(
             f"a study cannot shrink, got budget.trials = {new.trials} where it has "
@@ -216,15 +225,25 @@ def _refuse_other_strategy(before: StudySpec, new: StudySpec, changes: Changes) 
         )
 
 
-def _refuse_many_valued(before: StudySpec, changes: Changes) -> None:
+def _refuse_many_valued(before: Sequence[StudySpec], new: StudySpec) -> None:
     """Raise `SpecError` where trials of before and since cannot be repeated in one study."""
-    for key, values in changes.items():
-        if key.startswith("fixed.") and any(isinstance(value, list | dict) for value in values):
-            raise SpecError(
-                f"{key} of study {before.name!r} is a list or a table and cannot change, as "
-                "[confirm] repeats trials side by side, which differ in single values alone; "
-                "leave it as it is, or give the file another name"
-            )
+    fixed = [spec.fixed for spec in before]
+    for name in dict.fromkeys(itertools.chain(*fixed, new.fixed)):
+        earlier, now = [values.get(name) for values in fixed], new.fixed.get(name)
+        others = [value for value in earlier if _canonical(value) != _canonical(now)]
+        if not others or not any(isinstance(value, list | dict) for value in (*others, now)):
+            continue
+        changes = _canonical(earlier[-1]) != _canonical(now)
+        rule, remedy = (
+            ("cannot change", "leave it as it is")
+            if changes
+            else ("was changed by an amendment", "remove [confirm]")
+        )
+        raise SpecError(
+            f"fixed.{name} of study {new.name!r} is a list or a table and {rule}, but [confirm] "
+            "repeats trials side by side, which differ in single values alone; "
+            f"{remedy}, or give the file another name"
+        )
 
 
 def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:

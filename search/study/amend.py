@@ -31,7 +31,7 @@ def preview(specs: Specs, new: StudySpec) -> Draft:
             would be.
         ProblemError: the problem refuses a parameter.
     """
-    draft = revised(specs.present, new)
+    draft = revised(specs.present, new, _earlier(specs, len(specs.amendments)))
     # A study whose trials pause must go on pausing them.
     pauses = specs.present.sampler.name == FREEZE_THAW
     validate(new.with_sampler(FREEZE_THAW) if pauses else new)
@@ -57,6 +57,11 @@ def amend_study(ledger: Ledger, specs: Specs, new: StudySpec, *, seen: int) -> A
             )
         if before.sampler.name != specs.present.sampler.name:
             before = before.with_sampler(specs.present.sampler.name)
-        return revised(before, new)
+        return revised(before, new, _earlier(specs, number))
 
     return amend(ledger, specs.frozen, draft)
+
+
+def _earlier(specs: Specs, number: int) -> list[StudySpec]:
+    """The specs before the one since an amendment."""
+    return [specs.under(earlier) for earlier in range(number)]

@@ -291,3 +291,24 @@ def test_what_was_taken_over_from_earlier_studies_stays(make_study, sqlite_url):
     assert all(0.5 <= trial.params["x"] <= 0.6 for trial in seen)
     with pytest.raises(SpecError, match="prior of study 'new' cannot change"):
         study.amend(toy_spec("toy:Improving", **narrow | {"extra": '[sampler]\nname = "tpe"'}))
+
+
+def test_a_list_that_changed_leaves_nothing_that_could_be_confirmed(make_study):
+    """The list changes first, and [confirm] comes with a later amendment."""
+
+    def text(units, confirm=""):
+        return toy_spec(trials=4, extra=f"[fixed]\nunits = {units}\nsteps = 1\n{confirm}")
+
+    confirm = '[confirm]\ntop = 2\nseeds = 2\nsplits = "same"\n'
+    study = make_study(trials=4, extra="[fixed]\nunits = [8, 8]\nsteps = 1\n")
+    run(study)
+    study.amend(text("[8, 16]"))
+    for units, message in (
+        ("[8, 16]", "is a list or a table and was changed by an amendment, .* remove .confirm."),
+        ("[8, 8]", "is a list or a table and cannot change, .* leave it as it is"),
+        ("8", "is a list or a table and cannot change"),
+    ):
+        with pytest.raises(SpecError, match=rf"^fixed.units of study 'toy' {message}"):
+            study.amend(text(units, confirm))
+    assert len(study.amendments) == 1
+    search.work(study)  # is over

@@ -8,6 +8,7 @@ import pytest
 from optuna.trial import FrozenTrial, TrialState
 from toy import toy_spec
 
+import search
 from search.cli import app
 from search.spec import parse_spec
 from search.study.stop_rules import find_met
@@ -149,3 +150,19 @@ def test_paused_trials_end_with_the_search(make_study):
     status = study.status()
     assert status.ended == status.begun
     assert status.paused == ()
+
+
+def test_a_confirmation_that_is_added_does_not_let_the_search_go_on(make_study):
+    study = improving(make_study, "patience = 2")
+    run(study)
+    assert study.status().ended == 4
+    confirm = '[confirm]\ntop = 2\nseeds = 2\nsplits = "same"\n'
+    study.amend(
+        toy_spec("toy:Improving", trials=6, budget="patience = 2", extra=f"{GIVEN}{confirm}")
+    )
+    assert study.status().over
+    search.work(study)
+    assert (study.status().ended, study.status().state) == (4, "out of patience")
+    assert study.confirmation.over
+    study.extend(trials=1)  # which does
+    assert not study.status().over

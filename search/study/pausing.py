@@ -15,8 +15,10 @@ from search.spec import StudySpec
 from search.study.specs import Specs
 from search.study.status import Paused
 
-__all__ = ["Outlook", "curves", "paused_trials"]
+__all__ = ["Outlook", "curves", "paused_trials", "steps_under_way"]
 
+#: Why trials end before their last step that say nothing against their curves.
+NO_WORSE = (Reason.OUT_OF_BUDGET.value, Reason.BY_HAND.value)
 SHARE = 0.05  # of the time goes into `Outlook` at most, as whoever watches asks every second
 
 
@@ -73,7 +75,7 @@ def curves(
         see: how a trial is seen by this spec, None: not at all; see `Specs.since`.
     """
     return [
-        _curve(row, trial, asks=row.lineage == asks)
+        _curve(row, trial, asks=row.lineage == asks, timed=spec.hours is not None)
         for row in rows
         if not spec.is_control(row.lineage)
         and row.trial is not None
@@ -82,7 +84,7 @@ def curves(
     ]
 
 
-def _curve(row: Row, trial: FrozenTrial, *, asks: bool) -> Curve:
+def _curve(row: Row, trial: FrozenTrial, *, asks: bool, timed: bool) -> Curve:
     last_step = int(trial.user_attrs[attributes.LAST_STEP])
     state = "paused" if asks else _state(row, trial)
     return Curve(
@@ -93,28 +95,56 @@ def _curve(row: Row, trial: FrozenTrial, *, asks: bool) -> Curve:
         last_step=last_step,
         state=state,
         until=(row.pause_at or last_step) if state == "running" else None,
-        seconds_per_step=_seconds_per_step(trial),
+        seconds_per_step=_seconds_per_step(trial) if timed else None,
     )
 
 
 def _state(row: Row, trial: FrozenTrial) -> State:
     """An interrupted lineage counts as running: it goes on before any decision.
 
-    One that was paused when the budget was used up is no worse for it, and never goes on.
+    One that was paused when the budget was used up, or that somebody stopped, is no worse for it,
+    and never goes on.
     """
     if row.paused:
         return "paused"
     if not row.done:
         return "running"
-    out_of_budget = trial.user_attrs.get(attributes.REASON) == Reason.OUT_OF_BUDGET.value
-    return "complete" if out_of_budget or trial.state is TrialState.COMPLETE else "ended"
+    no_worse = trial.user_attrs.get(attributes.REASON) in NO_WORSE
+    return "complete" if no_worse or trial.state is TrialState.COMPLETE else "ended"
+
+
+def steps_under_way(
+    rows: Sequence[Row],
+    trials: Mapping[int, FrozenTrial],
+    last_step_of: Callable[[FrozenTrial], int],
+    *,
+    asks: int | None = None,
+) -> int:
+    """The steps that trials which run or were interrupted will still take.
+
+    Those of the control, and those outside of an amended space, are among them.
+
+    Args:
+        trials, asks: as in `curves`.
+        last_step_of: the step that completes a trial of the control.
+    """
+    steps = 0
+    for row in rows:
+        trial = None if row.trial is None else trials.get(row.trial)
+        if row.done or row.paused or row.lineage == asks or trial is None:
+            continue
+        until = row.pause_at or trial.user_attrs.get(attributes.LAST_STEP)
+        if until is None and trial.params:  # of the control; one without any was claimed just now
+            until = last_step_of(trial)
+        steps += max(0, (until or 0) - max(trial.intermediate_values, default=0))
+    return steps
 
 
 def _seconds_per_step(trial: FrozenTrial) -> float | None:
     """The mean over the recorded steps; None where they are not timed.
 
     Only a budget of hours times them: with a budget of steps alone each step costs the same, and a
-    study does not depend on the machine.
+    study does not depend on the machine, also where an amendment removed its hours.
     """
     seconds = trial.user_attrs.get(attributes.STEP_SECONDS)
     steps = trial.intermediate_values

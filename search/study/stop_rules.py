@@ -9,11 +9,11 @@ from optuna.trial import FrozenTrial, TrialState
 from search import attributes
 from search.ledger import Ledger, RuleEnd, look
 from search.outcome import is_feasible
-from search.sampling.freeze_thaw import Curve, Left
+from search.sampling.freeze_thaw import Left
 from search.spec import StudySpec
 from search.text import clock, counted, figure
 
-__all__ = ["Met", "ended_by", "find_met", "left", "out_of_reach", "used_up"]
+__all__ = ["Met", "ended_by", "find_met", "left", "left_of", "out_of_reach", "used_up"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,31 +61,33 @@ def used_up(ledger: Ledger, spec: StudySpec) -> bool:
     return spec.steps is not None and ledger.steps() >= spec.steps
 
 
-def left(ledger: Ledger, spec: StudySpec, curves: Sequence[Curve]) -> Left:
+def left(ledger: Ledger, spec: StudySpec, under_way: int = 0) -> Left:
     """What is left of the hours and steps of the budget for a worker that is free now.
 
     Args:
-        curves: of the study; steps that running ones will still take are spent.
+        under_way: steps that running trials will still take; they are spent.
     """
     seconds, steps = math.inf, math.inf
     if spec.hours is not None:
         seconds = spec.hours * 3600 - ledger.elapsed()
     if spec.steps is not None:
-        under_way = sum(
-            curve.until - max(curve.values, default=0) for curve in curves if curve.until
-        )
         steps = spec.steps - ledger.steps() - under_way
     return Left(seconds=seconds, steps=steps)
 
 
-def out_of_reach(spec: StudySpec, unspent: Left) -> str:
-    """In words, that a search can complete nothing in what is left."""
+def left_of(spec: StudySpec, unspent: Left) -> str:
+    """In words, what is left of the hours and steps: "0:01 left of 0.06 hours"."""
     parts = []
     if spec.hours is not None:
         parts.append(f"{clock(max(0.0, unspent.seconds))} left of {spec.hours:g} hours")
     if spec.steps is not None:
         parts.append(f"{counted(int(max(0.0, unspent.steps)), 'step')} left of {spec.steps:,}")
-    return f"nothing more can be completed in the {' and the '.join(parts)}"
+    return " and the ".join(parts)
+
+
+def out_of_reach(spec: StudySpec, unspent: Left) -> str:
+    """In words, that a search can complete nothing in what is left."""
+    return f"nothing more can be completed in the {left_of(spec, unspent)}"
 
 
 def find_met(

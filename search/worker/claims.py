@@ -2,11 +2,11 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
 from search.ledger import Choice, Claim, Standing
@@ -144,36 +144,39 @@ class Claims:
                 return made.choice
         return None
 
-    def end_paused(self, *, by_rule: bool) -> None:
+    def end_paused(self, *, by_rule: bool) -> bool:
         """End what is paused, as the budget is used up, but for what the audit lets run on.
 
         If no trial is complete, the best paused one runs to its last step: a search has a result.
+        What still runs may become the best or diverge, so it comes to its pause first.
 
         Args:
             by_rule: whether a stop rule has ended the study.
-        """
-        if self._decider is not None:
-            study, amendment = self._study, len(self._study.amendments)
-            for lineage in Decisions(study.ledger).end_paused(
-                study.spec.is_audited,
-                finish=self._best_paused(),
-                amendment=amendment,
-                by_rule=by_rule,
-            ):
-                study.checkpoints.delete(lineage)
 
-    def _best_paused(self) -> int | None:
-        """The lineage of the running trial with the best last report; None if one is complete.
-
-        Trials of the control do not count.
+        Returns:
+            Whether it was done; False where something has to be waited for.
         """
-        trials = [
-            trial
-            for trial in self._study.trials
+        assert self._decider is not None, "nothing pauses without it"
+        study, amendment = self._study, len(self._study.amendments)
+        rows = study.ledger.rows(begun=True)
+        trials = {
+            trial.number: trial
+            for trial in study.trials
             if trial.user_attrs.get(attributes.ARM) != attributes.CONTROL
-        ]
-        if any(trial.state is TrialState.COMPLETE for trial in trials):
-            return None
+        }
+        finish = None
+        if all(trial.state is not TrialState.COMPLETE for trial in trials.values()):
+            if any(not row.done and not row.paused and row.trial in trials for row in rows):
+                return False
+            finish = self._best(trials.values())
+        for lineage in Decisions(study.ledger).end_paused(
+            study.spec.is_audited, finish=finish, amendment=amendment, by_rule=by_rule
+        ):
+            study.checkpoints.delete(lineage)
+        return True
+
+    def _best(self, trials: Iterable[FrozenTrial]) -> int | None:
+        """The lineage of the running trial with the best last report; None without a report."""
         sign = 1.0 if self._study.spec.direction == "maximize" else -1.0
         reported = [
             (sign * last, trial)

@@ -10,7 +10,7 @@ from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import Curve, Decision, Left
 from search.spec import StudySpec
 from search.study import Study, stop_rules
-from search.study.pausing import curves
+from search.study.pausing import curves, steps_under_way
 from search.text import counted
 
 __all__ = ["Decider", "Idle", "Made"]
@@ -88,7 +88,10 @@ class Decider:
         rows = study.ledger.rows(begun=True)
         trials = {trial.number: trial for trial in study.trials}
         known = curves(spec, rows, trials, asks=asks, see=see)
-        unspent = stop_rules.left(study.ledger, spec, known)
+        under_way = steps_under_way(
+            rows, trials, lambda trial: study.last_step(study.params(trial)), asks=asks
+        )
+        unspent = stop_rules.left(study.ledger, spec, under_way)
         from search.sampling.freeze_thaw.decision import decide
 
         def decided(left: Left) -> Decision | None:

@@ -103,8 +103,8 @@ def work(
                 counts = study.ledger.counts()
                 if counts.done == counts.total:
                     return True
-                if used_up and counts.paused:
-                    claims.end_paused(by_rule=study.ended_by() is not None)
+                by_rule = study.ended_by() is not None
+                if used_up and counts.paused and claims.end_paused(by_rule=by_rule):
                     continue
                 if used_up and counts.done == counts.begun:
                     end = study.ended_by()

@@ -2,7 +2,7 @@
 
 from search.cli.application import Application
 from search.cli.hints import storage_option
-from search.study import Study
+from search.study import Study, stop_rules
 
 __all__ = ["remark_on"]
 
@@ -29,5 +29,13 @@ def remark_on(study: Study, app: Application, storage: str) -> str | None:
         return f"its {study.spec.hours:g} hours are used up, so no trial begins; add --hours +H"
     if not status.running:
         option = storage_option(storage)
-        return f"nobody is at work; `{app.prog} run {study.name}{option}` runs the new trials"
+        remark = f"nobody is at work; `{app.prog} run {study.name}{option}` runs the new trials"
+        if not status.pauses or not status.complete:
+            return remark
+        # The search may have ended early, and what is left may not do for one trial.
+        spec = study.spec
+        unspent = stop_rules.left_of(spec, stop_rules.left(study.ledger, spec))
+        limits = {"--hours +H": spec.hours, "--steps +N": spec.steps}
+        more = " or ".join(option for option, limit in limits.items() if limit is not None)
+        return f"{remark} that can be completed in the {unspent}; add {more} for others"
     return None

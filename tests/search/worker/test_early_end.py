@@ -5,11 +5,13 @@ from collections import Counter
 
 import pytest
 import sqlalchemy as sa
+from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
-from pausing_studies import SHORT, check, run
+from pausing_studies import FREEZE_THAW, SHORT, check, run
 
 import search
 from search.attributes import Reason
+from search.cli import app
 from search.ledger.by_hand import retry_failed
 from search.sampling.freeze_thaw import decision
 from search.worker.claims import Claims
@@ -213,3 +215,64 @@ def test_what_was_let_go_on_keeps_its_paused_trials(make_pausing):
     assert study.ledger.counts().paused == 2
     claims.end_paused(by_rule=False)
     assert study.ledger.counts().paused == 0
+
+
+def test_what_runs_is_waited_for_before_paused_trials_end(make_pausing):
+    """The last trial runs when the budget is used up, and diverges: another one is completed."""
+    study = make_pausing(steps=3, trials=3)
+    claims = Claims(study, "other")
+    for value in (0.25, 0.5, 0.75):
+        claim = claims.next(threading.Event())
+        study.storage.optuna.set_trial_intermediate_value(claim.trial._trial_id, 1, value)
+        study.storage.optuna.set_trial_user_attr(claim.trial._trial_id, "curves", {"step": [1]})
+        if value < 0.75:
+            study.ledger.pause(claim)
+    assert study.used_up()
+    assert not claims.end_paused(by_rule=False)
+    assert study.ledger.counts().paused == 2
+    study.ledger.end(claim, TrialState.PRUNED, reason=Reason.DIVERGED)
+    assert run(study)
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["PRUNED", "COMPLETE", "PRUNED"]
+
+
+def test_trials_that_are_added_after_an_early_end_may_not_be_completed(
+    make_pausing, sqlite_url, capsys
+):
+    study = make_pausing(extra=SHORT, steps=9)
+    run(study)
+
+    def extend(*more):
+        assert app.main(["extend", "toy", *more, "--storage", sqlite_url]) == 0
+        return capsys.readouterr().out
+
+    remark = "runs the new trials that can be completed in the 8 steps left of 9; add --steps +N"
+    for _ in range(2):
+        assert remark in extend("--trials", "+5")
+    run(study)
+    assert (study.status().begun, study.status().over) == (1, True)
+    assert "in the 98 steps left of 99" in extend("--steps", "+90")
+
+
+def test_the_steps_that_a_control_trial_will_take_are_spent(make_pausing, monkeypatch):
+    """It runs without a pause; what another worker decides fits in what is left after it."""
+    study = make_pausing(extra=f"{FREEZE_THAW}[control]\ntrials = 1\n", steps=30, trials=2)
+    claims, seen = Claims(study, "other"), []
+    control = next(n for n in range(2) if study.spec.is_control(n))
+    original = decision.decide
+
+    def decide(*args, left, **options):
+        seen.append(left.steps)
+        return original(*args, left=left, **options)
+
+    monkeypatch.setattr(decision, "decide", decide)
+    for lineage in range(2):
+        claim = claims.next(threading.Event())
+        if lineage == control:
+            trial_id, x = claim.trial._trial_id, FloatDistribution(0.0, 1.0)
+            study.storage.optuna.set_trial_param(trial_id, "x", 0.5, x)
+            study.storage.optuna.set_trial_intermediate_value(trial_id, 1, 0.5)
+        else:
+            study.ledger.pause(claim)
+    claims.next(threading.Event())
+    assert seen[-1] == 30 - 12

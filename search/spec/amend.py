@@ -13,7 +13,7 @@ from search.spec.overrides import Override, overridden, toml_of
 from search.spec.parse import DEFAULTS, parse_spec
 from search.spec.strategies import AUTO, FREEZE_THAW
 from search.spec.study_file import StudySpec
-from search.spec.values import shown
+from search.spec.values import equal, shown
 from search.text import counted, shorten
 
 __all__ = ["Changes", "Draft", "added", "amended", "extended", "lines_of", "revised"]
@@ -188,7 +188,7 @@ def _refuse_another_study(before: StudySpec, new: StudySpec) -> None:
     """Raise `SpecError` where the file differs in what makes the study the one that it is."""
     for key in _IDENTITY:
         was, now = getattr(before, key), getattr(new, key)
-        if was != now:
+        if not equal(was, now):
             raise SpecError(_unchangeable(before.name, key, was, now))
     # What was parsed of the control is its number; an amended spec keeps that of the creation.
     if before.control != new.control:

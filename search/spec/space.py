@@ -14,7 +14,7 @@ from optuna.distributions import (
 )
 
 from search.errors import SpecError, nearest
-from search.spec.values import shown
+from search.spec.values import equal, shown
 
 __all__ = ["Parameter", "Space", "Value", "contains", "is_instance", "range_text"]
 
@@ -164,7 +164,7 @@ class Space:
             return value if inside else _values(distribution)[0]
 
         point = self.walk(take, fixed)
-        return point if inside and {**fixed, **point} == dict(params) else None
+        return point if inside and equal({**fixed, **point}, params) else None
 
     @cached_property
     def _by_stem(self) -> Mapping[str, Parameter]:

@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 import re
 import reprlib
 import sys
@@ -16,6 +17,7 @@ __all__ = [
     "MOST_DEPTH",
     "check_depth",
     "check_table",
+    "equal",
     "is_finite",
     "leaves",
     "shown",
@@ -111,6 +113,16 @@ def _example(key: Key) -> str:
 def is_finite(number: Any) -> bool:
     """Whether a number is one that a float can hold; exact for any integer, false for NaN."""
     return bool(abs(number) <= sys.float_info.max)
+
+
+def equal(one: Any, other: Any) -> bool:
+    """Whether two values of study files are the same; NaN is the same as itself."""
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(equal, one, other))
+    undefined = [isinstance(value, float) and math.isnan(value) for value in (one, other)]
+    return all(undefined) or bool(one == other)
 
 
 def check_depth(document: Any, where: str) -> None:

@@ -11,6 +11,7 @@ from search.ledger.amendments import Amendment, given
 from search.spec import StudySpec
 from search.spec.amend import amended
 from search.spec.strategies import AUTO
+from search.spec.values import equal
 
 __all__ = ["Specs"]
 
@@ -103,7 +104,7 @@ def _number(trial: FrozenTrial) -> int:
 
 
 def _same_space(one: StudySpec, other: StudySpec) -> bool:
-    return one.space == other.space and dict(one.fixed) == dict(other.fixed)
+    return one.space == other.space and equal(one.fixed, other.fixed)
 
 
 def _moved(trial: FrozenTrial, params: Mapping[str, Any], spec: StudySpec) -> FrozenTrial | None:

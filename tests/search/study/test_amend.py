@@ -312,3 +312,16 @@ def test_a_list_that_changed_leaves_nothing_that_could_be_confirmed(make_study):
             study.amend(text(units, confirm))
     assert len(study.amendments) == 1
     search.work(study)  # is over
+
+
+def test_a_fixed_value_that_is_not_a_number_stays_the_same(make_study):
+    """NaN equals nothing, and what was proposed with it would lie outside of every space."""
+    fixed = "[data]\nmissing = nan\n[fixed]\nsteps = 1\nclip = nan\nclips = [1.0, nan]\n"
+    study = make_study(trials=3, extra=fixed)
+    run(study)
+    study.extend(trials=1)
+    assert len(study.searched(1).get_trials(deepcopy=False)) == 3
+    study.amend(toy_spec(trials=5, space="x = { float = [0.0, 2.0] }", extra=fixed))
+    assert len(study.searched(2).get_trials(deepcopy=False)) == 3
+    with pytest.raises(SpecError, match="says what study 'toy' is already"):
+        study.amend(toy_spec(trials=5, space="x = { float = [0.0, 2.0] }", extra=fixed))

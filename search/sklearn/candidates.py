@@ -112,11 +112,21 @@ def fold_score(result: Fold, metric: str | None) -> float:
 
     Args:
         metric: which of several metrics; None for the first.
+
+    Raises:
+        SearchError: there is no such metric. What a scorer gives is known after the first fit.
     """
     scores = result["test_scores"]
     if not isinstance(scores, Mapping):
         return float(scores)
-    return float(scores[metric if metric is not None else next(iter(scores))])
+    if metric is None:
+        return float(next(iter(scores.values())))
+    if metric not in scores:
+        raise SearchError(
+            f"refit names the metric whose best candidate is fitted: need one of "
+            f"{', '.join(map(repr, scores))}, got {metric!r}; correct refit"
+        )
+    return float(scores[metric])
 
 
 def mean_score(candidate: Candidate, metric: str | None) -> float:

@@ -19,6 +19,7 @@ from sklearn.model_selection import ParameterSampler
 
 from search.errors import SpecError
 from search.sklearn.dimension import Dimension, make_dimension
+from search.sklearn.fingerprint.distributions import show_value
 from search.spec.space import Parameter, Space
 
 __all__ = ["Distributions", "Point"]
@@ -115,7 +116,7 @@ class Distributions:
                 if not dimension.is_list:
                     raise SpecError(
                         f"the grid sampler needs finitely many values, and {key} is the "
-                        f"distribution {dimension.source!r}; list its values"
+                        f"distribution {show_value(dimension.source)}; list its values"
                     )
                 sizes.append(len(dimension.source))
             for flat in range(min(math.prod(sizes), n_iter - len(points))):

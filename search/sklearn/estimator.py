@@ -170,8 +170,9 @@ class StudySearchCV(ScheduledSearchCV):
         sampler, _ = _named("sampler", PROPOSING, self.sampler)
         pruner, _ = _named("pruner", PRUNERS, self.pruner)
         if (self.storage is None) != (self.study_name is None):
+            storage = self.storage if self.storage is None else StorageUrl(self.storage)
             raise SpecError(
-                f"need storage and study_name together, got storage={self.storage!r}, "
+                f"need storage and study_name together, got storage={storage!r}, "
                 f"study_name={self.study_name!r}; give both or none"
             )
         if self.study_name is not None:

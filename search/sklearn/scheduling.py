@@ -69,8 +69,7 @@ class Scheduler:
         self._open_candidates, self._params, self._stopped_by = open_candidates, params, stopped_by
         self._n_splits, self._prunes = n_splits, prunes
         self._n_jobs, self._pre_dispatch = n_jobs, pre_dispatch
-        # Wall-clock time: fits may run on other machines.
-        self._deadline = None if timeout is None else time.time() + timeout
+        self._end = None if timeout is None else time.monotonic() + timeout
 
     def __call__(self, tasks: Iterable[Task]) -> list[Fold]:
         """Run the search.
@@ -144,8 +143,11 @@ class Scheduler:
             exempt: whether the first candidate is run past the timeout.
         """
         jobs = []
+        # Wall-clock time, as fits may run on other machines; the next round follows a clock that
+        # was set.
+        end = None if self._end is None else time.time() + self._end - time.monotonic()
         for at, candidate in enumerate(live):
-            deadline = None if exempt and at == 0 else self._deadline
+            deadline = None if exempt and at == 0 else end
             for fold in self._missing(candidate)[: 1 if self._prunes else None]:
                 task = fits.of(candidate.index)[fold]
                 jobs.append(delayed(_fit)(at, fold, deadline, plain_function(task), *task[1:]))
@@ -178,7 +180,7 @@ class Scheduler:
         return len(candidate.folds) == self._n_splits
 
     def _expired(self) -> bool:
-        return self._deadline is not None and time.time() >= self._deadline
+        return self._end is not None and time.monotonic() >= self._end
 
 
 def _fit(

@@ -3,10 +3,13 @@
 A folder is written under another name and then renamed, so one that is there is whole.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +23,9 @@ from search.track.records import Bundle, Origin, TrackedTrial, Unwritten
 __all__ = ["FolderSink"]
 
 _OWNER = "study.json"  # says of which study a folder is
+_TRIAL = re.compile(r"trial-([0-9]+)")
+_DRAFT = ".draft-"  # how the name of a folder begins that is being written
+_DRAFT_SECONDS = 3600.0  # to write one trial takes much less
 
 
 class FolderSink(ABC):
@@ -75,19 +81,36 @@ class FolderSink(ABC):
                     f"{self.folder} holds another study named {self.origin.name!r}; move it "
                     "away, or name another folder"
                 )
-            return {int(each.name.removeprefix("trial-")) for each in self.folder.glob("trial-*")}
+            self._sweep()
+            found = (_TRIAL.fullmatch(each.name) for each in self.folder.iterdir())
+            return {int(one[1]) for one in found if one}
 
     def write(self, trial: TrackedTrial) -> None:
         """See `records.Sink.write`."""
         with self._one_line():
-            draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=self.folder))
+            draft = Path(tempfile.mkdtemp(prefix=_DRAFT, dir=self.folder))
             try:
                 self.fill(draft, trial)
                 draft.chmod(0o755)
-                os.replace(draft, self.folder / f"trial-{trial.number:05}")  # noqa: PTH105
+                self._keep(draft, self.folder / f"trial-{trial.number:05}")
             except BaseException:
                 shutil.rmtree(draft, ignore_errors=True)
                 raise
+
+    def _keep(self, draft: Path, place: Path) -> None:
+        try:
+            os.replace(draft, place)  # noqa: PTH105
+        except OSError:
+            if not place.is_dir():
+                raise
+            shutil.rmtree(draft, ignore_errors=True)  # another process was faster
+
+    def _sweep(self) -> None:
+        """Remove the drafts of processes that were killed."""
+        for draft in self.folder.glob(f"{_DRAFT}*"):
+            with contextlib.suppress(FileNotFoundError):  # its process goes on, and has renamed it
+                if time.time() - draft.stat().st_mtime > _DRAFT_SECONDS:
+                    shutil.rmtree(draft, ignore_errors=True)
 
     def attach(self, bundle: Bundle) -> None:  # noqa: B027
         """Nothing is done: a bundle lies in a folder of its own."""

@@ -1,11 +1,13 @@
 """Writes trials to an MLflow server: an experiment for each study, a run for each trial."""
 
 import hashlib
+import itertools
 import os
+import posixpath
 import re
 import socket
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -98,20 +100,23 @@ class MlflowSink:
     def _log(self, run: str, trial: TrackedTrial) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
+        curves, finals = _names(trial.curves), _names(trial.final)
         points = [
-            Metric(_name(name), value, round(1000 * at), step)
+            Metric(curves[name], value, round(1000 * at), step)
             for name, step, value, at in trial.points()
         ]
         points += [
-            Metric(f"final/{_name(name)}", value, round(1000 * trial.ended), 0)
+            Metric(f"final/{finals[name]}", value, round(1000 * trial.ended), 0)
             for name, value in trial.final.items()
         ]
+        names = _names(trial.params)
         params = [
-            Param(_name(name), shorten(str(value), PARAM_CHARACTERS))
+            Param(names[name], shorten(str(value), PARAM_CHARACTERS))
             for name, value in trial.params.items()
         ]
+        names = _names(trial.tags)
         tags = [
-            RunTag(_name(name), shorten(value, TAG_CHARACTERS))
+            RunTag(names[name], shorten(value, TAG_CHARACTERS))
             for name, value in trial.tags.items()
         ]
         for part in _parts(points, BATCH):
@@ -173,8 +178,26 @@ def _one_line(uri: str) -> Iterator[None]:
         raise Unwritten(f"{uri} refuses: {describe_error(error)}") from error
 
 
+def _names(names: Iterable[str]) -> dict[str, str]:
+    """Each name as the server takes it, distinct from that of each other."""
+    taken: set[str] = set()
+    found: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: _name(name) != name):
+        found[name] = next(
+            each
+            for number in itertools.count(1)
+            if (each := _name(name) if number == 1 else f"{_name(name)}_{number}") not in taken
+        )
+        taken.add(found[name])
+    return found
+
+
 def _name(name: str) -> str:
-    return _NAME.sub("_", name)[:250]
+    """A name of characters that the server takes, and not one that as a path is another's."""
+    taken = _NAME.sub("_", name)[:240]
+    if taken.startswith((".", "/")) or posixpath.normpath(taken) != taken:
+        taken = re.sub(r"[./]", "_", taken)
+    return taken
 
 
 def _parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

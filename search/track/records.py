@@ -53,6 +53,16 @@ class TrackedTrial:
     final: Mapping[str, float]
     tags: Mapping[str, str]
 
+    def params_and(self, **more: Any) -> dict[str, Any]:
+        """The parameters and something else; where a parameter has its name, as `trial.NAME`."""
+        found = dict(self.params)
+        for name, value in more.items():
+            free = name
+            while free in found:
+                free = f"trial.{free}"
+            found[free] = value
+        return found
+
     def points(self) -> Iterator[tuple[str, int, float, float]]:
         """(name, step, value, seconds since 1970) of every curve; the times are evenly spread."""
         last = max((curve[-1][0] for curve in self.curves.values() if curve), default=1) or 1

@@ -44,11 +44,10 @@ def _write_events(folder: Path, trial: TrackedTrial) -> None:
 
 def _hparams(trial: TrackedTrial) -> dict[str, bool | int | float | str]:
     """What the page of hyperparameters takes; anything else as text."""
-    shown = {
+    return {
         name: value if isinstance(value, bool | int | float | str) else str(value)
-        for name, value in trial.params.items()
+        for name, value in trial.params_and(state=trial.state).items()
     }
-    return {**shown, "state": trial.state}
 
 
 def _end(trial: TrackedTrial) -> Any:

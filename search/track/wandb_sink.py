@@ -38,7 +38,7 @@ class WandbSink(FolderSink):
             project=self.origin.name,
             id=f"{self.origin.uid}-{trial.number}",
             name=f"trial-{trial.number:05}",
-            config={**trial.params, "state": trial.state, "tags": dict(trial.tags)},
+            config=trial.params_and(state=trial.state, tags=dict(trial.tags)),
             dir=folder,
             reinit="create_new",
             settings=wandb.Settings(

@@ -11,6 +11,8 @@ from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from search.outcome import is_feasible
+
 __all__ = ["CURVES", "MANY_TRIALS", "few_curves", "one_plot_at_a_time", "remember"]
 
 #: The number of learning curves that the page receives: half of the best trials, half of the
@@ -135,7 +137,11 @@ def _lighten(body: dict[str, Any], trials: list[FrozenTrial], *, upwards: bool) 
         return
     half = CURVES // 2
     latest = with_curve[-half:]
-    complete = [trial for trial in with_curve[:-half] if trial.state == TrialState.COMPLETE]
+    complete = [
+        trial
+        for trial in with_curve[:-half]
+        if trial.state == TrialState.COMPLETE and is_feasible(trial)
+    ]
     complete.sort(key=lambda trial: float(trial.values[0]), reverse=upwards)
     best = complete[:half]
     _thin(body["trials"], {trial.number for trial in best + latest})

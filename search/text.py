@@ -10,6 +10,7 @@ from search import attributes
 from search.attributes import Reason
 
 __all__ = [
+    "broken",
     "clock",
     "counted",
     "describe_error",
@@ -54,7 +55,7 @@ def verdict(trial: FrozenTrial) -> str:
     """How a trial ended, in a few words."""
     reason = trial.user_attrs.get(attributes.REASON)
     if trial.state is TrialState.COMPLETE:
-        return f"complete {', '.join(map(figure, trial.values or ()))}{_broken(trial)}"
+        return f"complete {', '.join(map(figure, trial.values or ()))}{broken(trial)}"
     if reason == Reason.ERROR.value and attributes.ERROR in trial.user_attrs:
         return str(trial.user_attrs[attributes.ERROR])
     if reason is not None:
@@ -65,7 +66,7 @@ def verdict(trial: FrozenTrial) -> str:
     return trial.state.name.lower()
 
 
-def _broken(trial: FrozenTrial) -> str:
+def broken(trial: FrozenTrial) -> str:
     """Which constraints a trial breaks, as an addition to how it ended."""
     names = [name for name, excess in trial.constraints.items() if excess > 0]
     return f", breaks the constraint on {' and '.join(names)}" if names else ""

@@ -1,18 +1,23 @@
 """What the figures of a study have in common: the axis of its value, outliers, the legend."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from search.report.curves import Pair
-from search.text import figure, percent
+from search.text import figure, percent, printable
 
-__all__ = ["RASTER_ABOVE", "Metric", "focus", "legend", "log_ticks"]
+__all__ = ["RASTER_ABOVE", "Metric", "focus", "legend", "legible", "log_ticks", "some"]
 
 RASTER_ABOVE = 1500  # points; so many are kept as a picture, or the page would grow with them
+LABEL_CHARACTERS = 32
+_NO_XML = re.compile("[\ufffe\uffff]")  # besides control characters
+_MORE_LINES = str.maketrans({"\n": "\\n", "\t": "\\t"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +44,8 @@ class Metric:
     @property
     def label(self) -> str:
         """The axis' label: the name in words, and its unit."""
-        return f"{self.words} (%)" if self.unit == 100 else self.words
+        words = legible(self.words)
+        return f"{words} (%)" if self.unit == 100 else words
 
     def show(self, value: float) -> str:
         """A value with its unit."""
@@ -53,6 +59,23 @@ class Metric:
         """What a pair of curves measures; a percentage where both curves are one."""
         shares = {pair.train, pair.validation} <= set(self.percent)
         return replace(self, name=pair.name, percent=(pair.name,) if shares else ())
+
+
+def legible(value: object, most: int = LABEL_CHARACTERS) -> str:
+    """A name or a value as a text of a figure: one line that an SVG may hold, cut in its middle.
+
+    Args:
+        most: the number of characters.
+    """
+    text = _NO_XML.sub("?", printable(str(value)).translate(_MORE_LINES))
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]}…{text[len(text) - (most - 1 - most // 2) :]}"
+
+
+def some(count: int, most: int) -> range:
+    """At most so many places of the `count` that an axis has, evenly spread, to be labelled."""
+    return range(0, count, max(1, -(-count // most)))
 
 
 def focus(axes: Axes, values: Sequence[float], metric: Metric) -> None:
@@ -91,7 +114,10 @@ def log_ticks(low: float, high: float) -> list[float]:
         if len(inside) > 4 and found:
             break
         found = inside
-    return found[:: -(-len(found) // 4)] if found else found
+    if not found:  # the axis is too short for them
+        ticks = [float(tick) for tick in MaxNLocator(4).tick_values(low, high)]
+        return [tick for tick in ticks if low <= tick <= high]
+    return found[:: -(-len(found) // 4)]
 
 
 def legend(drawn: Figure, axes: Axes) -> None:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.trial import FrozenTrial
 
-from search.report.axes import Metric, legend
+from search.report.axes import Metric, legend, legible
 from search.report.curves import Pair, curve, curve_pairs
 from search.report.theme import BLUE, GREEN, GREY, SERIES, VERMILLION, figure, themed
 
@@ -103,9 +103,11 @@ def draw_named(
             (pairs[0].train, "training", "--", 1.2),
             (pairs[0].validation, "validation", "-", 2.0),
         ):
-            label = f"{trial.user_attrs['name']}, {word}"
+            label = f"{legible(trial.user_attrs['name'])}, {word}"
             _curve(axes, _steps(trial, part, metric), axis, colour, style, label, True, width)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel=step, ylabel=axis.label)
-    drawn.legend(loc="outside right center")
+    # Matplotlib by itself leaves out the labels that begin with "_"
+    labels = [str(line.get_label()) for line in axes.lines]
+    drawn.legend(axes.lines, labels, loc="outside right center")
     return drawn

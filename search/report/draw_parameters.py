@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from optuna.distributions import (
@@ -15,14 +16,18 @@ from optuna.distributions import (
 )
 from optuna.trial import FrozenTrial, TrialState
 
-from search.report.axes import RASTER_ABOVE, Metric, focus, legend, log_ticks
+from search.outcome import is_feasible
+from search.report.axes import RASTER_ABOVE, Metric, focus, legend, legible, log_ticks, some
 from search.report.facts import is_control
-from search.report.theme import BLUE, GREY, INK, PAPER, VERMILLION, figure, themed
+from search.report.theme import BLUE, GREY, INK, PAPER, PURPLE, VERMILLION, figure, themed
 from search.text import figure as show_figure
 
-__all__ = ["PARAMS_SHOWN", "draw_importances", "draw_parallel", "draw_slices"]
+__all__ = ["BARS_SHOWN", "PARAMS_SHOWN", "draw_importances", "draw_parallel", "draw_slices"]
 
 PARAMS_SHOWN = 12  # of a slice figure, and of parallel coordinates
+BARS_SHOWN = 40  # of importances
+CHOICES_SHOWN = 12  # of one parameter, as labels of its axis
+ROW_CHARACTERS = 30  # below the axis of one slice
 BEST_SHARE = 0.1  # of the trials that parallel coordinates bring out
 
 
@@ -33,12 +38,12 @@ def draw_importances(shares: Mapping[str, float], unknown: Sequence[str], title:
     Args:
         unknown: parameters that too few trials have. They are listed below, without a bar.
     """
-    drawn = figure(7.2, 0.9 + 0.32 * (len(shares) + len(unknown)), title)
+    names = [*shares, *unknown][:BARS_SHOWN][::-1]
+    drawn = figure(7.2, 0.9 + 0.32 * len(names), title)
     axes = drawn.subplots()
-    names = [*shares, *unknown][::-1]
-    bars = axes.barh(
-        names, [100 * shares.get(name, 0.0) for name in names], color=BLUE, height=0.65
-    )
+    rows = range(len(names))
+    bars = axes.barh(rows, [100 * shares.get(name, 0.0) for name in names], color=BLUE, height=0.65)
+    axes.set_yticks(rows, [legible(name) for name in names])
     labels = [
         f"{100 * shares[name]:.0f} %" if name in shares else "too few trials" for name in names
     ]
@@ -67,6 +72,7 @@ def draw_slices(
         choices = _choices(distribution)
         for label, colour, marker in (
             ("pruned, last value", GREY, "x"),
+            ("breaks a constraint", PURPLE, "s"),
             ("complete", BLUE, "o"),
             ("control (random)", VERMILLION, "^"),
         ):
@@ -84,7 +90,7 @@ def draw_slices(
                 rasterized=len(part) > RASTER_ABOVE / len(shown),
             )
         if choices is not None:
-            axes.set_xticks(range(len(choices)), [str(choice) for choice in choices])
+            _label_choices(axes, choices)
             axes.set_xlim(-0.5, len(choices) - 0.5)
         elif getattr(distribution, "log", False):
             axes.set_xscale("log")
@@ -93,7 +99,7 @@ def draw_slices(
             axes.xaxis.set_minor_locator(NullLocator())
         elif isinstance(distribution, IntDistribution):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-        axes.set_xlabel(name)
+        axes.set_xlabel(legible(name, 28))
     focus(grid[0], [metric.unit * t.value for t in trials if t.value is not None], metric)
     for axes in grid[: len(shown) : columns]:
         axes.set_ylabel(metric.label, fontsize=8.5)
@@ -101,9 +107,22 @@ def draw_slices(
     return drawn
 
 
+def _label_choices(axes: Axes, choices: Sequence[Any]) -> None:
+    """Labels that fit beside each other, or else stand aslant."""
+    shown = some(len(choices), CHOICES_SHOWN)
+    texts = [legible(choices[place], 16) for place in shown]
+    axes.set_xticks(list(shown), texts)
+    if sum(map(len, texts)) + 2 * len(texts) > ROW_CHARACTERS:
+        axes.tick_params(axis="x", rotation=40)
+        for text in axes.get_xticklabels():
+            text.set(ha="right", rotation_mode="anchor")
+
+
 def _kind(trial: FrozenTrial) -> str:
     if trial.state is TrialState.PRUNED:
         return "pruned, last value"
+    if not is_feasible(trial):
+        return "breaks a constraint"
     return "control (random)" if is_control(trial) else "complete"
 
 
@@ -197,8 +216,8 @@ def draw_parallel(
                 zorder=3,
             )
     axes.set_ylim(-0.09, 1.09)
-    axes.set_xticks(range(len(shown) + 1), [*shown, metric.label], rotation=30, ha="right",
-                    rotation_mode="anchor")  # fmt: skip
+    names = [*(legible(name, 24) for name in shown), metric.label]
+    axes.set_xticks(range(len(names)), names, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_yticks([])
     axes.set_xlim(-0.15, len(shown) + 0.45)
     axes.spines[:].set_visible(False)
@@ -218,7 +237,7 @@ def _scale(trials: Sequence[FrozenTrial], name: str) -> tuple[Any, list[tuple[fl
         last = max(1, len(choices) - 1)
         return (
             lambda value: choices.index(value) / last,
-            [(index / last, str(choice)) for index, choice in enumerate(choices)],
+            [(at / last, legible(choices[at], 12)) for at in some(len(choices), CHOICES_SHOWN)],
         )
     warp = math.log if distribution.log else float
     low, high = warp(distribution.low), warp(distribution.high)

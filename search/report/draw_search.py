@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from search.report.axes import RASTER_ABOVE, Metric, focus, legend
+from search.report.axes import RASTER_ABOVE, Metric, focus, legend, legible
 from search.report.facts import AuditedTrial, Point, Span, running_best
 from search.report.theme import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILLION, figure, themed
 from search.text import clock
@@ -46,8 +46,12 @@ def draw_history(points: Sequence[Point], metric: Metric, title: str) -> Figure:
                     where="post",
                     label=f"best so far{' (control)' if control else ''}",
                 )
-        pruned = [p for p in points if not p.complete]
-        _points(axes, [where(p) for p in pruned], pruned, metric, "x", GREY, "pruned, last value")
+        for colour, marker, name, part in (
+            (GREY, "x", "pruned, last value",
+             [p for p in points if not p.complete and not p.infeasible]),
+            (PURPLE, "s", "breaks a constraint", [p for p in points if p.infeasible]),
+        ):  # fmt: skip
+            _points(axes, [where(p) for p in part], part, metric, marker, colour, name)
         axes.set_xlabel(label)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_ylabel(metric.label)
@@ -86,6 +90,7 @@ _ENDINGS = {
 }  # anything else: PURPLE
 
 
+ROWS_SHOWN = 60  # each with its name; of more the figure is as high and the rows are narrower
 PAUSE_SHOWN = timedelta(seconds=20)  # the width of a longer pause in which nobody worked
 
 
@@ -103,7 +108,7 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
         )
         return (moment - start - cut).total_seconds() / 60
 
-    drawn = figure(9.6, 1.5 + 0.34 * len(workers), title)
+    drawn = figure(9.6, 1.5 + 0.34 * min(len(workers), ROWS_SHOWN), title)
     axes = drawn.subplots()
     labels = dict.fromkeys(span.ending for span in spans)
     for word in labels:
@@ -133,7 +138,7 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
                 markersize=8,
                 label=label,
             )
-    axes.set_yticks(range(len(workers)), workers, fontsize=8)
+    _label_rows(axes, [legible(worker) for worker in workers], "workers", fontsize=8)
     axes.set_ylim(len(workers) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     for begun, end in pauses:
@@ -149,6 +154,15 @@ def draw_timeline(spans: Sequence[Span], title: str) -> Figure:
     axes.set_xlabel(f"minutes since the first trial began{', less the pauses' if pauses else ''}")
     legend(drawn, axes)
     return drawn
+
+
+def _label_rows(axes: Axes, texts: Sequence[str], what: str, **look: Any) -> None:
+    """Name the rows of a figure; of too many to be named it says what they are."""
+    if len(texts) <= ROWS_SHOWN:
+        axes.set_yticks(range(len(texts)), texts, **look)
+    else:
+        axes.set_yticks([])
+        axes.set_ylabel(f"{len(texts):,} {what}")
 
 
 def _pauses(spans: Sequence[Span]) -> list[tuple[datetime, datetime]]:
@@ -176,7 +190,7 @@ def draw_audit(
         threshold: the best value among the trials that were not audited.
     """
     done = [one for one in audited if one.final is not None]
-    drawn = figure(7.2, 1.6 + 0.28 * len(done), title)
+    drawn = figure(7.2, 1.6 + 0.28 * min(len(done), ROWS_SHOWN), title)
     axes = drawn.subplots()
     rows = range(len(done))
     early = [metric.unit * one.value for one in done]
@@ -186,7 +200,7 @@ def draw_audit(
     axes.plot(final, rows, "o", color=BLUE, label="at its end")
     axes.axvline(metric.unit * threshold, color=VERMILLION, linestyle="--",
                  label="best trial that was not audited")  # fmt: skip
-    axes.set_yticks(range(len(done)), [f"trial {one.number}, step {one.step}" for one in done])
+    _label_rows(axes, [f"trial {one.number}, step {one.step}" for one in done], "audited trials")
     axes.set_xlabel(metric.label)
     axes.grid(axis="y", visible=False)
     legend(drawn, axes)

@@ -220,9 +220,10 @@ class Point:
     number: int
     hours: float  # since the study's first trial began
     value: float
-    complete: bool  # and feasible; else pruned, with the last value it reported
+    complete: bool  # and feasible; else pruned, with the last value it reported, or infeasible
     control: bool
     training_seconds: float
+    infeasible: bool = False  # ran to its end, and breaks a constraint
 
 
 def history(
@@ -245,14 +246,16 @@ def history(
             seen = _as_pruned(trial)
         if seen.value is None or start is None or seen.datetime_complete is None:
             continue
+        ended = seen.state is TrialState.COMPLETE
         found.append(
             Point(
                 number=trial.number,
                 hours=(rows.utc(seen.datetime_complete) - start).total_seconds() / 3600,
                 value=seen.value,
-                complete=seen.state is TrialState.COMPLETE and is_feasible(seen),
+                complete=ended and is_feasible(seen),
                 control=is_control(trial),
                 training_seconds=training_seconds(seen, worked),
+                infeasible=ended and not is_feasible(seen),
             )
         )
     return sorted(found, key=lambda point: (point.hours, point.number))

@@ -10,6 +10,7 @@ from search import attributes
 from search.report import facts, steps
 from search.report.draw_curves import draw_curves, draw_named
 from search.report.draw_parameters import (
+    BARS_SHOWN,
     PARAMS_SHOWN,
     draw_importances,
     draw_parallel,
@@ -27,6 +28,7 @@ from search.report.front.text import CAPTION, front_table
 from search.report.page import Bullets, Drawing, Paragraph, Part, Section, Table
 from search.report.study_report import StudyReport, called
 from search.report.trial_table import TRIAL_HEAD, trial_rows
+from search.text import counted
 
 __all__ = ["make_sections"]
 
@@ -161,12 +163,7 @@ def _search(report: StudyReport) -> list[Part]:
                     f"{name}: {curves}",
                     step=step,
                 ),
-                caption=f"The best trial, the next {max(0, len(best) - 1)}"
-                + (
-                    f", and {min(len(pruned), PRUNED_SHOWN)} of {len(pruned)} pruned ones."
-                    if pruned
-                    else "; no trial was pruned."
-                ),
+                caption=_drawn_curves(len(best), len(pruned)),
             )
         )
     rival = report.best_unaudited
@@ -269,7 +266,8 @@ def _parameters(report: StudyReport) -> list[Part]:
             Drawing(
                 name=f"{name}-importances",
                 figure=draw_importances(shares, unknown, f"{name}: parameter importances"),
-                caption="PED-ANOVA, over the complete trials; of few trials it is a hint.",
+                caption="PED-ANOVA, over the complete trials; of few trials it is a hint."
+                + _left_out([*shares, *unknown], BARS_SHOWN),
             )
         )
     if not params:
@@ -279,7 +277,7 @@ def _parameters(report: StudyReport) -> list[Part]:
             name=f"{name}-slices",
             figure=draw_slices(valued, params, metric, f"{name}: value over parameters"),
             caption="Each parameter alone; a trial without the parameter is not shown."
-            + _left_out(params),
+            + _left_out(params, PARAMS_SHOWN),
         )
     )
     complete = report.ranked
@@ -291,7 +289,7 @@ def _parameters(report: StudyReport) -> list[Part]:
                     complete, params, metric, f"{name}: complete trials, all parameters"
                 ),
                 caption="One line per complete trial, dotted across a parameter that the "
-                "trial does not have." + _left_out(params),
+                "trial does not have." + _left_out(params, PARAMS_SHOWN),
             )
         )
     return parts
@@ -321,9 +319,22 @@ def _varied(trials: Sequence[FrozenTrial], shares: Mapping[str, float]) -> list[
     ]
 
 
-def _left_out(params: Sequence[str]) -> str:
-    more = len(params) - PARAMS_SHOWN
-    return f" {more} further parameters are left out." if more > 0 else ""
+def _left_out(params: Sequence[str], most: int) -> str:
+    more = len(params) - most
+    if more <= 0:
+        return ""
+    return f" {counted(more, 'further parameter')} {'is' if more == 1 else 'are'} left out."
+
+
+def _drawn_curves(best: int, pruned: int) -> str:
+    """Whose curves a figure shows, of so many best trials and so many pruned ones."""
+    parts = ["the best trial"] if best else []
+    if best > 1:
+        parts.append("the next one" if best == 2 else f"the next {best - 1}")
+    if pruned:
+        parts.append(f"{min(pruned, PRUNED_SHOWN)} of {counted(pruned, 'pruned trial')}")
+    text = " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+    return f"{text[0].upper()}{text[1:]}{'' if pruned else '; no trial was pruned'}."
 
 
 def _text(value: Any) -> str:

@@ -118,7 +118,10 @@ class StudyReport:
             f"Searched: {searched}, {ended.total} of {spec.trials} trials ended{proposed}, "
             f"{pruned}.",
             "How they ended: "
-            + ", ".join(f"{count} {word}" for word, count in sorted(ended.by_word.items()))
+            + (
+                ", ".join(f"{count} {word}" for word, count in sorted(ended.by_word.items()))
+                or "none has ended yet"
+            )
             + (
                 f"; {ended.lost_attempts} attempts whose worker died went on elsewhere"
                 if ended.lost_attempts

@@ -8,6 +8,7 @@ tell apart; no meaning hangs on colour alone.
 
 import io
 import re
+import warnings
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar, cast
@@ -95,13 +96,18 @@ def figure(width: float, height: float, title: str) -> Figure:
     return made
 
 
+def _saved(drawn: Figure, data: io.BytesIO | io.StringIO, kind: str, **more: Any) -> None:
+    """Write a figure; of a character that Matplotlib's font lacks a PNG has a box."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        drawn.savefig(data, format=kind, bbox_inches="tight", **more)
+
+
 @themed
 def png(drawn: Figure) -> bytes:
     """For print and slides, on white."""
     data = io.BytesIO()
-    drawn.savefig(
-        data, format="png", bbox_inches="tight", facecolor="white", metadata={"Software": None}
-    )
+    _saved(drawn, data, "png", facecolor="white", metadata={"Software": None})
     return data.getvalue()
 
 
@@ -114,9 +120,7 @@ def svg(drawn: Figure, name: str) -> str:
     """
     data = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": name}):
-        drawn.savefig(
-            data, format="svg", bbox_inches="tight", facecolor="none", metadata={"Date": None}
-        )
+        _saved(drawn, data, "svg", facecolor="none", metadata={"Date": None})
     return data.getvalue()
 
 

@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping, Sequence
 from optuna.trial import FrozenTrial, TrialState
 
 from search import attributes
+from search.outcome import is_feasible
 from search.report import facts
 from search.report.axes import Metric
-from search.text import clock, show_params
+from search.text import broken, clock, show_params
 
 __all__ = ["TRIAL_HEAD", "trial_rows"]
 
@@ -20,7 +21,9 @@ def trial_rows(
     metric: Metric,
     worked: Mapping[int, float] = {},
 ) -> list[tuple[str, ...]]:
-    """A row for each lineage that ended with a value: complete ones first, the best on top.
+    """A row for each lineage that ended with a value: the best on top.
+
+    Those that break a constraint stand below the other complete ones, and pruned ones last.
 
     Args:
         waiting: see `facts.last_attempts`.
@@ -29,7 +32,12 @@ def trial_rows(
     sign = -1.0 if metric.direction == "maximize" else 1.0
     valued = [t for t in facts.last_attempts(trials, waiting) if t.value is not None]
     valued.sort(
-        key=lambda t: (t.state is not TrialState.COMPLETE, sign * float(t.value or 0.0), t.number)
+        key=lambda t: (
+            t.state is not TrialState.COMPLETE,
+            not is_feasible(t),
+            sign * float(t.value or 0.0),
+            t.number,
+        )
     )
     return [
         (
@@ -46,4 +54,6 @@ def trial_rows(
 
 def _ended(trial: FrozenTrial) -> str:
     word = str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
+    if trial.state is TrialState.COMPLETE:
+        word += broken(trial)
     return f"{word} (control)" if facts.is_control(trial) else word

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from search.outcome import is_feasible
 from search.report.axes import RASTER_ABOVE, Metric, legend
-from search.report.theme import BLUE, GREY, VERMILLION, figure, themed
+from search.report.theme import BLUE, PURPLE, VERMILLION, figure, themed
 
 __all__ = ["draw_front"]
 
@@ -31,7 +31,7 @@ def draw_front(
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial.values]
     for feasible, colour, marker, label in (
         (True, BLUE, "o", "complete"),
-        (False, GREY, "x", "breaks a constraint"),
+        (False, PURPLE, "s", "breaks a constraint"),
     ):
         some = [trial for trial in complete if is_feasible(trial) is feasible]
         if some:

@@ -62,6 +62,20 @@ def fill(storage: BaseStorage, direction: str, number: int) -> optuna.Study:
     return study
 
 
+def test_the_best_curves_are_those_of_feasible_trials(storage: BaseStorage) -> None:
+    study = optuna.create_study(storage=storage, direction="maximize")
+    for number in range(CURVES + 20):
+        breaks = number % 2 == 0
+        trial = create_trial(
+            value=float(breaks), params={}, distributions={}, intermediate_values={1: 0.5}
+        )
+        trial.set_constraint("size", float(breaks))
+        study.add_trial(trial)
+    early = answer(storage)["trials"][: CURVES + 20 - CURVES // 2]
+    kept = [trial["number"] for trial in early if trial["intermediate_values"]]
+    assert kept == list(range(1, CURVES, 2))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_a_large_study_shows_the_best_and_the_latest_curves(

@@ -37,6 +37,11 @@ _DARK = {
     "purple": (PURPLE, "#e59cc6"),
     "sky": (SKY, "#93d2fa"),
 }
+#: A colour of a figure -> what it is on the page.
+_ON_PAGE = {INK: "currentColor", PAPER: "var(--paper)"} | {
+    light: f"var(--{name})" for name, (light, _) in _DARK.items()
+}
+_COLOUR = re.compile(f"(?:{'|'.join(_ON_PAGE)})(?=[^<>]*>)")  # in a tag; in a text it is a name
 DOTS_PER_INCH = 150
 
 #: The variables that an inlined figure asks for.
@@ -139,9 +144,7 @@ def inline_svg(text: str, label: str) -> str:
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'<g id="[^"]*"', "<g", text)  # the same in every figure, and nobody asks
-    text = text.replace(INK, "currentColor").replace(PAPER, "var(--paper)")
-    for variable, (light, _) in _DARK.items():
-        text = text.replace(light, f"var(--{variable})")
+    text = _COLOUR.sub(lambda found: _ON_PAGE[found[0]], text)
     size = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', text)
     assert size is not None, "Matplotlib writes one"
     width = round(float(size[1]) * 4 / 3)  # points to CSS pixels

@@ -1,5 +1,6 @@
 """Reports of studies whose names, numbers and endings are unusual."""
 
+import re
 from datetime import UTC
 from xml.etree import ElementTree
 
@@ -15,7 +16,7 @@ from search.report.draw_parameters import draw_importances, draw_parallel, draw_
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
 from search.report.sections import make_sections
 from search.report.study_report import StudyReport
-from search.report.theme import svg
+from search.report.theme import BLUE, INK, inline_svg, svg
 from search.report.trial_table import trial_rows
 
 ACCURACY = Metric(
@@ -93,6 +94,14 @@ def test_a_figure_is_well_formed_whatever_its_texts_hold():
         draw_parallel(trials, ["kind"], ACCURACY, "t"),
     ):
         ElementTree.fromstring(svg(drawn, "t"))
+
+
+def test_a_colour_that_is_the_name_of_a_choice_stays_a_name():
+    trials = [choosing(n, [BLUE, INK]) for n in range(2)]
+    page = inline_svg(svg(draw_slices(trials, ["kind"], ACCURACY, "t"), "t"), "t")
+    assert re.findall(r">(#\w+)</text>", page) == [BLUE, INK]
+    assert "var(--blue)" in page
+    assert BLUE not in page.replace(f">{BLUE}</text>", "")
 
 
 def test_long_names_that_differ_at_their_end_have_a_bar_each():

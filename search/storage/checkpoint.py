@@ -10,7 +10,7 @@ import copy
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,6 @@ class CheckpointStore:
             if max(found, default=attempt) > attempt:
                 return
             self._files.write(self._key(lineage, attempt), packed)
-            for earlier in found.keys() - {attempt}:
-                self._files.remove(found[earlier])
         except Exception as error:
             log.warning(
                 "the checkpoint of lineage %d could not be written (%s); "
@@ -83,6 +81,8 @@ class CheckpointStore:
                 lineage,
                 self._line(error),
             )
+            return
+        self._remove(lineage, [key for number, key in found.items() if number != attempt])
 
     def load(
         self,
@@ -102,22 +102,6 @@ class CheckpointStore:
         wanted = {"uid": self._uid, "lineage": lineage, "parameters": _digest_of(params)}
         try:
             found = self._attempts(lineage)
-            for number in sorted(
-                (n for n in found if attempt is None or n <= attempt), reverse=True
-            ):
-                packed = self._files.read(found[number])
-                if packed is None:  # deleted in the meantime
-                    continue
-                header, data = _unpack(packed)
-                if data is not None and {key: header.get(key) for key in wanted} == wanted:
-                    return data
-                expected = False  # the line below says why there is none
-                log.warning(
-                    "the checkpoint %s in %s %s and is not used",
-                    found[number],
-                    self.address,
-                    "belongs to other parameters or another study" if header else _fault(packed),
-                )
         except Exception as error:
             log.warning(
                 "the checkpoint of lineage %d could not be read (%s); its trial starts over",
@@ -125,6 +109,22 @@ class CheckpointStore:
                 self._line(error),
             )
             return None
+        for number in sorted((n for n in found if attempt is None or n <= attempt), reverse=True):
+            try:
+                packed = self._files.read(found[number])
+            except Exception as error:
+                fault = f"cannot be read ({self._line(error)})"
+            else:
+                if packed is None:  # deleted in the meantime, or its writer was killed
+                    continue
+                header, data = _unpack(packed)
+                if data is not None and {key: header.get(key) for key in wanted} == wanted:
+                    return data
+                fault = "belongs to other parameters or another study" if header else _fault(packed)
+            expected = False  # the line below says why there is none
+            log.warning(
+                "the checkpoint %s in %s %s and is not used", found[number], self.address, fault
+            )
         if expected:
             log.warning(
                 "the checkpoint of lineage %d is missing in %s; its trial starts over",
@@ -140,11 +140,11 @@ class CheckpointStore:
             attempt: the latest whose checkpoint is deleted; None for all of a lineage that is over.
         """
         try:
-            self._remove(lineage, None if attempt is None else range(attempt + 1))
+            found = self._attempts(lineage)
         except Exception as error:
-            log.warning(
-                "the checkpoint of lineage %d could not be deleted (%s)", lineage, self._line(error)
-            )
+            self._kept(lineage, error)
+            return
+        self._remove(lineage, [key for n, key in found.items() if attempt is None or n <= attempt])
 
     def delete_all(self) -> int:
         """Delete every checkpoint of the study, those under other prefixes too; returns how many.
@@ -166,10 +166,17 @@ class CheckpointStore:
         other._uid = f"{self._uid}/{name}"
         return other
 
-    def _remove(self, lineage: int, attempts: range | None) -> None:
-        for number, key in self._attempts(lineage).items():
-            if attempts is None or number in attempts:
+    def _remove(self, lineage: int, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
                 self._files.remove(key)
+            except Exception as error:
+                self._kept(lineage, error)
+
+    def _kept(self, lineage: int, error: Exception) -> None:
+        log.warning(
+            "the checkpoint of lineage %d could not be deleted (%s)", lineage, self._line(error)
+        )
 
     def _attempts(self, lineage: int) -> dict[int, str]:
         """The keys of a lineage's checkpoints, by attempt; 0 stands for one of an older version."""

@@ -19,7 +19,7 @@ class Files(Protocol):
     """Where whole files are kept; a key is a path with slashes."""
 
     def keys(self, prefix: str) -> list[str]:
-        """The keys that begin with a prefix."""
+        """The keys that begin with a prefix, those that a killed writer left half-written too."""
         ...
 
     def read(self, key: str) -> bytes | None:
@@ -78,10 +78,10 @@ class _Directory:
     def keys(self, prefix: str) -> list[str]:
         folder, _, start = prefix.rpartition("/")
         try:
-            names = [path.name for path in (self._root / folder).iterdir()]
+            names = {_name_of(path) for path in (self._root / folder).iterdir()}
         except FileNotFoundError:
             return []
-        return [f"{folder}/{name}" for name in names if name.startswith(start)]
+        return [f"{folder}/{name}" for name in sorted(names) if name.startswith(start)]
 
     def read(self, key: str) -> bytes | None:
         try:
@@ -178,6 +178,11 @@ def _s3(bucket: str) -> tuple[Any, type[Exception]]:
             f"cannot use s3://{bucket}: {redact(line, endpoint)}; see boto3's settings"
         ) from error
     return client, client.exceptions.NoSuchKey
+
+
+def _name_of(path: Path) -> str:
+    """The name of a file, or of the one that a half-written file was to become."""
+    return path.stem[1:] if path.name.startswith(".") else path.name
 
 
 def _sync_directory(directory: Path) -> None:

@@ -235,6 +235,46 @@ def test_a_damaged_one_leaves_the_attempt_before(tmp_path: Path) -> None:
     assert load(store, 0) == b"first"
 
 
+def test_one_that_cannot_be_read_leaves_the_attempt_before(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(tmp_path, "uid")
+    save(store, 0, b"first", attempt=1)
+    (tmp_path / "uid" / "000000.000002.checkpoint").mkdir()  # reading it fails for root as well
+    assert load(store, 0, expected=True) == b"first"
+    (line,) = caplog.messages
+    assert "000000.000002.checkpoint" in line
+    assert "cannot be read ([Errno 21] Is a directory" in line
+
+
+def test_one_that_cannot_be_deleted_keeps_no_later_one_from_being_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = CheckpointStore(tmp_path, "uid")
+    (tmp_path / "uid" / "000000.000001.checkpoint").mkdir(parents=True)
+    save(store, 0, b"first", attempt=2)
+    save(store, 0, b"second", attempt=3)
+    assert load(store, 0) == b"second"
+    assert len(caplog.messages) == 2
+    assert all("could not be deleted" in line for line in caplog.messages)
+    assert [file.name for file in (tmp_path / "uid").iterdir() if file.is_file()] == [
+        "000000.000003.checkpoint"
+    ]
+
+
+def test_what_was_half_written_when_its_writer_was_killed_is_deleted(tmp_path: Path) -> None:
+    """Also where that attempt had no checkpoint yet."""
+    store = CheckpointStore(tmp_path, "uid")
+    folder = tmp_path / "uid"
+    folder.mkdir()
+    for lineage in (0, 1):
+        (folder / f".00000{lineage}.000001.checkpoint.a1b2c3_8").write_bytes(b"half of on")
+        assert load(store, lineage) is None
+    save(store, 0, b"second", attempt=2)
+    store.delete(1, attempt=1)
+    assert [file.name for file in folder.iterdir()] == ["000000.000002.checkpoint"]
+
+
 def test_a_store_that_fails_does_not_fail_the_trial(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

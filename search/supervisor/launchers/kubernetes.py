@@ -6,6 +6,9 @@ Nothing here talks to a cluster. JSON is YAML, so the manifest needs no further 
 import re
 from typing import Any
 
+import sqlalchemy as sa
+
+from search.address import has_secret, shown
 from search.errors import SearchError
 from search.worker.contract import NAME_VARIABLE, STOP_SECONDS, STORAGE_VARIABLE, Left
 
@@ -49,17 +52,22 @@ def manifest(
         batch/v1 Job as nested dicts, ready for `json.dumps`.
 
     Raises:
-        SearchError: pods cannot use that storage, or the URL holds a password.
+        SearchError: pods cannot use that storage, or an address holds a secret.
     """
     if not storage.startswith("postgresql"):
         raise SearchError(
             f"pods need a storage that all of them reach, got {storage.split('://')[0]}://...; "
             "name a postgresql:// URL with --storage"
         )
-    if re.match(r"[^/]*//[^/@]*:[^/@]*@", storage) or "password=" in storage:
+    if _has_password(storage):
         raise SearchError(
             "need a storage URL without a password, as a manifest is read by many; put the "
             "password into the Secret fmnist-hpo-postgres, key `password`"
+        )
+    if checkpoints and "://" in checkpoints and has_secret(checkpoints):
+        raise SearchError(
+            f"need an address of checkpoints without credentials, got {shown(checkpoints)}; give "
+            "s3://BUCKET/PREFIX, and put the credentials into the Secret fmnist-hpo-s3"
         )
     labels = {
         "app.kubernetes.io/name": "fmnist-hpo",
@@ -142,6 +150,18 @@ def manifest(
             },
         },
     }
+
+
+def _has_password(storage: str) -> bool:
+    """Whether a driver would find a password in a URL, however it is written there."""
+    try:
+        url = sa.make_url(storage)
+    except (sa.exc.ArgumentError, ValueError):
+        raise SearchError(
+            f"need a storage such as postgresql://USER@HOST/DATABASE, got {shown(storage)}; "
+            "correct --storage"
+        ) from None
+    return url.password is not None or any("password" in key.lower() for key in url.query)
 
 
 def _failure_rules() -> list[dict[str, Any]]:

@@ -49,6 +49,9 @@ def test_the_failure_policy_knows_why_a_worker_left() -> None:
         ("embedded", "need a storage that all of them reach"),
         ("postgresql://user:secret@host/db", "without a password"),
         ("postgresql://user@host/db?password=secret", "without a password"),
+        ("postgresql://user:with/secret@host/db", "without a password"),
+        ("postgresql://user@host/db?pass%77ord=secret", "without a password"),
+        ("postgresql://user:secret@host:port/db", "got postgresql://user:...@host:port/db; "),
     ],
 )
 def test_what_pods_cannot_use_is_refused_without_its_password(storage: str, line: str) -> None:
@@ -56,6 +59,12 @@ def test_what_pods_cannot_use_is_refused_without_its_password(storage: str, line
         manifest("cnn", workers=2, image="image:1", storage=storage)
     assert "secret@" not in str(refused.value)
     assert "=secret" not in str(refused.value)
+
+
+def test_credentials_of_checkpoints_are_refused_and_not_shown() -> None:
+    with pytest.raises(SearchError, match="without credentials") as refused:
+        manifest("cnn", workers=2, image="i", storage=URL, checkpoints="s3://key:secret@bucket/x")
+    assert "secret@" not in str(refused.value)
 
 
 def test_the_command_prints_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ SearchError                 one line: the rule, the value received, what to do
 ├── StudyChanged            the study in the storage was created from another file
 ├── StudyHalted             the same error ended several trials in a row
 ├── StorageError            a storage that cannot be opened or is of a kind we refuse
+│   └── WrongVersion        its tables are of another version of this program or of Optuna
 ├── ProblemError            the problem cannot be imported, or refuses its settings
 └── NoResult                nothing has finished that could be chosen
 """
@@ -22,6 +23,7 @@ __all__ = [
     "StudyChanged",
     "StudyHalted",
     "StudyNotFound",
+    "WrongVersion",
     "nearest",
 ]
 
@@ -77,6 +79,10 @@ class StudyHalted(SearchError):
 
 class StorageError(SearchError):
     """A storage cannot be opened, or is of a kind that cannot carry the ledger."""
+
+
+class WrongVersion(StorageError):
+    """Another version of this program or of Optuna made the tables, and waiting mends nothing."""
 
 
 class ProblemError(SearchError):

@@ -17,7 +17,8 @@ import sqlalchemy as sa
 from optuna.trial import TrialState
 
 from search import attributes
-from search.errors import StorageError
+from search.address import shown
+from search.errors import WrongVersion
 from search.spec.overrides import Override, overridden
 from search.storage import schema
 from search.storage.optuna_tables import (
@@ -40,7 +41,7 @@ def migrate(engine: sa.Engine) -> None:
     Optuna's tables must exist.
 
     Raises:
-        StorageError: a newer version of this program made the tables.
+        WrongVersion: a newer version of this program made the tables.
     """
     with engine.connect() as connection:
         if _version(connection) == HEAD:
@@ -52,9 +53,10 @@ def migrate(engine: sa.Engine) -> None:
         if found is None:
             schema.metadata.create_all(connection)
         elif found > HEAD:
-            raise StorageError(
-                f"{engine.url.render_as_string()} has the ledger's tables in version {found}, this "
-                f"program knows versions up to {HEAD}; install the version that made them, or newer"
+            raise WrongVersion(
+                f"{shown(engine.url.render_as_string(hide_password=False))} has the ledger's "
+                f"tables in version {found}, this program knows versions up to {HEAD}; install the "
+                "version that made them, or newer"
             )
         else:
             for step in _STEPS[found - 1 :]:

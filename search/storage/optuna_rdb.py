@@ -13,7 +13,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import orm
 
 from search.address import shown
-from search.errors import StorageError
+from search.errors import WrongVersion
 from search.storage.optuna_tables import models
 
 __all__ = ["HEAD", "connect"]
@@ -41,14 +41,14 @@ def connect(engine: sa.Engine) -> RDBStorage:
     """Optuna's storage on this engine; its tables are created where they are missing.
 
     Raises:
-        StorageError: the tables are of another version of Optuna.
+        WrongVersion: the tables are of another version of Optuna.
     """
     with engine.connect() as connection:
         version = _version(connection)
     if version is None:
         version = _create(engine)
     if version != HEAD:
-        raise StorageError(
+        raise WrongVersion(
             f"{shown(engine.url.render_as_string(hide_password=False))} has Optuna's tables in "
             f"version {version}, this Optuna needs {HEAD}; use the Optuna that made it, or run "
             "`optuna storage upgrade`"

@@ -20,6 +20,7 @@ __all__ = [
     "STORAGE_VARIABLE",
     "SUPERVISED_VARIABLE",
     "Left",
+    "is_named",
     "leave_note",
     "new_worker_name",
     "read_note",
@@ -58,6 +59,11 @@ def new_worker_name() -> str:
 def worker_name() -> str:
     """The name of this worker: the one its launcher gave it, or a new one."""
     return os.environ.get(NAME_VARIABLE) or new_worker_name()
+
+
+def is_named() -> bool:
+    """Whether a launcher or an engine started this worker: it names each one."""
+    return bool(os.environ.get(NAME_VARIABLE))
 
 
 def leave_note(left: Left, line: str = "") -> None:

@@ -12,14 +12,20 @@ from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, add_storage, log_level
 from search.cli.find_study import must_exist
 from search.cli.progress import PlainProgress
-from search.errors import SearchError, StorageError
+from search.errors import SearchError, StorageError, WrongVersion
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, Storage, open_storage
 from search.study import Study, open_study
 from search.study.confirmation.make import confirming_study
 from search.study.rows import utc
 from search.supervisor.run import annotate
-from search.worker.contract import PARENT_VARIABLE, SUPERVISED_VARIABLE, Left, worker_name
+from search.worker.contract import (
+    PARENT_VARIABLE,
+    SUPERVISED_VARIABLE,
+    Left,
+    is_named,
+    worker_name,
+)
 from search.worker.stop import depart, stop_on_signals
 from search.worker.worker import work
 
@@ -53,14 +59,18 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
 def _open(args: argparse.Namespace, stop: threading.Event) -> Storage | None:
     """Open the storage; None when this worker was asked to stop before it could."""
     must_exist(args.storage, args.study)
+    said = ""
     while True:
         try:
             return open_storage(args.storage, lock_wait_ms=SHORT_LOCK_WAIT_MS)
         except StorageError as error:
-            # The supervisor had it open, so it is only away; without one it may not be there.
-            if not _is_supervised():
+            # Whoever started it had the study before it, so the storage is only away; one that a
+            # person starts may have been given a wrong address.
+            if isinstance(error, WrongVersion) or not is_named():
                 raise
-            log.warning("%s", error)
+            if str(error) != said:
+                said = str(error)
+                log.warning("%s; waiting for it", said)
             if stop.wait(1.0):
                 return None
 

@@ -9,14 +9,17 @@ So a study goes on over any number of time limits and preemptions, with no super
 """
 
 import logging
+import os
 import shlex
 import signal
 import time
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from search.errors import SearchError
 from search.signals import describe_exit
+from search.storage.files import open_files
 from search.supervisor.launchers import Exit
 from search.supervisor.launchers.logs import last_line
 from search.supervisor.launchers.slurm_queue import (
@@ -25,6 +28,7 @@ from search.supervisor.launchers.slurm_queue import (
     WORKER_PREFIX,
     Task,
     Unanswered,
+    array_of,
     ask,
     exit_code_of,
     job_name,
@@ -46,7 +50,7 @@ SCRIPT = """\
 #!/bin/bash
 #SBATCH --job-name={job}
 #SBATCH --array=0-{last}
-#SBATCH --output={logs}/slurm-%A_%a.log
+#SBATCH --output={output}
 #SBATCH --open-mode=append
 #SBATCH --requeue
 #SBATCH --signal=B:USR1@{ahead}
@@ -55,7 +59,7 @@ SCRIPT = """\
 set -a; . {environment}; set +a
 task="${{SLURM_ARRAY_JOB_ID}}_${{SLURM_ARRAY_TASK_ID}}"
 export FMNIST_HPO_WORKER="slurm-$task.${{SLURM_RESTART_COUNT:-0}}"
-export FMNIST_HPO_NOTE={logs_quoted}/"$FMNIST_HPO_WORKER.note"
+export FMNIST_HPO_NOTE={logs}/"$FMNIST_HPO_WORKER.note"
 again=
 trap 'again=1; kill -USR1 $worker 2>/dev/null' USR1   # the time limit is near
 trap 'again=; kill -TERM $worker 2>/dev/null' TERM    # scancel, preemption or requeue
@@ -119,7 +123,8 @@ class SlurmLauncher:
         self._unended: set[str] = set()  # those of which Slurm was not asked yet
         self._given_up = False  # whether Slurm did not answer for so long that `stop` ended
         self._missing = 0  # workers to submit that Slurm did not take
-        self._attempted: Set[str] | None = None  # the tasks before that was tried
+        self._in_doubt = False  # whether it may have taken them, and only its answer was lost
+        self._jobs: set[str] = set()  # the arrays that Slurm has shown, or answered to have taken
         self._started = False
         self._looked = float("-inf")
         self._silent = False  # whether the controller did not answer the last time
@@ -137,10 +142,10 @@ class SlurmLauncher:
         return SCRIPT.format(
             job=self.job,
             last=count - 1,
-            logs=self._logs,
-            logs_quoted=shlex.quote(str(self._logs)),
+            output=shlex.quote(f"{str(self._logs).replace('%', '%%')}/slurm-%A_%a.log"),
+            logs=shlex.quote(str(self._logs)),
             ahead=self._ahead,
-            options="\n".join(f"#SBATCH {option}" for option in self._options),
+            options="\n".join(f"#SBATCH {shlex.quote(option)}" for option in self._options),
             study=self._study,
             environment=shlex.quote(str(self._environment_file)),
             command=shlex.join(self._command),
@@ -151,10 +156,12 @@ class SlurmLauncher:
         """See `Launcher.start`."""
         if self._started:
             self._missing += count
-            self._top_up()
+            if not self._silent:  # else a poll submits them once the controller answers again
+                self._top_up()
             return
         self._started = True
         self._tasks = self._polled = look(self.job)
+        self._jobs = {array_of(task_id) for task_id in self._tasks}
         there = sum(task.state not in GONE for task in self._tasks.values())
         if there:
             log.info("%d workers of an earlier command are there", there)
@@ -164,24 +171,26 @@ class SlurmLauncher:
     def _submit(self, count: int) -> None:
         self._write_environment()
         job = ask("sbatch", "--parsable", stdin=self.script(count)).strip()
+        self._jobs.add(job.partition(";")[0])
         log.info("submitted job %s with %d tasks; logs in %s", job, count, self._logs)
         self._looked = float("-inf")
 
     def _top_up(self) -> None:
-        """Submit the workers that are missing, now or once the controller answers again."""
+        """Submit the workers that are missing; the next poll tries again what is not answered."""
         if not self._missing:
             return
         try:
-            there = look(self.job).keys()
-            if self._attempted is not None:  # it may have come through without an answer
-                self._missing -= len(there - self._attempted)
-            self._attempted = there
+            if self._in_doubt:
+                arrays = [array_of(task_id) for task_id in look(self.job)]
+                self._missing -= sum(array not in self._jobs for array in arrays)
+                self._jobs.update(arrays)
+                self._in_doubt = False
             if self._missing > 0:
                 self._submit(self._missing)
+            self._missing = 0
         except Unanswered as error:
+            self._in_doubt = True
             self._wait_for(error)
-        else:
-            self._missing, self._attempted = 0, None
 
     def poll(self) -> Sequence[Exit]:
         """See `Launcher.poll`."""
@@ -268,10 +277,18 @@ class SlurmLauncher:
         return self._logs / "worker.env"
 
     def _write_environment(self) -> None:
-        self._logs.mkdir(parents=True, exist_ok=True)
-        self._environment_file.touch(mode=0o600)
+        """Replace the file as a whole: tasks read it as they start."""
         lines = [f"{key}={shlex.quote(value)}\n" for key, value in self._variables.items()]
-        self._environment_file.write_text("".join(lines))
+        text = os.fsencode("".join(lines))
+        file = self._environment_file
+        try:
+            if not file.exists() or file.read_bytes() != text:
+                open_files(str(file.parent)).write(file.name, text)
+        except OSError as error:
+            raise SearchError(
+                f"cannot write {file}, from which the workers read their variables: "
+                f"{error.strerror}; make room for it, or start the command in another folder"
+            ) from error
 
     def _refresh(self) -> None:
         """Ask Slurm for the tasks, where the last answer is old."""
@@ -284,6 +301,8 @@ class SlurmLauncher:
         except SearchError as error:  # the controller restarts: the workers go on
             self._wait_for(error)
             return
+        if not self._in_doubt:
+            self._jobs.update(map(array_of, self._tasks))
         if self._silent:
             log.warning("Slurm answers again")
         self._silent = False
@@ -299,7 +318,8 @@ class SlurmLauncher:
         code = None if new is None else exit_code_of(new)
         note_path = self._logs / f"{name}.note"
         left, line = read_note(note_path) or (None, "")
-        note_path.unlink(missing_ok=True)
+        with suppress(OSError):
+            note_path.unlink(missing_ok=True)
         if left is None and code in (Left.ASKED, Left.STORAGE):
             left = Left(code)
         # The script outlives its worker and exits with a code, so only its node dies of a signal.

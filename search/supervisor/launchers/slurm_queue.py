@@ -9,8 +9,8 @@ from pathlib import Path
 from search.errors import SearchError
 
 __all__ = [
-    "GONE", "QUEUED", "WORKER_PREFIX", "Queue", "Task", "Unanswered", "ask", "exit_code_of",
-    "job_name", "look", "mine", "name_of", "queue",
+    "GONE", "QUEUED", "WORKER_PREFIX", "Queue", "Task", "Unanswered", "array_of", "ask",
+    "exit_code_of", "job_name", "look", "mine", "name_of", "queue",
 ]  # fmt: skip
 
 CALL_SECONDS = 60.0  # for one call of a Slurm command
@@ -66,13 +66,18 @@ def queue(uid: str) -> Queue | None:
     if not tasks:
         return None
     queued = [task.state for task in tasks.values()].count(QUEUED)
-    outputs = ask("squeue", "-h", *mine(job_name(uid)), "-O", "STDOUT:4096").split()
+    outputs = ask("squeue", "-h", *mine(job_name(uid)), "-O", "STDOUT:4096").splitlines()
     return Queue(
         running=len(tasks) - queued,
         queued=queued,
-        jobs=sorted({task_id.partition("_")[0] for task_id in tasks}),
-        logs=Path(outputs[0]).parent if outputs else None,
+        jobs=sorted(set(map(array_of, tasks))),
+        logs=Path(outputs[0].strip().replace("%%", "%")).parent if outputs else None,
     )
+
+
+def array_of(task_id: str) -> str:
+    """The id of the job array that a task belongs to."""
+    return task_id.partition("_")[0]
 
 
 def name_of(task_id: str, task: Task) -> str:

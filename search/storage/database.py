@@ -22,7 +22,13 @@ from sqlalchemy import exc, orm
 from search.address import redact, shown
 from search.errors import StorageError
 from search.storage.engines import postgres, sqlite
-from search.storage.engines.failure import Failure, driver_error, failure_of, first_line
+from search.storage.engines.failure import (
+    Failure,
+    driver_error,
+    failure_of,
+    first_line,
+    remedy,
+)
 from search.storage.migrations import migrate
 from search.storage.optuna_cache import OptunaStorage
 from search.storage.optuna_rdb import connect
@@ -306,11 +312,13 @@ def _open(
                 engine.dispose()
             if isinstance(error, StorageError):
                 raise
-            went_away = answered.is_set() and failure_of(error) in (Failure.AWAY, Failure.BUSY)
+            server = url.get_backend_name() != "sqlite"  # whose restart takes seconds
+            lost = failure_of(error) in (Failure.AWAY, Failure.BUSY)
+            went_away = server and answered.is_set() and lost
             if time.monotonic() > deadline or not (went_away or _may_work_later(error)):
                 raise StorageError(
                     f"cannot open {shown(address)}: {redact(first_line(error), address)}; "
-                    "is it running, and the URL right?"
+                    f"{remedy(error)}"
                 ) from error
             time.sleep(pause * random.random())
             pause = min(2 * pause, 2.0)

@@ -48,10 +48,15 @@ def connect(engine: sa.Engine) -> RDBStorage:
     if version is None:
         version = _create(engine)
     if version != HEAD:
+        address = shown(engine.url.render_as_string(hide_password=False))
+        if not _has_studies(engine):  # many programs keep their version in such a table
+            raise WrongVersion(
+                f"{address} holds the tables of another program, in its version {version}; give "
+                "a database of its own"
+            )
         raise WrongVersion(
-            f"{shown(engine.url.render_as_string(hide_password=False))} has Optuna's tables in "
-            f"version {version}, this Optuna needs {HEAD}; use the Optuna that made it, or run "
-            "`optuna storage upgrade`"
+            f"{address} has Optuna's tables in version {version}, this Optuna needs {HEAD}; use "
+            "the Optuna that made it, or run `optuna storage upgrade`"
         )
     return _OnEngine(engine)
 
@@ -97,6 +102,11 @@ def _tables() -> sa.MetaData:
     key = sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc")
     sa.Table("alembic_version", tables, number, key)
     return tables
+
+
+def _has_studies(engine: sa.Engine) -> bool:
+    there = sa.inspect(engine)
+    return any(map(there.has_table, ("studies", "version_info")))
 
 
 def _version(connection: sa.Connection) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from sqlalchemy import exc
 
-__all__ = ["Failure", "driver_error", "failure_of", "first_line", "is_read_only"]
+__all__ = ["Failure", "driver_error", "failure_of", "first_line", "is_read_only", "remedy"]
 
 
 class Failure(Enum):
@@ -125,6 +125,19 @@ def driver_error(error: BaseException) -> Any:
     """The driver's own exception; None when there is none."""
     cause = _cause(error)
     return cause.orig if isinstance(cause, exc.DBAPIError) else None
+
+
+def remedy(error: BaseException) -> str:
+    """What to do about a database that could not be opened because of this error."""
+    driver = error if isinstance(error, sqlite3.Error) else driver_error(error)
+    name = str(getattr(driver, "sqlite_errorname", ""))
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+        return "make room on its disk, or give another file"
+    if name:
+        return "check the permissions on it and on its directory, or give another file"
+    if failure_of(error) is Failure.REFUSED:
+        return "the server answers, so check what this user may do there, and the database's name"
+    return "is it running, and the URL right?"
 
 
 def first_line(error: BaseException) -> str:

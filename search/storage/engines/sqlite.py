@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from search.errors import StorageError
+from search.storage.engines.failure import remedy
 from search.text import shorten
 
 __all__ = ["File", "engine_kwargs"]
@@ -96,10 +97,7 @@ class File:
                 ) from error
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 raise
-            raise StorageError(
-                f"cannot open {self.path}: {error}; check the permissions on it and on its "
-                "directory, or give another file"
-            ) from error
+            raise StorageError(f"cannot open {self.path}: {error}; {remedy(error)}") from error
 
     def listen(self, engine: sa.Engine, is_writing: Callable[[], bool]) -> None:
         """From now on, connect to this very file and set what our transactions need."""

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 
-from search.errors import StorageError
+from search.errors import StorageError, WrongVersion
 from search.storage import open_storage
 from search.storage.optuna_rdb import HEAD
 
@@ -107,6 +107,18 @@ def test_tables_of_another_optuna_are_refused_and_left(storage_url: str, version
     with storage.engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == version
     storage.close()
+
+
+def test_the_tables_of_another_program_are_called_so(storage_url: str) -> None:
+    """MLflow's, too, keep their version in alembic's table."""
+    engine = sa.create_engine(storage_url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        connection.execute(sa.text("CREATE TABLE alembic_version (version_num VARCHAR(32))"))
+        connection.execute(sa.text("INSERT INTO alembic_version VALUES ('bd07f7e963c5')"))
+    with pytest.raises(WrongVersion, match="of another program, in its version bd07f7e963c5; give"):
+        open_storage(storage_url)
+    assert sa.inspect(engine).get_table_names() == ["alembic_version"]
+    engine.dispose()
 
 
 @pytest.mark.parametrize("exists", [True, False])

@@ -44,6 +44,31 @@ def test_a_server_that_goes_away_while_a_storage_is_opened_is_waited_for(
     opened.close()
 
 
+def test_a_user_who_may_create_no_tables_is_told_so(postgres: object, postgres_url: str) -> None:
+    postgres.execute("CREATE ROLE nobody_in_particular LOGIN")  # type: ignore[attr-defined]
+    url = sa.make_url(postgres_url).set(username="nobody_in_particular")
+    try:
+        with pytest.raises(StorageError, match="permission denied .*; the server answers, so"):
+            open_storage(url.render_as_string(hide_password=False))
+    finally:
+        postgres.execute("DROP ROLE nobody_in_particular")  # type: ignore[attr-defined]
+
+
+def test_a_disk_that_is_full_when_a_file_is_created_is_told_at_once(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(engine: sa.Engine) -> optuna.storages.RDBStorage:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+            connection.exec_driver_sql("CREATE TABLE first_of_all (n INTEGER)")
+        raise AssertionError
+
+    monkeypatch.setattr(search.storage.database, "connect", connect)
+    monkeypatch.setattr(search.storage.database, "OPEN_S", 1_000.0)
+    with pytest.raises(StorageError, match="disk is full; make room on its disk, or give another"):
+        open_storage(sqlite_url)
+
+
 def test_a_dropped_database_is_waited_for_no_longer_than_a_restore_takes(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

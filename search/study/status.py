@@ -258,7 +258,8 @@ def busy_of(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
         value=steps[max(steps)] if steps else None,
         since_seconds=row.running_seconds or 0.0,
         heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
-        silent=(row.heartbeat_age_seconds or 0.0) > silence_seconds,
+        # A proof of life from the future is none: the clock was put back.
+        silent=abs(row.heartbeat_age_seconds or 0.0) > silence_seconds,
         lost_attempts=row.lost_attempts,
         params=trial.params,
     )

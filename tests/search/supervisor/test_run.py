@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 import search
 from search import attributes
 from search.errors import SearchError, StudyHalted
+from search.storage import schema
 from search.supervisor import run as supervisor
 from search.supervisor.launchers import Exit
 from search.supervisor.launchers.local import LocalLauncher, worker_command
@@ -195,11 +196,18 @@ def test_a_trial_may_end_after_the_hours_are_over(make_study, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(make_study, storage_url):
+@pytest.mark.parametrize("put_back_seconds", [0, 3600])
+def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(
+    make_study, storage_url, put_back_seconds
+):
     study = make_study(
         trials=1, storage=storage_url, extra="[workers]\nheartbeat_seconds = 0.1\nmax_retries = 9"
     )
     study.ledger.claim("stuck")  # and sends no heartbeat
+    row = schema.lineage
+    ahead = {column: row.c[column] + put_back_seconds for column in ("heartbeat", "until")}
+    where = row.c.worker == "stuck"  # then the database's clock is put back
+    study.storage.write(lambda session: session.execute(row.update().where(where).values(ahead)))
 
     def look() -> None:
         if launcher.ended:

@@ -227,6 +227,8 @@ class SlurmLauncher:
     def gone(self, names: Sequence[str]) -> Sequence[str]:
         """See `Launcher.gone`."""
         self._refresh()
+        if self._silent:  # nobody knows
+            return []
         alive = {
             name_of(task_id, task)
             for task_id, task in self._tasks.items()

@@ -85,6 +85,19 @@ def test_what_came_through_without_an_answer_is_not_submitted_again(
     assert len(controller.tasks) == 5
 
 
+def test_no_worker_counts_as_dead_while_the_controller_is_away(
+    controller: Controller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def deaf(job: str) -> dict[str, Task]:
+        raise Unanswered(f"squeue --name {job} failed: Unable to contact slurm controller")
+
+    controller.tasks = {"1_0": RUNS}
+    names = ["slurm-1_0.0", "slurm-1_1.0"]
+    assert make_launcher("slurm", tmp_path).gone(names) == ["slurm-1_1.0"]
+    monkeypatch.setattr(slurm, "look", deaf)
+    assert make_launcher("slurm", tmp_path).gone(names) == []
+
+
 def test_a_task_reads_all_variables_whenever_it_starts(launcher: Launcher, tmp_path: Path) -> None:
     """The file is written again as workers are replaced, maybe with other variables."""
     file = tmp_path / "logs" / "worker.env"

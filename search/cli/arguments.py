@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from search import DEFAULT_STORAGE
+from search.errors import StorageError
 from search.worker.contract import STORAGE_VARIABLE
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "log_level",
     "natural",
     "path",
+    "place",
     "positive",
 ]
 
@@ -57,6 +59,17 @@ def path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must be a path, got ''; name a file or folder")
     return Path(text)
+
+
+def place(text: str) -> str:
+    """A place of checkpoints that a new study is to bear, as a type of an argument."""
+    from search.storage.files import check_place
+
+    try:
+        check_place(text)
+    except StorageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
 
 
 def natural(text: str) -> int:

@@ -12,7 +12,7 @@ from search.address import redact, shown
 from search.errors import StorageError
 from search.text import install_extra
 
-__all__ = ["Files", "open_files", "place_of"]
+__all__ = ["Files", "check_address", "check_place", "open_files", "place_of"]
 
 
 class Files(Protocol):
@@ -52,9 +52,23 @@ def open_files(address: str) -> Files:
         StorageError: the address is of a kind that is not known or holds credentials, or boto3 is
             not installed.
     """
-    scheme, separator, rest = address.partition("://")
+    check_address(address)
+    _, separator, rest = address.partition("://")
     if not separator:
         return _Directory(Path(address))
+    bucket, _, prefix = rest.partition("/")
+    return _Bucket(bucket, prefix.strip("/"))
+
+
+def check_address(address: str) -> None:
+    """Refuse an address that is none of checkpoints, on whatever machine it is used.
+
+    Raises:
+        StorageError: it is of a kind that is not known, holds credentials, or has no bucket.
+    """
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return
     if scheme != "s3":
         raise StorageError(
             f"checkpoints go to a directory or to s3://BUCKET/PREFIX, got {shown(address)!r}; "
@@ -65,10 +79,30 @@ def open_files(address: str) -> Files:
             f"an address of checkpoints holds no credentials and no options, got "
             f"{shown(address)!r}; give s3://BUCKET/PREFIX, and credentials in the environment"
         )
-    bucket, _, prefix = rest.partition("/")
-    if not bucket:
+    if not rest.partition("/")[0]:
         raise StorageError(f"s3 checkpoints need a bucket, got {address!r}; s3://BUCKET/PREFIX")
-    return _Bucket(bucket, prefix.strip("/"))
+
+
+def check_place(address: str) -> None:
+    """Refuse an address that a person gives, and at which no directory can be on this machine.
+
+    Raises:
+        StorageError: see `check_address`; or a file is in the way, or nobody may look.
+    """
+    check_address(address)
+    if "://" in address:
+        return
+    path = Path(address).absolute()
+    try:
+        there = next(one for one in (path, *path.parents) if one.exists())
+        found = "" if there.is_dir() else f"{there} is a file"
+    except OSError as error:
+        found = str(error.strerror)
+    if found:
+        raise StorageError(
+            f"checkpoints go to a directory or to s3://BUCKET/PREFIX, got {address!r}, but "
+            f"{found}; give another"
+        )
 
 
 class _Directory:

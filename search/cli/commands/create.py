@@ -3,7 +3,7 @@
 import argparse
 
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage
+from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage, place
 from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
 from search.cli.hints import storage_option, storage_remark
 from search.storage import open_storage
@@ -16,7 +16,7 @@ EXAMPLE = "{prog} create cnn --storage postgresql://user@host/studies"
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=SHIPPED_HELP)
     add_overrides(parser)
-    parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument("--checkpoints", type=place, metavar="PLACE", help=CHECKPOINTS_HELP)
     add_storage(parser)
     app.add_options("create", parser)
 

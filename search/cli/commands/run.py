@@ -7,7 +7,14 @@ from collections.abc import Sequence
 
 from search import attributes
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, WORKERS_HELP, add_storage, log_level, positive
+from search.cli.arguments import (
+    CHECKPOINTS_HELP,
+    WORKERS_HELP,
+    add_storage,
+    log_level,
+    place,
+    positive,
+)
 from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
 from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
 from search.cli.hints import storage_option
@@ -38,7 +45,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         "--threads", type=positive, metavar="N", default=1, help="of each worker (default: 1)"
     )
     add_overrides(parser)
-    parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument("--checkpoints", type=place, metavar="PLACE", help=CHECKPOINTS_HELP)
     parser.add_argument(
         "--retry-failed",
         action="store_true",

@@ -8,8 +8,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from search.address import has_secret, shown
+from search.address import shown
 from search.errors import SearchError
+from search.storage.files import check_address
 from search.worker.contract import NAME_VARIABLE, STOP_SECONDS, STORAGE_VARIABLE, Left
 
 __all__ = ["manifest"]
@@ -64,11 +65,8 @@ def manifest(
             "need a storage URL without a password, as a manifest is read by many; put the "
             "password into the Secret fmnist-hpo-postgres, key `password`"
         )
-    if checkpoints and "://" in checkpoints and has_secret(checkpoints):
-        raise SearchError(
-            f"need an address of checkpoints without credentials, got {shown(checkpoints)}; give "
-            "s3://BUCKET/PREFIX, and put the credentials into the Secret fmnist-hpo-s3"
-        )
+    if checkpoints:
+        check_address(checkpoints)
     labels = {
         "app.kubernetes.io/name": "fmnist-hpo",
         "app.kubernetes.io/component": "worker",

@@ -62,7 +62,7 @@ def test_what_pods_cannot_use_is_refused_without_its_password(storage: str, line
 
 
 def test_credentials_of_checkpoints_are_refused_and_not_shown() -> None:
-    with pytest.raises(SearchError, match="without credentials") as refused:
+    with pytest.raises(SearchError, match="holds no credentials") as refused:
         manifest("cnn", workers=2, image="i", storage=URL, checkpoints="s3://key:secret@bucket/x")
     assert "secret@" not in str(refused.value)
 

@@ -204,9 +204,10 @@ def test_workers_outlive_the_command_that_started_them_only_where_the_launcher_s
     root = str(Path(__file__).parents[2])
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": root})
     names = workers.wait_for(2)
+    launcher = workers.launcher()
+    assert launcher.gone(names) == []  # a second command takes nothing from the first one's
     process.kill()
     process.wait()
-    launcher = workers.launcher()
     if not launcher.survives:
         until(lambda: not any(map(workers.is_alive, names)), "they leave with it")
         return

@@ -184,9 +184,9 @@ class RayLauncher:
         return len(self._slots) - queued, queued
 
     def gone(self, names: Sequence[str]) -> Sequence[str]:
-        """See `Launcher.gone`: Ray ends all actors of a driver with it."""
-        mine = {name for name, _ in self._slots.values()}
-        return [name for name in names if name.startswith("ray-") and name not in mine]
+        """See `Launcher.gone`: Ray ends all actors of a driver with it; another's may live."""
+        alive = set(ray.util.list_named_actors())
+        return [name for name in names if name.startswith("ray-") and name not in alive]
 
     def end(self, name: str) -> None:
         """See `Launcher.end`."""

@@ -66,18 +66,12 @@ def create(
     from pathlib import Path
 
     from search.spec import parse_spec, read_spec
-    from search.storage import open_storage
-    from search.study import create_study
+    from search.study import create_study_at
 
     if isinstance(spec, str) and spec.endswith(".toml") and "\n" not in spec:
         spec = Path(spec)
     parsed = read_spec(spec) if isinstance(spec, Path) else parse_spec(spec, where="the spec")
-    opened = open_storage(storage)
-    try:
-        return create_study(parsed, opened, checkpoints=checkpoints)
-    except BaseException:
-        opened.close()
-        raise
+    return create_study_at(parsed, storage, checkpoints=checkpoints)
 
 
 def open(name: str, *, storage: str = DEFAULT_STORAGE) -> "Study":
@@ -86,9 +80,11 @@ def open(name: str, *, storage: str = DEFAULT_STORAGE) -> "Study":
     Raises:
         StudyNotFound: there is none of that name.
     """
-    from search.storage import open_storage
+    from search.storage import is_missing_file, open_storage, shown
     from search.study import open_study
 
+    if is_missing_file(storage):
+        raise StudyNotFound(name, shown(storage), ())
     opened = open_storage(storage)
     try:
         return open_study(name, opened)

@@ -117,12 +117,13 @@ class Bundle:
 
 
 def check_replaceable(
-    path: Path, study: str, study_uid: str, *, instead: str = "name another folder"
+    path: Path, study: str, study_uid: str | None, *, instead: str = "name another folder"
 ) -> None:
     """Refuse all but an empty folder or a bundle of this very study, damaged or not.
 
     Args:
-        study, study_uid: name and uid; of two studies of one name each has its own uid.
+        study, study_uid: name and uid; of two studies of one name each has its own uid. One that
+            is not stored yet has None.
         instead: what a user may do, rather than move away what is there.
 
     Raises:

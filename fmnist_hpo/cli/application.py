@@ -16,6 +16,8 @@ from search.cli.application import Application
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from search.problem import Problem
+    from search.spec import StudySpec
     from search.study import Study
 
 __all__ = ["FashionApplication"]
@@ -46,10 +48,21 @@ class FashionApplication(Application):
         if getattr(args, "data_dir", None):
             os.environ["FMNIST_HPO_DATA"] = args.data_dir
 
-    def describe(self, study: "Study", args: argparse.Namespace) -> Sequence[tuple[str, str]]:
+    def check(
+        self,
+        spec: "StudySpec",
+        problem: "Problem",
+        study: "Study | None",
+        args: argparse.Namespace,
+    ) -> None:
+        from fmnist_hpo.cli.run_texts import check
+
+        check(spec, problem, study, refit=args.refit, flip=args.flip)
+
+    def describe(self, study: "Study") -> Sequence[tuple[str, str]]:
         from fmnist_hpo.cli.run_texts import describe
 
-        return describe(study, refit=args.refit, flip=args.flip)
+        return describe(study)
 
     def gpus(self) -> tuple[str, ...]:
         from fmnist_hpo.environment import gpus

@@ -2,6 +2,8 @@
 
 import argparse
 
+from search.cli.arguments import place
+
 __all__ = ["BUNDLE_HELP", "add_data_dir", "add_readout"]
 
 BUNDLE_HELP = "a folder that run or export wrote"
@@ -29,6 +31,7 @@ def add_data_dir(parser: argparse.ArgumentParser) -> None:
     """Add `--data-dir`."""
     parser.add_argument(
         "--data-dir",
+        type=place,
         metavar="DIR",
         help="folder of Fashion-MNIST (default: $FMNIST_HPO_DATA, the system's copy, the cache, "
         "or else it is fetched)",

@@ -14,31 +14,46 @@ from fmnist_hpo.results.trial_model import keeps_model
 from search.aims.confirmed import CONFIRMED
 from search.cli.hints import storage_option, storage_remark
 from search.cli.tables import print_best_line, print_differences
+from search.problem import Problem
+from search.spec import StudySpec
 from search.study import Study
 from search.text import show_trial
 from search.worker.reproduce import differences
 
-__all__ = ["describe", "finish", "reproduced"]
+__all__ = ["check", "describe", "finish", "reproduced"]
 
 
-def describe(study: Study, *, refit: bool, flip: Flip) -> list[tuple[str, str]]:
-    """Lines shown before a run: data, split, processor.
+def check(
+    spec: StudySpec, problem: Problem, study: Study | None, *, refit: bool, flip: Flip
+) -> None:
+    """Refuse a run whose best trial could not be exported at its end.
 
     Args:
+        study: None for one that is not stored yet.
         refit, flip: how the best trial will be exported.
 
     Raises:
         InputError: a folder of another study stands where the bundle goes, or nothing will be there
             to decide `flip` on.
     """
+    if not isinstance(problem, ImageProblem) or len(spec.aims) > 1:
+        return
+    check_replaceable(
+        places.bundle_path(spec),
+        spec.name,
+        None if study is None else study.uid,
+        instead="give the study another name with --name",
+    )
+    undecided = flip == "auto" and (refit or problem.folds is not None) and not keeps_model(problem)
+    if undecided and (study is None or not study.status().over):
+        raise winner.undecided()
+
+
+def describe(study: Study) -> list[tuple[str, str]]:
+    """Lines shown before a run: data, split, processor."""
     lines = [("processor", processor())]
     problem = study.problem
     if isinstance(problem, ImageProblem):
-        if len(study.spec.aims) == 1 and not study.status().over:  # before a long search
-            instead = "give the study another name with --name"
-            check_replaceable(places.bundle_path(study), study.name, study.uid, instead=instead)
-            if flip == "auto" and (refit or problem.folds is not None) and not keeps_model(problem):
-                raise winner.undecided()
         name = "Fashion-MNIST" if problem.known else "idx files"
         sums = problem.fingerprint()
         files = ", ".join(

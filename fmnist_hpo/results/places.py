@@ -7,6 +7,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
 from search.errors import ProblemError
+from search.spec import StudySpec
 from search.study import Study, load_problem
 
 __all__ = ["bundle_path", "can_export", "ensemble_path", "find_bundle", "image_problem"]
@@ -23,7 +24,7 @@ def can_export(study: Study) -> bool:
         return False
 
 
-def bundle_path(study: Study) -> Path:
+def bundle_path(study: Study | StudySpec) -> Path:
     """Where a study's bundle lies unless told otherwise."""
     return Path("runs") / study.name / "bundle"
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
+    from search.problem import Problem
+    from search.spec import StudySpec
     from search.study import Study
 
 __all__ = ["Application"]
@@ -38,16 +40,24 @@ class Application:
     def prepare(self, args: argparse.Namespace) -> None:
         """Act on the parsed arguments before the command runs."""
 
-    def describe(
+    def check(
         self,
-        study: "Study",  # noqa: ARG002
-        args: argparse.Namespace,  # noqa: ARG002
-    ) -> Sequence[tuple[str, str]]:
-        """(label, text) lines about data and device, shown before a run.
+        spec: "StudySpec",
+        problem: "Problem",
+        study: "Study | None",
+        args: argparse.Namespace,
+    ) -> None:
+        """Refuse a run whose `finish` could not be done, before anything is stored.
+
+        Args:
+            study: None for a new one.
 
         Raises:
             SearchError: what `finish` is to do with these arguments could not be done.
         """
+
+    def describe(self, study: "Study") -> Sequence[tuple[str, str]]:  # noqa: ARG002
+        """(label, text) lines about data and device, shown before a run."""
         return ()
 
     def gpus(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ __all__ = [
     "natural",
     "path",
     "place",
+    "place_here",
     "positive",
 ]
 
@@ -62,11 +63,18 @@ def path(text: str) -> Path:
 
 
 def place(text: str) -> str:
-    """A place of checkpoints that a new study is to bear, as a type of an argument."""
+    """A place of checkpoints, as a type of an argument; an empty text would be the default."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a place, got ''; name one, or leave it out")
+    return text
+
+
+def place_here(text: str) -> str:
+    """A place of checkpoints that this machine can use, as a type of an argument."""
     from search.storage.files import check_place
 
     try:
-        check_place(text)
+        check_place(place(text))
     except StorageError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
     return text

@@ -48,7 +48,9 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
         "--detach", action="store_true", help="on slurm: submit the workers, and leave"
     )
     group.add_argument(
-        "--dry-run", action="store_true", help="on slurm: print what would be submitted"
+        "--dry-run",
+        action="store_true",
+        help="on slurm: create the study, and print what would be submitted",
     )
 
 
@@ -99,7 +101,13 @@ def check_engine(args: argparse.Namespace) -> None:
             raise SearchError(
                 "--on ray needs the package ray, which is not installed; " + install_extra("ray")
             )
-    elif args.gpus_per_worker is not None and args.gpus_per_worker != int(args.gpus_per_worker):
+        return
+    if not args.dry_run and shutil.which("sbatch") is None:
+        raise SearchError(
+            "--on slurm needs Slurm's commands, and sbatch is not on this machine; run this on a "
+            "machine that submits to Slurm"
+        )
+    if args.gpus_per_worker is not None and args.gpus_per_worker != int(args.gpus_per_worker):
         raise SearchError(
             f"Slurm deals out whole GPUs, got --gpus-per-worker {args.gpus_per_worker:g}; name a "
             "whole number"

@@ -35,11 +35,12 @@ from search.storage.optuna_rdb import connect
 from search.storage.retry import Retry
 from search.system import require_linux
 
-__all__ = ["SHORT_LOCK_WAIT_MS", "Storage", "is_missing_file", "open_storage"]
+__all__ = ["LOCK_WAIT_MS", "SHORT_LOCK_WAIT_MS", "Storage", "is_missing_file", "open_storage"]
 
 T = TypeVar("T")
 
 CONNECTIONS = 2  # per process
+LOCK_WAIT_MS = sqlite.LOCK_WAIT_MS
 #: How long SQLite waits for a lock in a process that has to hear signals, which the main thread
 #: does not while it waits in SQLite; `Retry` then waits on.
 SHORT_LOCK_WAIT_MS = 1_000
@@ -167,7 +168,7 @@ _Place = sqlite.File | postgres.Limits
 
 
 def open_storage(
-    url: str, *, retry: Retry | None = None, lock_wait_ms: int = sqlite.LOCK_WAIT_MS
+    url: str, *, retry: Retry | None = None, lock_wait_ms: int = LOCK_WAIT_MS
 ) -> Storage:
     """Open a database and create Optuna's tables and ours where they are missing.
 

@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from search.storage.study_rows import add_study, study_directions, study_id_of, 
 from search.storage.trial_rows import add_trial, read_trials
 from search.study.confirmation.find import confirmations
 
-__all__ = ["copy_study"]
+__all__ = ["StudyCopy", "copy_study"]
 
 #: Where the rows of a study lie, by uid.
 _TABLES = (schema.study, schema.lineage, schema.attempt, schema.amendment, schema.evaluation)
@@ -35,6 +35,63 @@ class _Content:
     system_attrs: dict[str, Any]
     trials: list[FrozenTrial]
     rows: dict[sa.Table, list[dict[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudyCopy:
+    """A study and the studies that confirm it, as they were read, with uids of the copy's own."""
+
+    uid: str
+    _parts: Sequence[tuple[str, Mapping[str, Any], _Content]]  # name, user attributes, content
+
+    @classmethod
+    def read(cls, name: str, source: Storage) -> "StudyCopy":
+        """Read a study at one moment; the source is not changed.
+
+        Raises:
+            StudyNotFound: the source has no study of that name.
+            SearchError: workers are at work on it, or one of its trials was deleted by hand.
+        """
+        uid = uuid.uuid4().hex
+        ledger = Ledger.open(source, name)
+        copied = [(name, ledger, {**ledger.attrs, attributes.UID: uid})]
+        for one in confirmations(source, ledger.uid):
+            confirming = Ledger.open(source, one.name)
+            own = {attributes.UID: uuid.uuid4().hex, attributes.CONFIRMS: {**one.mark, "uid": uid}}
+            copied.append((one.name, confirming, {**confirming.attrs, **own}))
+
+        def read(session: orm.Session) -> list[_Content]:
+            if source.dialect == "postgresql":  # SQLite's transactions are like that anyway
+                session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            return [_read(session, of, named) for named, of, _ in copied]
+
+        contents = source.read(read)
+        parts = [
+            (named, attrs, content)
+            for (named, _, attrs), content in zip(copied, contents, strict=True)
+        ]
+        return cls(uid=uid, _parts=parts)
+
+    def write(self, target: Storage) -> int:
+        """Write it in one transaction: it is there whole, or not at all.
+
+        Returns:
+            The number of trials, without those of confirmations.
+
+        Raises:
+            SearchError: the target has a study of that name.
+        """
+        _, _, first = self._parts[0]
+
+        def work(session: orm.Session) -> int:
+            for named, attrs, content in self._parts:
+                _write(session, named, attrs, content, target.url)
+            return len(first.trials)
+
+        def settled(session: orm.Session) -> int | None:
+            return len(first.trials) if study_id_of(session, self.uid) is not None else None
+
+        return target.write(work, settled=settled)
 
 
 def copy_study(name: str, source: Storage, target: Storage) -> int:
@@ -52,30 +109,7 @@ def copy_study(name: str, source: Storage, target: Storage) -> int:
         StudyNotFound: the source has no study of that name.
         SearchError: the target has one, or workers are at work in the source.
     """
-    uid = uuid.uuid4().hex
-    ledger = Ledger.open(source, name)
-    copied = [(name, ledger, {**ledger.attrs, attributes.UID: uid})]
-    for one in confirmations(source, ledger.uid):
-        confirming = Ledger.open(source, one.name)
-        own = {attributes.UID: uuid.uuid4().hex, attributes.CONFIRMS: {**one.mark, "uid": uid}}
-        copied.append((one.name, confirming, {**confirming.attrs, **own}))
-
-    def read(session: orm.Session) -> list[_Content]:
-        if source.dialect == "postgresql":  # SQLite's transactions are like that anyway
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        return [_read(session, of, named) for named, of, _ in copied]
-
-    contents = source.read(read)
-
-    def work(session: orm.Session) -> int:
-        for (named, _, attrs), content in zip(copied, contents, strict=True):
-            _write(session, named, attrs, content, target.url)
-        return len(contents[0].trials)
-
-    def settled(session: orm.Session) -> int | None:
-        return len(contents[0].trials) if study_id_of(session, uid) is not None else None
-
-    return target.write(work, settled=settled)
+    return StudyCopy.read(name, source).write(target)
 
 
 def _write(
@@ -88,7 +122,8 @@ def _write(
             f"{url} has a study named {name!r} already; delete or rename it first, or go on with it"
         ) from error
     for trial in content.trials:
-        _add(session, study_id, trial)
+        # a repetition of the transaction needs the other as it was
+        add_trial(session, study_id, copy(trial))
     for table, rows in content.rows.items():
         if rows:
             uid = user_attrs[attributes.UID]
@@ -112,26 +147,22 @@ def _read(session: orm.Session, ledger: Ledger, name: str) -> _Content:
             f"{len(busy)} at work ({', '.join(busy)}); stop them, or if they have died {start}, "
             "which takes their trials over, and stop that"
         )
+    trials = read_trials(session.connection(), ledger.study_id)
+    for number, trial in enumerate(trials):
+        if trial.number != number:
+            raise SearchError(
+                f"trials are numbered without gaps, got {trial.number} where {number} follows; "
+                "a trial was deleted from the source by hand, so it cannot be copied"
+            )
     system_attrs = study_system_attrs(session, ledger.study_id)
     return _Content(
         directions=study_directions(session, ledger.study_id),
         # optuna-dashboard keys some by the ids of trials, which are others in the target
         system_attrs={k: v for k, v in system_attrs.items() if not _of_a_trial(k)},
-        trials=read_trials(session.connection(), ledger.study_id),
+        trials=trials,
         rows=rows,
     )
 
 
 def _of_a_trial(key: str) -> bool:
     return re.match(r"dashboard:(artifacts:)?\d+:", key) is not None
-
-
-def _add(session: orm.Session, study_id: int, trial: FrozenTrial) -> None:
-    number = trial.number
-    copied = copy(trial)  # a repetition of the transaction needs the other as it was
-    add_trial(session, study_id, copied)
-    if copied.number != number:
-        raise SearchError(
-            f"trials are numbered without gaps, got {number} where {copied.number} follows; "
-            "a trial was deleted from the source by hand, so it cannot be copied"
-        )

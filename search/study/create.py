@@ -1,6 +1,7 @@
 """Creates studies, once their problems have accepted what the study files allow, and opens them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from search.errors import ProblemError, SpecError, StudyChanged
 from search.ledger import Ledger
 from search.problem import Problem
 from search.spec import StudySpec
-from search.storage import Storage
+from search.storage import LOCK_WAIT_MS, Storage, is_missing_file, open_storage
 from search.storage.checkpoint import CheckpointStore
 from search.study.choose_sampler import choose_sampler
 from search.study.load_problem import own_code
@@ -20,7 +21,35 @@ from search.study.prior import read_prior
 from search.study.study import Study
 from search.study.validate import validate
 
-__all__ = ["create_study", "open_study", "study_names"]
+__all__ = ["Draft", "create_study", "create_study_at", "open_study", "study_names"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """A study file that its problem and its strategies accept; nothing is stored yet.
+
+    Attributes:
+        attrs: what is stored with the study.
+    """
+
+    spec: StudySpec
+    problem: Problem
+    attrs: Mapping[str, Any]
+
+    def with_prior(self, storage: Storage | None) -> "Draft":
+        """The draft with what it takes over from earlier studies, which is read once.
+
+        Args:
+            storage: where the study will be; None while there is none.
+
+        Raises:
+            SpecError: an earlier study is not there, or has other metrics.
+        """
+        if self.spec.prior is None or attributes.PRIOR in self.attrs:
+            return self
+        spec = self.spec.with_sampler(self.attrs[attributes.SAMPLER]["name"])
+        prior = read_prior(spec, storage, self.problem)
+        return replace(self, attrs={**self.attrs, attributes.PRIOR: prior})
 
 
 def create_study(
@@ -48,31 +77,73 @@ def create_study(
         ProblemError: the problem refuses its data or a parameter.
         StorageError: `checkpoints` is no address of a kind that is known.
     """
+    return _store(_draft(spec, checkpoints, confirms), storage, checkpoints)
+
+
+def create_study_at(
+    spec: StudySpec,
+    url: str,
+    *,
+    checkpoints: str | None = None,
+    lock_wait_ms: int = LOCK_WAIT_MS,
+    check: Callable[[Draft], None] = lambda draft: None,
+) -> Study:
+    """`create_study` in the storage at an address. What is refused leaves no new database there.
+
+    Args:
+        lock_wait_ms: see `open_storage`.
+        check: is called before a new study is stored, and may refuse it.
+
+    Raises:
+        SearchError: as of `create_study` and `open_storage`.
+    """
+    missing = is_missing_file(url)
+    draft = _draft(spec, checkpoints, None)
+    if missing:
+        check(draft)
+        draft = draft.with_prior(None)
+    storage = open_storage(url, lock_wait_ms=lock_wait_ms)
+    try:
+        if spec.name not in study_names(storage):
+            check(draft)
+        return _store(draft, storage, checkpoints)
+    except BaseException:
+        storage.close()
+        raise
+
+
+def _draft(spec: StudySpec, checkpoints: str | None, confirms: Mapping[str, Any] | None) -> Draft:
     _refuse_only_control(spec)
     problem = validate(spec)
     chosen = choose_sampler(spec, problem)
     with own_code(spec.problem, "asked for its fingerprint"):
         fingerprint = dict(problem.fingerprint())
-    percent = _percent(problem, spec.problem)
-    # Refuses an address before the study bears it.
-    place = CheckpointStore(checkpoints or default_checkpoints(spec.name), "").address
-    more: dict[str, Any] = {} if confirms is None else {attributes.CONFIRMS: dict(confirms)}
-    if spec.prior is not None and spec.name not in study_names(storage):
-        more[attributes.PRIOR] = read_prior(spec.with_sampler(chosen.name), storage, problem)
+    attrs = {
+        attributes.SPEC: spec.text,
+        attributes.FINGERPRINT: fingerprint,
+        # Refuses an address before the study bears it.
+        attributes.CHECKPOINTS: CheckpointStore(
+            checkpoints or default_checkpoints(spec.name), ""
+        ).address,
+        attributes.PERCENT: _percent(problem, spec.problem),
+        attributes.SAMPLER: vars(chosen),
+    }
+    if confirms is not None:
+        attrs[attributes.CONFIRMS] = dict(confirms)
+    return Draft(spec=spec, problem=problem, attrs=attrs)
+
+
+def _store(draft: Draft, storage: Storage, checkpoints: str | None) -> Study:
+    spec = draft.spec
+    if spec.name not in study_names(storage):
+        draft = draft.with_prior(storage)
     try:
         Ledger.create(
             storage,
             spec.name,
             directions=[StudyDirection[each.upper()] for each in spec.directions],
             lineages=spec.trials,
-            user_attrs={
-                attributes.SPEC: spec.text,
-                attributes.FINGERPRINT: fingerprint,
-                attributes.CHECKPOINTS: place,
-                attributes.PERCENT: percent,
-                attributes.SAMPLER: vars(chosen),
-                **more,
-            },
+            user_attrs=draft.attrs,
             system_attrs={attributes.METRIC_NAMES: list(spec.metrics)},
         )
     except optuna.exceptions.DuplicatedStudyError:

@@ -40,8 +40,11 @@ class _Found:
     excess: Mapping[str, float] | None  # of each constraint; None where one is not known
 
 
-def read_prior(spec: StudySpec, storage: Storage, problem: Problem) -> dict[str, Any]:
+def read_prior(spec: StudySpec, storage: Storage | None, problem: Problem) -> dict[str, Any]:
     """What is stored with a new study of its earlier ones, as JSON values.
+
+    Args:
+        storage: where the new study will be; None while there is none.
 
     Returns:
         `first`: a list of {"name", "params"}, the configurations that run first. `trials`: a list
@@ -95,7 +98,7 @@ def read_prior(spec: StudySpec, storage: Storage, problem: Problem) -> dict[str,
 
 
 def _read(
-    earlier: Earlier, spec: StudySpec, storage: Storage, problem: Problem
+    earlier: Earlier, spec: StudySpec, storage: Storage | None, problem: Problem
 ) -> tuple[list[_Found], dict[str, Any]]:
     """The trials of one study that fit, the best first; and what it was."""
     url = earlier.storage
@@ -105,6 +108,11 @@ def _read(
             "correct the URL, or remove it from prior.studies"
         )
     opened = storage if url is None else open_storage(url)
+    if opened is None:
+        raise SpecError(
+            f"prior: the storage of the new study does not exist yet, so no study {earlier.name!r} "
+            "is in it; correct the name or --storage, or remove it from prior.studies"
+        )
     try:
         study = Study(opened, earlier.name, checkpoints=None)
         _check_metrics(study.spec, spec)

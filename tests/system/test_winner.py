@@ -232,6 +232,9 @@ def test_a_bundle_of_another_study_of_that_name_is_neither_used_nor_replaced(sli
     elsewhere = ("--storage", "sqlite:///other.db")
     line = "holds a bundle of another study called slice; move it away"
     assert line in sliced.error("run", "slice.toml", *elsewhere)  # before the search
+    assert not (sliced.directory / "other.db").exists()
+    assert sliced("create", "slice.toml", *elsewhere).returncode == 0
+    assert line in sliced.error("run", "slice", *elsewhere)
     sliced("worker", "slice", *elsewhere)
     assert line in sliced.error("export", "slice", *elsewhere)
     assert "is not of the study 'slice' in" in sliced.error("evaluate", str(folder), *elsewhere)

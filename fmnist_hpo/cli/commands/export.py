@@ -16,7 +16,7 @@ from fmnist_hpo.results.places import bundle_path, ensemble_path
 from fmnist_hpo.results.showcase import showcase
 from fmnist_hpo.results.winner import export_trial
 from search.cli.application import Application
-from search.cli.arguments import STORED_HELP, add_storage, natural, path
+from search.cli.arguments import STORED_HELP, add_storage, natural, path, place
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 from search.study import Study
@@ -51,7 +51,10 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
         "--retrain", action="store_true", help="train the trial again if its checkpoint is missing"
     )
     parser.add_argument(
-        "--checkpoints", metavar="PLACE", help="where they are (default: where the study says)"
+        "--checkpoints",
+        type=place,
+        metavar="PLACE",
+        help="where they are (default: where the study says)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     add_storage(parser)

@@ -3,11 +3,10 @@
 import argparse
 
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage, place
+from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage, place_here
 from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
 from search.cli.hints import storage_option, storage_remark
-from search.storage import open_storage
-from search.study import create_study
+from search.study import create_study_at
 from search.text import counted
 
 EXAMPLE = "{prog} create cnn --storage postgresql://user@host/studies"
@@ -16,7 +15,7 @@ EXAMPLE = "{prog} create cnn --storage postgresql://user@host/studies"
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=SHIPPED_HELP)
     add_overrides(parser)
-    parser.add_argument("--checkpoints", type=place, metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument("--checkpoints", type=place_here, metavar="PLACE", help=CHECKPOINTS_HELP)
     add_storage(parser)
     app.add_options("create", parser)
 
@@ -25,11 +24,10 @@ def main(args: argparse.Namespace, app: Application) -> int:
     spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None:
         raise unknown_study(args.study, app.studies)
-    storage = open_storage(args.storage)
-    create_study(spec, storage, checkpoints=args.checkpoints)
+    study = create_study_at(spec, args.storage, checkpoints=args.checkpoints)
     print(
-        f"study {spec.name!r} is in {storage.url}, {counted(spec.trials, 'trial')}; start workers "
-        f"with: {app.prog} worker {spec.name}{storage_option(args.storage)}"
+        f"study {spec.name!r} is in {study.storage.url}, {counted(spec.trials, 'trial')}; start "
+        f"workers with: {app.prog} worker {spec.name}{storage_option(args.storage)}"
     )
     if (remark := storage_remark(args.storage)) is not None:
         print(remark)

@@ -4,7 +4,7 @@ import argparse
 import json
 
 from search.cli.application import Application
-from search.cli.arguments import default_storage, positive
+from search.cli.arguments import default_storage, place, positive
 from search.supervisor.launchers.kubernetes import manifest
 
 EXAMPLE = (
@@ -25,6 +25,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:  # noqa: ARG
     )
     parser.add_argument(
         "--checkpoints",
+        type=place,
         metavar="PLACE",
         help="s3://bucket/prefix: the pods then get the credentials (default: as the study says)",
     )

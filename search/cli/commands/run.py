@@ -12,7 +12,7 @@ from search.cli.arguments import (
     WORKERS_HELP,
     add_storage,
     log_level,
-    place,
+    place_here,
     positive,
 )
 from search.cli.engines import LOCAL, add_engine, check_engine, make_launcher
@@ -23,7 +23,7 @@ from search.errors import SearchError, StudyNotFound
 from search.ledger.by_hand import retry_failed
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
-from search.study import Study, create_study, open_study
+from search.study import Draft, Study, create_study_at, open_study
 from search.study.confirmation.make import confirming_study
 from search.study.status import Status
 from search.supervisor.launchers import Launcher, Scripted
@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
         "--threads", type=positive, metavar="N", default=1, help="of each worker (default: 1)"
     )
     add_overrides(parser)
-    parser.add_argument("--checkpoints", type=place, metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument("--checkpoints", type=place_here, metavar="PLACE", help=CHECKPOINTS_HELP)
     parser.add_argument(
         "--retry-failed",
         action="store_true",
@@ -69,6 +69,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
             f"study {study.name!r} holds the repeats that confirm another study; run that one, "
             "which goes on with them"
         )
+    if _exports(args):
+        app.check(study.spec, study.problem, study, args)
     code = _search(study, args, app, asked)
     if code is None and study.spec.confirm is not None:
         code = _confirm(study, args, app, asked)
@@ -110,9 +112,6 @@ def _search(
     """
     progress = make_progress()
     show_records(progress.say, level=log_level(args))
-    if args.retry_failed:
-        retried = counted(retry_failed(study.ledger), "failed trial")
-        log.info("%s%s to run again", retried, f" of study {study.name!r}" if of else "")
     status = study.status()
     if status.held_since is not None:
         raise SearchError(
@@ -120,14 +119,18 @@ def _search(
             f"let it go on with `resume {study.name}` first"
         )
     gpus = app.gpus() if args.on == LOCAL else ()
+    launcher = make_launcher(args, study, gpus)
+    if args.retry_failed:
+        retried = counted(retry_failed(study.ledger), "failed trial")
+        log.info("%s%s to run again", retried, f" of study {study.name!r}" if of else "")
+        status = study.status()
     workers = args.workers or default_workers(args.threads, len(gpus))
     workers = min(workers, max(1, status.budget - status.ended))
-    launcher = make_launcher(args, study, gpus)
     if args.dry_run and isinstance(launcher, Scripted):
         print(launcher.script(workers), end="")
         return 0
     if of is None:
-        _print_head(study, app.describe(study, args), launcher, workers, args.threads, gpus)
+        _print_head(study, app.describe(study), launcher, workers, args.threads, gpus)
     elif not status.over:
         print(f"{'confirming':<10} {_repeats(of, study)}", flush=True)
     if status.over:
@@ -166,13 +169,29 @@ def _repeats(study: Study, confirming: Study) -> str:
     return f"the best {best}, {confirm.seeds} seeds each on {splits}, in study {confirming.name!r}"
 
 
+def _exports(args: argparse.Namespace) -> bool:
+    """Whether this command goes on to the end of the study."""
+    return not (args.detach or args.dry_run)
+
+
 def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
     spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None and is_missing_file(args.storage):
         raise unknown_study(args.study, app.studies)  # a misspelt name must not create a database
-    storage = open_storage(args.storage, lock_wait_ms=SHORT_LOCK_WAIT_MS)
+
+    def check(draft: Draft) -> None:
+        if _exports(args):
+            app.check(draft.spec, draft.problem, None, args)
+
     if spec is not None:
-        return create_study(spec, storage, checkpoints=args.checkpoints)
+        return create_study_at(
+            spec,
+            args.storage,
+            checkpoints=args.checkpoints,
+            lock_wait_ms=SHORT_LOCK_WAIT_MS,
+            check=check,
+        )
+    storage = open_storage(args.storage, lock_wait_ms=SHORT_LOCK_WAIT_MS)
     try:
         study = open_study(args.study, storage, checkpoints=args.checkpoints)
     except StudyNotFound as error:

@@ -9,7 +9,7 @@ from functools import partial
 
 from search import attributes
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, add_storage, log_level
+from search.cli.arguments import CHECKPOINTS_HELP, add_storage, log_level, place
 from search.cli.find_study import must_exist
 from search.cli.progress import PlainProgress
 from search.errors import SearchError, StorageError, WrongVersion
@@ -36,7 +36,7 @@ EXAMPLE = "{prog} worker cnn --storage postgresql://user@host/studies"
 
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help="the name of a study in the storage")
-    parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument("--checkpoints", type=place, metavar="PLACE", help=CHECKPOINTS_HELP)
     add_storage(parser)
     app.add_options("worker", parser)
 

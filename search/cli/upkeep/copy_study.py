@@ -8,7 +8,7 @@ from search.cli.arguments import default_storage
 from search.cli.find_study import open_named, open_stored
 from search.cli.hints import storage_option, storage_remark
 from search.storage import open_storage
-from search.study.copy_study import copy_study
+from search.study.copy_study import StudyCopy
 from search.worker.contract import STORAGE_VARIABLE
 
 EXAMPLE = (
@@ -35,8 +35,9 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 
 def main(args: argparse.Namespace, app: Application) -> int:
     source = open_stored(args.source, args.study)
-    open_named(args.study, storage=source)  # before a file of the target is made
-    copy_study(args.study, source, open_storage(args.target))
+    open_named(args.study, storage=source)
+    copied = StudyCopy.read(args.study, source)  # before a file of the target is made
+    copied.write(open_storage(args.target))
     print(
         f"study {args.study!r} was copied; see it with: "
         f"{app.prog} status {args.study}{storage_option(args.target)}"

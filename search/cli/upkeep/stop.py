@@ -3,7 +3,7 @@
 import argparse
 
 from search.cli.application import Application
-from search.cli.arguments import CHECKPOINTS_HELP, STORED_HELP, add_storage, natural
+from search.cli.arguments import CHECKPOINTS_HELP, STORED_HELP, add_storage, natural, place
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 
@@ -13,7 +13,7 @@ EXAMPLE = "{prog} stop cnn --trial 17"
 def add(parser: argparse.ArgumentParser, app: Application) -> None:
     parser.add_argument("study", metavar="STUDY", help=STORED_HELP)
     parser.add_argument("--trial", type=natural, metavar="N", required=True, help="its number")
-    parser.add_argument("--checkpoints", metavar="PLACE", help=CHECKPOINTS_HELP)
+    parser.add_argument("--checkpoints", type=place, metavar="PLACE", help=CHECKPOINTS_HELP)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     add_storage(parser)
     app.add_options("stop", parser)

@@ -34,3 +34,10 @@ def test_a_folder_of_other_files_is_left_alone(
     assert cli.main(["data", "fetch", "--data-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: ")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_an_empty_folder_name_is_not_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(["data", "verify", "--data-dir", ""])
+    assert left.value.code == 2
+    assert "argument --data-dir: must be a place, got ''" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Progress of a study: live on a terminal, plain lines elsewhere."""
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from search.attributes import Reason
 from search.study.status import Status
 from search.text import clock, counted, figure, labelled, show_params, show_trial, verdict
 
-__all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status"]
+__all__ = ["PlainProgress", "Redrawn", "make_progress", "make_status", "plain_console"]
 
 QUIET_SECONDS = 30.0  # without a line
 FRONT_SHOWN = 8  # of the front, the best by the first metric
@@ -25,8 +26,12 @@ PAUSED_SHOWN = 5  # of the paused trials, those of which most is expected
 
 def make_progress() -> "PlainProgress | _LiveProgress":
     """A live display when the output is a terminal, plain lines otherwise."""
-    console = Console()
-    return _LiveProgress(console) if console.is_terminal else PlainProgress()
+    return _LiveProgress(plain_console()) if sys.stdout.isatty() else PlainProgress()
+
+
+def plain_console(width: int | None = None) -> Console:
+    """A console that shows names, values and errors as they are: no text is taken for markup."""
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 class _News:
@@ -128,7 +133,7 @@ class _LiveProgress:
             self.say(line)
 
     def say(self, line: str) -> None:
-        self._console.print(line, highlight=False, markup=False)
+        self._console.print(line, highlight=False, markup=False, emoji=False)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from search import attributes
 from search.aims import choose
 from search.aims.confirmed import CONFIRMED, sentences
 from search.attributes import Reason
-from search.cli.progress import Redrawn, make_status
+from search.cli.progress import Redrawn, make_status, plain_console
 from search.outcome import is_feasible, value_of
 from search.study import Study
 from search.study.rows import columns, records, seconds, worked_seconds
@@ -251,4 +251,4 @@ def _figure(value: float | None) -> str:
 
 def console() -> Console:
     """Where tables are printed; one that is piped or logged keeps its columns."""
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False)
+    return plain_console(width=None if sys.stdout.isatty() else 200)

@@ -9,8 +9,16 @@ from optuna.trial import TrialState
 from rich.console import Console
 from toy import Toy
 
-from search.cli.progress import Redrawn, _LiveProgress, make_status
-from search.cli.tables import print_best, print_trials
+from search.cli.pair_text import print_pair
+from search.cli.progress import (
+    PlainProgress,
+    Redrawn,
+    _LiveProgress,
+    make_progress,
+    make_status,
+)
+from search.cli.tables import print_best, print_status, print_trials
+from search.study.views.trial_pair import pair_of
 from search.text import figure
 from search.worker.worker import work
 
@@ -119,3 +127,21 @@ def test_no_time_is_foretold_while_nobody_is_at_work(make_study):
     nobody = "\n".join(shown(make_status(replace(ended, running=()))))
     assert "left" not in nobody
     assert "nobody at work" in nobody
+
+
+ODD = 'x = { float = [0.0, 1.0] }\nc = { choice = ["[/data] :smile: [red]", "b"] }'
+ODD_FIRST = "[[trials]]\nname = 'one [/b]'\nparams = { x = 0.5, c = '[/data] :smile: [red]' }"
+
+
+def test_no_name_and_no_value_is_taken_for_markup(make_study, capsys):
+    study = make_study(trials=1, space=ODD, extra=ODD_FIRST)
+    work(study, name="w", stop=threading.Event())
+    print_trials(study)
+    print_status(study.status())
+    print_pair(pair_of(study, 0, 0))
+    assert capsys.readouterr().out.count("[/data] :smile: [red]") == 3
+
+
+def test_what_is_no_terminal_gets_plain_lines(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as continuous integration sets it
+    assert isinstance(make_progress(), PlainProgress)

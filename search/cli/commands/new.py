@@ -1,7 +1,9 @@
 """`new`: write a study file to start from, and with `--problem` a problem and its test."""
 
 import argparse
+import keyword
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from string import Template
 
@@ -26,10 +28,8 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 def main(args: argparse.Namespace, app: Application) -> int:
     name = study_name_of(args.name, "new")
     module = name.replace("-", "_").replace(".", "_")
-    if args.problem and not module.isidentifier():
-        raise SearchError(
-            f"a problem's module begins with a letter, got {name!r}; choose another name"
-        )
+    if args.problem:
+        _check_module(module, name)
     study, problem, test = Path(f"{name}.toml"), Path(f"{module}.py"), Path(f"test_{module}.py")
     values = {"name": name, "module": module, "prog": app.prog}
     template = app.study_template(values)
@@ -52,6 +52,25 @@ def main(args: argparse.Namespace, app: Application) -> int:
     print(f"next  {app.prog} plan {study}")
     print(f"next  {app.prog} run {study}")
     return 0
+
+
+def _check_module(module: str, name: str) -> None:
+    """Refuse a problem whose module Python could not import, or of which it would take another."""
+    if not module.isidentifier():
+        raise SearchError(
+            f"a problem's module begins with a letter, got {name!r}; choose another name"
+        )
+    if keyword.iskeyword(module):
+        raise SearchError(
+            f"a problem's module is imported by its name, got the keyword {name!r}; choose another "
+            "name"
+        )
+    found = None if Path(f"{module}.py").exists() else find_spec(module)
+    if found is not None and found.origin is not None:  # else a folder, which a file comes before
+        raise SearchError(
+            f"a problem's module needs a name of its own, got {name!r}, and Python has a module "
+            f"{module} already; choose another name"
+        )
 
 
 def _filled(template: str, values: dict[str, str]) -> str:

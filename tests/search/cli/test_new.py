@@ -56,3 +56,12 @@ def test_a_name_that_is_none_is_one_line(name: str, folder: Path, capsys):
 def test_a_module_needs_a_name_that_python_takes(folder: Path, capsys):
     assert main(["new", "2026", "--problem"]) == 2
     assert "a problem's module begins with a letter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["class", "test", "json", "search"])
+def test_a_module_that_python_would_not_find_is_not_written(name: str, folder: Path, capsys):
+    assert main(["new", name, "--problem"]) == 2
+    assert "choose another name" in capsys.readouterr().err
+    assert list(folder.iterdir()) == []
+    (folder / "mine").mkdir()  # no module
+    assert main(["new", "mine", "--problem"]) == 0

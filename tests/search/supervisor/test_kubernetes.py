@@ -50,6 +50,7 @@ def test_the_failure_policy_knows_why_a_worker_left() -> None:
         ("postgresql://user:secret@host/db", "without a password"),
         ("postgresql://user@host/db?password=secret", "without a password"),
         ("postgresql://user:with/secret@host/db", "without a password"),
+        ("postgresql://user:sec?ret@host/db", "without a password"),
         ("postgresql://user@host/db?pass%77ord=secret", "without a password"),
         ("postgresql://user:secret@host:port/db", "got postgresql://user:...@host:port/db; "),
     ],

@@ -82,8 +82,11 @@ def make_page(studies: Sequence[Study]) -> Page:
 
 
 def planned_steps(params: Mapping[str, Any]) -> int | None:
-    """Steps of a trial that nobody prunes."""
-    return config.parse(params)[1].steps if "family" in params else None
+    """Steps of a network's trial that nobody prunes; None for what is no network."""
+    try:
+        return config.parse(params)[1].steps
+    except InputError:  # of another problem, whose parameters may have the same names
+        return None
 
 
 def _summary(reports: Sequence[StudyReport], models: Mapping[str, Model]) -> list[Part]:

@@ -27,7 +27,7 @@ from fmnist_hpo.results.places import bundle_path, can_export, ensemble_path, fi
 from fmnist_hpo.results.speed import measure_speed
 from search.outcome import value_of
 from search.study import Study
-from search.text import counted, figure
+from search.text import counted, figure, finite
 
 __all__ = ["Chosen", "Comparison", "Paired", "Row", "compare", "mcnemar"]
 
@@ -105,7 +105,7 @@ class Comparison:
             "missing": self.missing,
             "threads": self.threads,
         }
-        return json.dumps(value, indent=2)
+        return json.dumps(finite(value), indent=2, allow_nan=False)
 
 
 def compare(studies: Sequence[Study]) -> Comparison:

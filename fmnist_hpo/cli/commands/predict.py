@@ -1,7 +1,6 @@
 """`predict`: classify images with a bundle."""
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -14,6 +13,7 @@ from fmnist_hpo.data.images import Images, read_images
 from fmnist_hpo.errors import printable
 from search.cli.application import Application
 from search.cli.arguments import path, positive
+from search.cli.json_output import print_json
 
 EXAMPLE = "{prog} predict runs/quick/bundle shoe.png"
 TOP = 4  # classes shown of each image
@@ -43,7 +43,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     for line in (*images.passed_over, *map(str, images.refused)):
         print(printable(line), file=sys.stderr)
     if args.json:
-        print(json.dumps(_as_json(images, predictions, bundle, args.top), indent=2))
+        print_json(_as_json(images, predictions, bundle, args.top))
     else:
         for line in _lines(images, predictions, bundle, args.top):
             print(printable(line))

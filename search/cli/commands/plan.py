@@ -1,13 +1,13 @@
 """`plan`: estimate a study before it runs."""
 
 import argparse
-import json
 
 import optuna
 
 from search.cli.application import Application
 from search.cli.arguments import SHIPPED_HELP, WORKERS_HELP, positive
 from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
+from search.cli.json_output import print_json
 from search.cli.plan_text import print_plan
 from search.plan.plan import make_plan
 from search.study import validate
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces studies in memory too
     plan = make_plan(spec, validate(spec), workers=workers, threads=1, gpus=gpus)
     if args.json:
-        print(json.dumps(plan.to_json(), indent=2))
+        print_json(plan.to_json())
     else:
         print_plan(plan)
     return 0

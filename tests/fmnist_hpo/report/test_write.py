@@ -1,15 +1,18 @@
 """Reports and comparisons of a study that is not of images and whose metric is no accuracy."""
 
+import json
+import math
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from toy import toy_spec
 
 import search
-from fmnist_hpo.report.write import write_report
+from fmnist_hpo.report.write import planned_steps, write_report
 from fmnist_hpo.results.comparison import compare
 from fmnist_hpo.results.comparison_table import lines
 from search.study import Study
@@ -55,3 +58,16 @@ def test_a_comparison_shows_another_metric_as_it_is(loss: Study) -> None:
     shown = "\n".join(lines(found))
     assert f"{loss.best.value:.4g} value" in shown
     assert "%" not in shown.split("\n")[1]
+
+
+def test_only_a_network_tells_how_many_steps_were_planned() -> None:
+    assert planned_steps({"family": "ann", "epochs": 3}) == 3
+    assert planned_steps({"family": "linear", "x": 1.0}) is None  # a parameter of another problem
+    assert planned_steps({"x": 1.0}) is None
+
+
+def test_a_comparison_with_an_infinite_value_is_json(loss: Study) -> None:
+    found = compare([loss])
+    (row,) = found.rows
+    text = replace(found, rows=(replace(row, value=math.inf),)).to_json()
+    assert json.loads(text, parse_constant=pytest.fail)["rows"][0]["value"] is None

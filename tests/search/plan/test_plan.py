@@ -1,5 +1,6 @@
 """Plans of toy studies, probed in real processes."""
 
+import json
 import os
 import signal
 import statistics
@@ -14,6 +15,7 @@ import toy
 from toy import toy_spec
 
 import search
+from search.cli.app import main
 from search.cli.plan_text import _range, print_plan
 from search.errors import SearchError
 from search.plan.measure import Probe, Probes
@@ -228,3 +230,14 @@ def test_a_budget_that_the_trials_cannot_use_up_is_no_forecast(budget, seconds):
     forecast = _forecast(spec, {0: {"x": 0.5}}, probes, 2)
     assert forecast is not None
     assert forecast.study_seconds.middle == pytest.approx(seconds)
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_plan_of_what_is_infinite_is_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.toml").write_text(toy_spec("toy:Probed", extra="[fixed]\nlimit = inf"))
+    assert main(["plan", "toy.toml", "--json", "--workers", "1"]) == 0
+    shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert shown["forecast"]["probes"][0]["params"]["limit"] is None

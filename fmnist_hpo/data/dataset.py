@@ -117,7 +117,10 @@ def _look(data_dir: Path | None) -> Path | None:
                 "and its companions, or leave --data-dir and FMNIST_HPO_DATA unset"
             )
         return directory
-    return next((one for one in (SYSTEM_DIRECTORY, _cached()) if one.is_dir()), None)
+    if SYSTEM_DIRECTORY.is_dir():
+        return SYSTEM_DIRECTORY
+    cached = _cached()
+    return cached if cached.is_dir() else None
 
 
 def _cached() -> Path:

@@ -27,9 +27,18 @@ MOST_BYTES = 16 << 30  # of a data set's images, which live in memory
 
 
 def cache_directory() -> Path:
-    """The user's cache of this program: $XDG_CACHE_HOME or ~/.cache, and /fmnist-hpo."""
+    """The user's cache of this program: $XDG_CACHE_HOME or ~/.cache, and /fmnist-hpo.
+
+    Raises:
+        InputError: the user has no home directory.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fmnist-hpo"
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "fmnist-hpo"
+    except RuntimeError as error:
+        raise InputError(
+            "the cache of data needs a home directory, got none; set HOME or XDG_CACHE_HOME"
+        ) from error
 
 
 def present(directory: Path, name: str) -> Path | None:

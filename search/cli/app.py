@@ -7,6 +7,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn, Protocol, cast
@@ -144,6 +145,7 @@ def run_command(
                 return 2
             _check_name(argv, names, top)
             top.parse_args(argv, args)
+            _need_folder()
             show_records(partial(print, file=sys.stderr, flush=True), level=log_level(args))
             with interruptible():
                 app.prepare(args)
@@ -203,7 +205,19 @@ def _check_name(argv: Sequence[str], known: Sequence[str], top: _Parser) -> None
     top.exit(2, f"{_line(f'there is no command {name!r}; {hint}')}\n")
 
 
+def _need_folder() -> None:
+    """Raise `SearchError` where the current folder is gone, below which commands read and write."""
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise SearchError(
+            "a command needs the folder that it is run in, got one that was deleted; change to "
+            "another"
+        ) from error
+
+
 def _current_folder_last() -> None:
     """Undo that `python -m` puts the current folder first: a file in it replaces no module."""
-    if not sys.flags.safe_path and sys.path[:1] == [str(Path.cwd())]:
-        sys.path.append(sys.path.pop(0))
+    with suppress(FileNotFoundError):  # it was deleted
+        if not sys.flags.safe_path and sys.path[:1] == [str(Path.cwd())]:
+            sys.path.append(sys.path.pop(0))

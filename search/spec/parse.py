@@ -56,7 +56,7 @@ def read_spec(path: Path, overrides: Sequence[Override] = ()) -> StudySpec:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
             content = file.read(MOST_BYTES + 1) if regular else b""
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # some editors begin a file with a byte order mark
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path, bytes that are no UTF-8
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise SpecError(

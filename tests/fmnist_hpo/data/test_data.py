@@ -299,3 +299,14 @@ def test_a_data_directory_that_is_a_file_is_named_as_one(
     for use in (load_training, verify):
         with pytest.raises(InputError, match="need a folder with .* a file; name another"):
             use(file)
+
+
+def test_a_user_without_a_home_directory(monkeypatch, tmp_path):
+    for name in ("HOME", "XDG_CACHE_HOME", "FMNIST_HPO_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)  # a user that no list knows
+    monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", tmp_path)
+    assert look() == tmp_path
+    monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", tmp_path / "system")
+    with pytest.raises(InputError, match="got none; set HOME or XDG_CACHE_HOME"):
+        look()

@@ -85,3 +85,24 @@ def test_no_help_imports_torch():
     code = f"import sys, {', '.join(modules)}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_current_folder_that_was_deleted_is_one_line(tmp_path):
+    python = "import sys; from search.cli.app import main; sys.exit(main(sys.argv[1:]))"
+    gone = f'mkdir gone && cd gone && rmdir ../gone && "{sys.executable}" -c "$0" "$@"'
+    for argv, code, lines in (["--help"], 0, 0), (["status"], 2, 1):
+        done = subprocess.run(
+            ["bash", "-c", gone, python, *argv],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr.count("\n")) == (code, lines), done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "create", "worker"])
+def test_an_empty_place_of_checkpoints_is_not_the_default(command, capsys):
+    with pytest.raises(SystemExit) as left:
+        app.main([command, "toy.toml", "--checkpoints", ""])
+    assert left.value.code == 2
+    assert "argument --checkpoints: must be a place, got ''" in capsys.readouterr().err

@@ -380,3 +380,9 @@ def test_what_no_clock_or_memory_holds_is_refused(table: str, key: str, value: s
     name = 'name = "nsga-ii"\n' if key == "population_size" else ""
     with pytest.raises(SpecError, match=rf"{key} must be a .*number.* <= [\d,]+, got"):
         parse_spec(toy_spec(extra=f"[{table}]\n{name}{key} = {value}"), where="f.toml")
+
+
+def test_a_byte_order_mark_is_no_part_of_a_study_file(tmp_path):
+    path = tmp_path / "demo.toml"
+    path.write_text(TEXT, encoding="utf-8-sig")  # as Windows' editors write it
+    assert read_spec(path).hash == parse_spec(TEXT, where="demo").hash

@@ -82,16 +82,17 @@ def _decode_picture(path: Path) -> Decoded:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            # Given a path, Pillow 13 maps an uncompressed TIFF that its orientation turns by the
+            # turned size, which scrambles it.
+            with path.open("rb") as file, Image.open(file) as picture:
                 if picture.format in DRAWINGS:
                     raise _no_image(path, f"a drawing of the kind {picture.format}")
                 steps = []
                 if getattr(picture, "is_animated", False):
                     steps.append("first of several pictures in the file")
-                turned = ImageOps.exif_transpose(picture)
-                if picture.getexif().get(0x0112, 1) in range(2, 9):
+                if picture.getexif().get(0x0112, 1) in range(2, 9):  # loading a TIFF forgets it
                     steps.append("turned upright as its EXIF orientation says")
-                return _grey(turned, steps)
+                return _grey(ImageOps.exif_transpose(picture), steps)
     except InputError:
         raise
     except UnidentifiedImageError as error:

@@ -109,12 +109,17 @@ def test_a_tall_picture_keeps_its_aspect(tmp_path: Path) -> None:
     assert columns[-1] <= 17  # 140 x 28 / 560 = 7 columns in the middle
 
 
-def test_a_turned_photograph_is_put_upright(clothes: NDArray[np.uint8], tmp_path: Path) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 3  # orientation: upside down
-    Image.fromarray(clothes[0]).save(tmp_path / "turned.png", exif=exif)
-    pixels = read_images([tmp_path / "turned.png"], SIZE).pixels[0]
-    np.testing.assert_array_equal(pixels, clothes[0, ::-1, ::-1])
+@pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 1), (8, 3)])  # of 90 degrees
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_a_turned_photograph_is_put_upright(
+    clothes: NDArray[np.uint8], tmp_path: Path, kind: str, orientation: int, turns: int
+) -> None:
+    exif, upright, path = Image.Exif(), clothes[0, :, 4:24], tmp_path / f"turned.{kind}"
+    exif[0x0112] = orientation
+    Image.fromarray(np.rot90(upright, turns)).save(path, exif=exif)
+    found = read_images([path], (28, 20))
+    np.testing.assert_array_equal(found.pixels[0], upright)
+    assert found.steps == (("turned upright as its EXIF orientation says",),)
 
 
 def test_a_photograph_with_a_damaged_exif_is_one_line(

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["write_folder", "write_whole"]
+__all__ = ["alone", "write_folder", "write_whole"]
 
 AT_FDCWD = -100  # Linux <fcntl.h>: paths are relative to the working directory
 RENAME_EXCHANGE = 2  # Linux <linux/fs.h>: both paths exist and change places in one step
@@ -60,7 +60,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str
     target = target.absolute()
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.unfinished-"
-    with _alone(target.parent) as alone:
+    with alone(target.parent) as locked:
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         try:
             _fill(staging, files)
@@ -71,7 +71,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str
         finally:
             # holds what was replaced, or what could not be finished; gone when `target` was new
             shutil.rmtree(staging, ignore_errors=True)
-        if alone:  # not before: what lies there may be all that is left of `target`
+        if locked:  # not before: what lies there may be all that is left of `target`
             for left in target.parent.iterdir():
                 if left.name.startswith(prefix):
                     shutil.rmtree(left, ignore_errors=True)
@@ -79,7 +79,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
+def alone(folder: Path) -> Iterator[bool]:
     """Wait until no other process writes below `folder`, and keep others out for the block.
 
     The lock ends with its process, however that ends. Yields False on file systems without locks.

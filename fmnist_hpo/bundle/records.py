@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from fmnist_hpo.bundle.fields import Fields
+from fmnist_hpo.data.dataset import MOST_PIXELS
 from fmnist_hpo.metrics import Metrics
 
 __all__ = [
@@ -18,7 +19,6 @@ __all__ = [
 ]
 
 MOST_CLASSES = 1000
-MOST_PIXELS = 2**20  # of an image that a model takes
 TEMPERATURES = (0.05, 20.0)  # the least and the most that a bundle may have
 
 

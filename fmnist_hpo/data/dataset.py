@@ -3,6 +3,7 @@
 Neither this module nor the training loop opens the test images.
 """
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from fmnist_hpo.errors import InputError
 __all__ = ["CLASSES", "Examples", "TrainingData", "expanded", "find", "load_training", "look"]
 
 SYSTEM_DIRECTORY = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist
+MOST_PIXELS = 2**20  # of an image that a model takes
 CLASSES = (
     "T-shirt/top",
     "Trouser",
@@ -135,7 +137,8 @@ def load_training(directory: Path, *, known: bool = True) -> TrainingData:
             idx format is accepted, and its classes are named "0", "1", ...
 
     Raises:
-        InputError: a file is missing, truncated or altered, or images and labels do not match.
+        InputError: a file is missing, truncated or altered, images and labels do not match, or the
+            images are larger than a bundle's model may take.
     """
     expected: Mapping[str, str] = FILES if known else {}
     images, images_hash = open_idx(locate(directory, IMAGES, known=known), expected.get(IMAGES))
@@ -146,6 +149,11 @@ def load_training(directory: Path, *, known: bool = True) -> TrainingData:
         raise InputError(
             f"need images (n, rows, columns) and labels (n,) in {directory}, got "
             f"{images.shape} and {mapped_labels.shape}; check that the files belong together"
+        )
+    if math.prod(images.shape[1:]) > MOST_PIXELS:
+        raise InputError(
+            f"need images of at most {MOST_PIXELS:,} pixels, got {images.shape[1]}x"
+            f"{images.shape[2]} in {directory}; make them smaller"
         )
     labels = mapped_labels.astype(np.int64)
     count = int(labels.max()) + 1

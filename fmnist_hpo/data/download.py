@@ -5,6 +5,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from fmnist_hpo.atomic import alone
 from fmnist_hpo.data.files import FILES, verify
 from fmnist_hpo.errors import InputError
 
@@ -12,10 +13,13 @@ __all__ = ["download"]
 
 _PACKAGE = "dataset-fashion-mnist"
 _APT_TIMEOUT_S = 600
+_SCRATCH = ".fmnist-hpo-download-"  # prefix of the folder that is downloaded into
 
 
 def download(target: Path) -> Path:
     """Download and verify the four files; `target` is created whole or not at all.
+
+    One process downloads at a time. What a killed one has left beside `target` is removed.
 
     Raises:
         InputError: no source worked; the message gives the reason of each.
@@ -24,10 +28,15 @@ def download(target: Path) -> Path:
     for name, fetch in (("torchvision", _from_torchvision), ("apt-get", _from_debian)):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
-                files = fetch(Path(scratch))
-                verify(files)
-                _place(files, target)
+            with alone(target.parent) as locked:
+                if target.is_dir() and any(target.iterdir()):  # by another process
+                    return target
+                if locked:
+                    _remove_leftovers(target.parent)
+                with tempfile.TemporaryDirectory(dir=target.parent, prefix=_SCRATCH) as scratch:
+                    files = fetch(Path(scratch))
+                    verify(files)
+                    _place(files, target)
             return target
         except (InputError, OSError, RuntimeError, subprocess.SubprocessError) as error:
             reasons.append(f"{name}: {' '.join(str(error).split())[:200]}")
@@ -36,6 +45,12 @@ def download(target: Path) -> Path:
         f"put {', '.join(f'{name}.gz' for name in FILES)} into a directory and name it with "
         "--data-dir"
     )
+
+
+def _remove_leftovers(parent: Path) -> None:
+    """Remove the folders of downloads that were killed; under the lock no other one runs."""
+    for left in parent.glob(f"{_SCRATCH}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _from_torchvision(scratch: Path) -> Path:

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fmnist_hpo.atomic import write_whole
+from fmnist_hpo.atomic import alone, write_whole
 from fmnist_hpo.errors import InputError
 
 __all__ = ["cache_directory", "content_hash", "locate", "open_idx", "present"]
@@ -213,22 +213,39 @@ class _Content:
 
 
 def _decompressed(content: _Content, digest: str) -> Path:
-    """The decompressed copy of a .gz file in the cache, written whole or not at all."""
+    """The decompressed copy of a .gz file in the cache, written whole or not at all.
+
+    One process writes at a time, others wait for it. What a killed one has left is removed.
+    """
     folder = cache_directory() / "idx"
     target = folder / digest
     try:
-        if target.is_file() and content_hash(target) == digest:
+        if _is_sound(target, digest):
             return target
-    except InputError:
-        pass  # damaged: it is replaced
-    try:
         folder.mkdir(parents=True, exist_ok=True)
-        with write_whole(target, public=False) as out:
-            for chunk in content.chunks():
-                out.write(chunk)
+        with alone(folder) as locked:
+            if _is_sound(target, digest):  # by now
+                return target
+            for left in folder.glob(".*") if locked else ():
+                left.unlink(missing_ok=True)
+            with write_whole(target, public=False) as out:
+                for chunk in content.chunks():
+                    out.write(chunk)
     except OSError as error:
         raise InputError(
             f"{folder} must be writable to hold decompressed images, got: "
             f"{error.strerror or error}; free space, or set XDG_CACHE_HOME to another directory"
         ) from None
     return target
+
+
+def _is_sound(copy: Path, digest: str) -> bool:
+    """Whether a decompressed copy is there and whole.
+
+    Raises:
+        OSError: the cache may not be entered.
+    """
+    try:
+        return copy.is_file() and content_hash(copy) == digest
+    except InputError:
+        return False

@@ -125,7 +125,10 @@ def test_verify_covers_the_test_files(copy: Path) -> None:
 def test_a_damaged_cache_is_mended(fashion_dir: Path, cache: Path) -> None:
     load_training(fashion_dir)
     flip_a_byte(cache / "idx" / FILES[IMAGES])
+    killed = cache / "idx" / f".{FILES[LABELS]}.k1ll3d"  # what a writer left when it was killed
+    killed.touch()
     data = load_training(fashion_dir)
+    assert not killed.exists()
     assert content_hash(Path(data.images.filename)) == FILES[IMAGES]  # type: ignore[attr-defined]
 
 
@@ -135,6 +138,26 @@ def test_a_cache_that_cannot_be_written(
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match="must be writable.*XDG_CACHE_HOME"):
+        load_training(fashion_dir)
+
+
+def test_a_cache_that_may_not_be_entered_is_one_line(
+    fashion_dir: Path, closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(closed / "inside"))
+    with pytest.raises(InputError, match="must be writable.*Permission denied.*XDG_CACHE_HOME"):
+        load_training(fashion_dir)
+
+
+def test_a_user_without_a_home_directory_needs_no_cache_for_plain_files(
+    fashion_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("XDG_CACHE_HOME", "HOME", "FMNIST_HPO_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", fashion_dir)
+    monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)  # of nobody, as in a container
+    assert find() == fashion_dir
+    with pytest.raises(InputError, match="no home directory of user 2000000000; set XDG_CACHE"):
         load_training(fashion_dir)
 
 
@@ -157,6 +180,7 @@ def test_another_data_set(tmp_path: Path) -> None:
         (np.zeros((3, 4, 4)), np.array([0, 1]), r"need images \(n, rows, columns\)"),
         (np.zeros((3, 4)), np.array([0, 1, 1]), r"need images \(n, rows, columns\)"),
         (np.zeros((3, 4, 4)), np.array([0, 0, 0]), "at least 2 classes"),
+        (np.zeros((2, 1, 2**20 + 1)), np.array([0, 1]), "at most 1,048,576 pixels, got 1x1048577"),
     ],
 )
 def test_files_that_do_not_fit(

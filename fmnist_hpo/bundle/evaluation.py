@@ -22,7 +22,7 @@ from fmnist_hpo.data import FILES
 from fmnist_hpo.data.files import IMAGES, LABELS
 from fmnist_hpo.data.idx import content_hash, locate, open_idx, present
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.metrics import Metrics, measure, softmax
+from fmnist_hpo.metrics import Metrics, measure
 
 __all__ = ["Evaluation", "attach", "evaluate", "missing_file"]
 
@@ -68,8 +68,7 @@ def evaluate(bundle: Bundle, directory: Path) -> Evaluation:
     images, labels, hashes = _load_test(bundle, directory)
     outputs = logits(bundle, images)
     temperature = bundle.config.readout.temperature
-    probabilities = softmax(outputs, temperature).astype(np.float32)
-    predictions = Predictions(labels=labels, probabilities=probabilities)
+    predictions = Predictions.of(outputs, labels, temperature)
     return Evaluation(
         metrics=measure(outputs, labels, bundle.config.classes, temperature=temperature),
         hashes=hashes,

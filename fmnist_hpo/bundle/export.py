@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fmnist_hpo.bundle.bundle import Bundle
 from fmnist_hpo.bundle.calibration import Flip, choose_readout
 from fmnist_hpo.bundle.card import write_card
@@ -22,7 +20,7 @@ from fmnist_hpo.bundle.kinds import kind_of
 from fmnist_hpo.bundle.predictions import Predictions
 from fmnist_hpo.bundle.records import ModelMetrics, Provenance, Readout, StoredProvenance
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.metrics import measure, softmax
+from fmnist_hpo.metrics import measure
 
 if TYPE_CHECKING:
     from fmnist_hpo.data import Split, TrainingData
@@ -81,8 +79,7 @@ def export(
         made = draft(directory, model, readout)
         validation = measure(outputs, labels, data.classes, temperature=readout.temperature)
         part = f"{title}: validation part"
-        probabilities = softmax(outputs, readout.temperature).astype(np.float32)
-        predictions = Predictions(labels=labels, probabilities=probabilities)
+        predictions = Predictions.of(outputs, labels, readout.temperature)
         samples = choose_samples(
             images,
             predictions,

@@ -9,6 +9,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.metrics import softmax
 
 __all__ = ["FILE", "Predictions"]
 
@@ -21,6 +22,23 @@ class Predictions:
 
     labels: NDArray[np.int64]  # (n,)
     probabilities: NDArray[np.float32]  # (n, classes)
+
+    @classmethod
+    def of(
+        cls, logits: NDArray[np.floating], labels: NDArray[np.int64], temperature: float
+    ) -> Self:
+        """The predictions of a model's logits (n, classes).
+
+        The predicted classes are those of the logits also where two of an image differ by less than
+        float32 can tell: the sums of a forest's trees are rounded to 1e-16.
+        """
+        probabilities = softmax(logits, temperature).astype(np.float32)
+        rows, predicted = np.arange(len(logits)), logits.argmax(axis=1)
+        tied = rows[probabilities.argmax(axis=1) != predicted]
+        probabilities[tied, predicted[tied]] = np.nextafter(
+            probabilities[tied].max(axis=1), np.float32(1)
+        )
+        return cls(labels=labels, probabilities=probabilities)
 
     @property
     def predicted(self) -> NDArray[np.int64]:

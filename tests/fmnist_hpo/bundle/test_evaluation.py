@@ -23,7 +23,7 @@ from fmnist_hpo.bundle.predictions import Predictions
 from fmnist_hpo.data import FILES, load_training
 from fmnist_hpo.data import split as split_data
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.metrics import softmax
+from fmnist_hpo.metrics import measure, softmax
 from fmnist_hpo.networks.training import train
 
 if TYPE_CHECKING:
@@ -95,6 +95,17 @@ def test_predictions_are_stored_whatever_their_order_in_memory() -> None:
     read = Predictions.from_bytes(stored)
     assert np.array_equal(read.probabilities, rows)
     assert read.labels.tolist() == [0, 1, 1]
+
+
+def test_predicted_classes_are_those_of_the_logits_where_float32_sees_no_difference() -> None:
+    logits = np.log([[0.1, 0.45, 0.45], [1 / 3, 1 / 3, 1 / 3], [0.0625, 0.9375, 1e-9]])
+    logits[0, 2] += 1e-15  # as the sums of a forest's trees are rounded
+    logits[1, 1] += 1e-15
+    labels = np.array([2, 1, 1])
+    found = Predictions.from_bytes(Predictions.of(logits, labels, 1.0).to_bytes())
+    assert found.predicted.tolist() == [2, 1, 1]
+    assert found.confusion() == measure(logits, labels, ("a", "b", "c")).confusion
+    assert np.allclose(found.probabilities, np.exp(logits), atol=1e-6)
 
 
 def test_json_reads_back(evaluation: Evaluation) -> None:

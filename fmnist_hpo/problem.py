@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
@@ -30,9 +31,14 @@ class FashionProblem(ImageProblem):
     measures = ("latency_ms",)
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """See `search.problem.Problem.check`."""
+        """See `search.problem.Problem.check`.
+
+        The data are read only where `report_every` needs so many batches in an epoch.
+        """
         try:
             _, how = config.parse(params)
+            if how.reports_per_epoch > 1 and self._fewest_images is not None:
+                how.batches(self._fewest_images)
         except InputError as error:
             raise ProblemError(str(error)) from error
         if how.patience is not None and self.folds is not None:
@@ -40,6 +46,17 @@ class FashionProblem(ImageProblem):
                 f"patience needs one validation part, got patience={how.patience} with "
                 f"{self.folds} folds, whose refit has none; leave patience out"
             )
+
+    @cached_property
+    def _fewest_images(self) -> int | None:
+        """The training images of the smallest split; None where the data cannot be read here.
+
+        Whoever needs the data says why not.
+        """
+        try:
+            return min(len(split.train) for split in self.splits)
+        except ProblemError:
+            return None
 
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""

@@ -162,7 +162,10 @@ class Problem(Protocol):
     """
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """Raise `ProblemError` when these parameters cannot be run. Cheap: no data, no training."""
+        """Raise `ProblemError` when these parameters cannot be run. Cheap: no training.
+
+        It is asked about several hundred configurations when a study is created.
+        """
         ...
 
     def fingerprint(self) -> Mapping[str, str]:

@@ -257,6 +257,25 @@ class TrainingConfig:
         """The number of reports of a whole training."""
         return self.epochs * self.reports_per_epoch
 
+    def batches(self, images: int) -> int:
+        """The number of batches in an epoch.
+
+        Args:
+            images: that train; at least one.
+
+        Raises:
+            InputError: there are fewer batches than reports.
+        """
+        size = min(self.batch_size, images)
+        count = images // size
+        if count < self.reports_per_epoch:
+            raise InputError(
+                f"report_every={self.report_every:g} needs at least {self.reports_per_epoch} "
+                f"batches in an epoch, got {count} of batch_size={size} with {images:,} training "
+                "images; use a smaller batch_size or more images, or leave report_every out"
+            )
+        return count
+
 
 def _to_json(config: NetworkConfig) -> str:
     return json.dumps({"family": config.family} | asdict(config))

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmnist_hpo.data import Examples, Split
-from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.augmentation import augment, mixup
 from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.layers import measure_statistics
@@ -101,13 +100,7 @@ class Loop:
             self.loss = torch.zeros((), device=device)  # sum of the batches' means
             self.correct = torch.zeros((), dtype=torch.int64, device=device)
         self.batch_size = min(config.batch_size, len(split.train))
-        self.batches = len(split.train) // self.batch_size  # of an epoch
-        if self.batches < config.reports_per_epoch:
-            raise InputError(
-                f"report_every={config.report_every:g} needs at least {config.reports_per_epoch} "
-                f"batches in an epoch, got {self.batches}; use a smaller batch_size, or leave "
-                "report_every out"
-            )
+        self.batches = config.batches(len(split.train))  # of an epoch
         self.average = RunningAverage(self.network, config.average)
         self.apart = bool(config.average) or evaluates_apart(self.optimizer)
         self._first_mirrored: Tensor | None = None

@@ -62,7 +62,7 @@ def create_study(
     """Create a study, or open the one that was created from the same content.
 
     Several processes may do so at once. The problem is asked first whether it accepts every named
-    trial and both ends of every range.
+    trial, both ends of every range, and configurations drawn at random.
 
     Args:
         checkpoints: a directory, or an address such as s3://bucket/prefix; default

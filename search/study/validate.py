@@ -1,6 +1,8 @@
 """Asks a problem and the strategies whether they accept what a study file allows."""
 
-from search.aims.foreknown import check_metrics
+from itertools import chain
+
+from search.aims.foreknown import check_metrics, random_points
 from search.errors import ProblemError, SearchError, SpecError
 from search.problem import Problem, Reshuffling
 from search.sampling.make import make_pruner, make_sampler
@@ -64,7 +66,8 @@ def _check_params(problem: Problem, spec: StudySpec) -> None:
             except SearchError as error:
                 raise ProblemError(f"trial {named.name!r} with [fixed]: {error}") from error
         if spec.space.parameters:
-            for point in spec.space.probes(spec.fixed):
+            # The ends alone do not show two values that exclude each other.
+            for point in chain(spec.space.probes(spec.fixed), random_points(spec, spec.seed)):
                 try:
                     problem.check({**spec.fixed, **point})
                 except SearchError as error:

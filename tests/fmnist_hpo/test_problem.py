@@ -103,6 +103,21 @@ def test_patience_needs_one_part_held_out() -> None:
         FashionProblem({}).check(PATIENT | {"patience": 0})
 
 
+def test_reports_need_as_many_batches(problem: FashionProblem) -> None:
+    tenths = {"family": "ann", "report_every": 0.1}  # of 480 images that train
+    problem.check(tenths | {"batch_size": 48})
+    with pytest.raises(ProblemError, match="needs at least 10 batches in an epoch, got 9 of"):
+        problem.check(tenths | {"batch_size": 49})
+    folded = FashionProblem({"dir": str(problem.directory), "tune_on": 600}, folds=2)
+    with pytest.raises(ProblemError, match="got 6 of batch_size=48 with 300 training images"):
+        folded.check(tenths | {"batch_size": 48})
+
+
+def test_a_check_does_not_ask_for_data_that_are_not_there(tmp_path: Path) -> None:
+    params = {"family": "ann", "report_every": 0.1, "batch_size": 65_536}
+    FashionProblem({"dir": str(tmp_path / "nowhere")}).check(params)
+
+
 def test_a_curve_that_can_be_cut(problem: FashionProblem) -> None:
     params = {"family": "ann", "hidden_units": 16, "epochs": 3, "optimizer": "schedule-free"}
     params |= {"batch_size": 32, "batch_norm": True}

@@ -213,6 +213,14 @@ class Refusing(Toy):
         raise ProblemError(f"need no settings, got {settings}; remove [data]")
 
 
+class Apart(Toy):
+    """Refuses two values together, neither of them at the end of its range."""
+
+    def check(self, params: Mapping[str, Any]) -> None:
+        if params["a"] == params["b"] == "q":
+            raise ProblemError("need a and b to differ, got q twice; change one")
+
+
 class Careless(Toy):
     """Its check has a bug."""
 

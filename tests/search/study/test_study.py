@@ -90,6 +90,14 @@ def test_a_study_that_does_not_exist_names_the_nearest(make_study):
         ),
         ("toy:Toy", "x = { float = [0, 200] }", "", ProblemError, "need x <= 100, got 200"),
         (
+            "toy:Apart",
+            'x = { float = [0, 1] }\na = { choice = ["p", "q", "r"] }\n'
+            'b = { choice = ["p", "q", "r"] }',
+            "",
+            ProblemError,
+            ".space. allow what cannot be run: need a and b to differ, got q twice",
+        ),
+        (
             "toy:Toy",
             "y = { float = [0, 1] }",
             '[[trials]]\nname = "t"\nparams = { x = 101, y = 0.5 }',

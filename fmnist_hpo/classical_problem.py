@@ -67,6 +67,14 @@ class ClassicalProblem(ImageProblem):
             score_seconds=scores.score_seconds,
         )
 
+    def is_whole(
+        self,
+        checkpoint: bytes,  # noqa: ARG002 - a checkpoint holds no model
+        curves: Mapping[str, Sequence[float | None]],  # noqa: ARG002
+    ) -> bool:
+        """See `ImageProblem.is_whole`."""
+        return False
+
     def model(
         self,
         params: Mapping[str, Any],

@@ -217,6 +217,14 @@ class ImageProblem(ABC):
         """See `search.problem.Problem.run`."""
 
     @abstractmethod
+    def is_whole(self, checkpoint: bytes, curves: Mapping[str, Sequence[float | None]]) -> bool:
+        """Whether a checkpoint holds the model of a complete trial, not that of an earlier step.
+
+        Args:
+            curves: as for `model`.
+        """
+
+    @abstractmethod
     def model(
         self,
         params: Mapping[str, Any],

@@ -185,6 +185,12 @@ class FashionProblem(ImageProblem):
             trial.save_checkpoint(stopped.checkpoint)
             raise TrialStopped from stopped
 
+    def is_whole(self, checkpoint: bytes, curves: Mapping[str, Sequence[float | None]]) -> bool:
+        """See `ImageProblem.is_whole`."""
+        from fmnist_hpo.networks import training
+
+        return len(training.history(checkpoint)) == len(curves["val_accuracy"])
+
     def model(
         self,
         params: Mapping[str, Any],

@@ -16,7 +16,12 @@ from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.metrics import measure
 from fmnist_hpo.results.measurement import attach_recorded
 from fmnist_hpo.results.places import image_problem
-from fmnist_hpo.results.trial_model import forget_refit, kept_model, refitted_model
+from fmnist_hpo.results.trial_model import (
+    forget_training,
+    kept_model,
+    problem_of_trial,
+    refitted_model,
+)
 from fmnist_hpo.results.winner import provenance_of
 from search import attributes
 from search.outcome import is_feasible, value_of
@@ -169,16 +174,26 @@ def export_ensemble(
     )
     if refit:
         for one in members.values():
-            forget_refit(study, one.trial)
+            forget_training(study, one.trial, refit=True)
     return attach_recorded(study, bundle)
 
 
 def _candidates(study: Study, problem: ImageProblem, directory: Path) -> list[_Candidate]:
-    """The complete trials whose weights are kept, the best first."""
+    """The complete trials whose weights are kept, the best first.
+
+    Trials on another split are left out: their weights have seen some of the validation images.
+    """
     from fmnist_hpo.bundle.calibration import choose_readout
     from fmnist_hpo.bundle.export import check_accuracy, draft
 
-    complete = [one for one in study.trials if one.state.name == "COMPLETE" and is_feasible(one)]
+    complete = [
+        one
+        for one in study.trials
+        if one.state.name == "COMPLETE"
+        and is_feasible(one)
+        and attributes.LINEAGE in one.user_attrs  # else another program's
+        and problem_of_trial(study, one) is problem
+    ]
     complete.sort(key=lambda one: (-(value_of(one) or 0.0), one.number))
     found = []
     for trial in complete[:LOOKED_AT]:

@@ -1,22 +1,28 @@
 """The models of a study's trials: from their checkpoints, or from training."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
+from fmnist_hpo.results.places import image_problem
 from search import attributes
 from search.study import Study
+from search.study.confirmation.repeats import problem_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from fmnist_hpo.bundle.export import Model
+    from fmnist_hpo.data import Split
 
-__all__ = ["forget_refit", "kept_model", "refitted_model", "trained_model"]
+__all__ = ["forget_training", "kept_model", "problem_of_trial", "refitted_model", "trained_model"]
 
 Say = Callable[[str], None]
+
+#: Where the checkpoints of trainings for a bundle lie, beside those of the trials.
+RETRAINED, REFITTED = "retrained", "refit"
 
 
 def keeps_model(problem: ImageProblem) -> bool:
@@ -24,18 +30,43 @@ def keeps_model(problem: ImageProblem) -> bool:
     return problem.folds is None and problem.keeps_model
 
 
+def problem_of_trial(study: Study, trial: "FrozenTrial") -> ImageProblem:
+    """The problem that ran a trial: the study's, or of a repeat that with another split.
+
+    Raises:
+        InputError: another program made the trial; or see `image_problem`.
+    """
+    problem = image_problem(study)
+    if attributes.LINEAGE not in trial.user_attrs:
+        raise InputError(
+            f"trial {trial.number} of study {study.name!r} was made by another program, which left "
+            "no seed and no weights; choose another with --trial"
+        )
+    own = problem_of(problem, study.specs.of(trial), _lineage(trial))
+    assert isinstance(own, ImageProblem)
+    return own
+
+
 def kept_model(study: Study, problem: ImageProblem, trial: "FrozenTrial") -> "Model | None":
     """A complete trial's own model, exactly as its last step validated it; None if it is not kept.
 
-    Nothing is trained: the weights are those of the checkpoint. Cross-validated trials and
-    classical models keep none.
+    Nothing is trained: the weights are those of the checkpoint. A checkpoint of an earlier step,
+    as a full disk leaves it, does not count. Cross-validated trials and classical models keep none.
     """
     if not keeps_model(problem):
         return None
     checkpoint = study.checkpoints.load(_lineage(trial), params=study.params(trial))
-    if checkpoint is None:
+    if checkpoint is None or not problem.is_whole(checkpoint, _curves(trial)):
         return None
-    return _model(study, problem, trial, refit=False, checkpoint=checkpoint, say=lambda _: None)
+    return problem.model(
+        study.params(trial),
+        problem.splits[0],
+        seed=study.spec.trial_seed(_lineage(trial)),
+        curves=_curves(trial),
+        checkpoint=checkpoint,
+        save=lambda _: None,
+        say=lambda _: None,
+    )
 
 
 def trained_model(
@@ -59,7 +90,7 @@ def trained_model(
             "the trial again with --retrain (only the best trials' checkpoints are kept)"
         )
     say(f"training trial {trial.number} on its {len(problem.splits[0].train):,} images")
-    return _model(study, problem, trial, refit=False, checkpoint=None, say=say), False
+    return _train(study, problem, trial, RETRAINED, problem.splits[0], say), False
 
 
 def refitted_model(
@@ -67,38 +98,42 @@ def refitted_model(
 ) -> "Model":
     """The configuration of a trial, trained on all images; goes on where it was interrupted."""
     say(f"training trial {trial.number} on all {len(problem.everything.train):,} images")
-    checkpoint = None
-    if problem.keeps_model:
-        params = study.params(trial)
-        checkpoint = study.checkpoints.scoped("refit").load(_lineage(trial), params=params)
-    return _model(study, problem, trial, refit=True, checkpoint=checkpoint, say=say)
+    return _train(study, problem, trial, REFITTED, problem.everything, say)
 
 
-def forget_refit(study: Study, trial: "FrozenTrial") -> None:
-    """Delete the checkpoint of a refit that is written to a bundle."""
-    study.checkpoints.scoped("refit").delete(_lineage(trial))
+def forget_training(study: Study, trial: "FrozenTrial", *, refit: bool) -> None:
+    """Delete the checkpoint of a training for a bundle, which is written now."""
+    study.checkpoints.scoped(REFITTED if refit else RETRAINED).delete(_lineage(trial))
 
 
-def _model(
+def _train(
     study: Study,
     problem: ImageProblem,
     trial: "FrozenTrial",
-    *,
-    refit: bool,
-    checkpoint: bytes | None,
+    kind: str,
+    split: "Split",
     say: Say,
 ) -> "Model":
+    """Train the configuration of a trial, from where an earlier call was interrupted.
+
+    Its checkpoints lie apart from those of the trial, whose weights may differ.
+    """
     lineage, params = _lineage(trial), study.params(trial)
-    checkpoints = study.checkpoints.scoped("refit") if refit else study.checkpoints
+    checkpoints = study.checkpoints.scoped(kind)
     return problem.model(
         params,
-        problem.everything if refit else problem.splits[0],
+        split,
         seed=study.spec.trial_seed(lineage),
-        curves=trial.user_attrs[attributes.CURVES],
-        checkpoint=checkpoint,
+        curves=_curves(trial),
+        checkpoint=checkpoints.load(lineage, params=params) if problem.keeps_model else None,
         save=partial(checkpoints.save, lineage, attempt=1, params=params),
         say=say,
     )
+
+
+def _curves(trial: "FrozenTrial") -> Mapping[str, Sequence[float | None]]:
+    curves: Mapping[str, Sequence[float | None]] = trial.user_attrs[attributes.CURVES]
+    return curves
 
 
 def _lineage(trial: "FrozenTrial") -> int:

@@ -11,10 +11,10 @@ from fmnist_hpo.bundle.records import Readout
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.results.measurement import attach_recorded
-from fmnist_hpo.results.places import image_problem
 from fmnist_hpo.results.trial_model import (
-    forget_refit,
+    forget_training,
     kept_model,
+    problem_of_trial,
     refitted_model,
     trained_model,
 )
@@ -66,7 +66,7 @@ def export_trial(
 
     check_replaceable(directory, study.name, study.uid)  # before it trains
     trial = study.trial(number)
-    problem = image_problem(study)
+    problem = problem_of_trial(study, trial)
     if value_of(trial) is None or trial.state.name != "COMPLETE":
         raise InputError(
             f"trial {trial.number} of study {study.name!r} is not complete but "
@@ -95,8 +95,8 @@ def export_trial(
             refit=refit,
         ),
     )
-    if refit:
-        forget_refit(study, trial)
+    if not kept:
+        forget_training(study, trial, refit=refit)
     return attach_recorded(study, bundle)
 
 

@@ -36,7 +36,7 @@ def describe_torch() -> Mapping[str, str]:
     import torch
 
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return describe(("torch",), device=device, threads=torch.get_num_threads())
+    return describe(("torch", "schedulefree"), device=device, threads=torch.get_num_threads())
 
 
 def threads() -> int:

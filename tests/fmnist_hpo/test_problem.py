@@ -103,11 +103,15 @@ def test_patience_needs_one_part_held_out() -> None:
         FashionProblem({}).check(PATIENT | {"patience": 0})
 
 
+def test_the_environment_names_the_libraries_that_the_numbers_depend_on() -> None:
+    assert {"numpy", "torch", "schedulefree"} <= FashionProblem({}).environment().keys()
+
+
 def test_reports_need_as_many_batches(problem: FashionProblem) -> None:
-    tenths = {"family": "ann", "report_every": 0.1}  # of 480 images that train
-    problem.check(tenths | {"batch_size": 48})
+    tenths = {"family": "ann", "report_every": 0.1}  # of 479 images that train
+    problem.check(tenths | {"batch_size": 47})
     with pytest.raises(ProblemError, match="needs at least 10 batches in an epoch, got 9 of"):
-        problem.check(tenths | {"batch_size": 49})
+        problem.check(tenths | {"batch_size": 48})
     folded = FashionProblem({"dir": str(problem.directory), "tune_on": 600}, folds=2)
     with pytest.raises(ProblemError, match="got 6 of batch_size=48 with 300 training images"):
         folded.check(tenths | {"batch_size": 48})

@@ -157,7 +157,7 @@ def test_a_user_without_a_home_directory_needs_no_cache_for_plain_files(
     monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", fashion_dir)
     monkeypatch.setattr(os, "getuid", lambda: 2_000_000_000)  # of nobody, as in a container
     assert find() == fashion_dir
-    with pytest.raises(InputError, match="no home directory of user 2000000000; set XDG_CACHE"):
+    with pytest.raises(InputError, match="got none of user 2000000000; set HOME or XDG_CACHE"):
         load_training(fashion_dir)
 
 

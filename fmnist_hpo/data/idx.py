@@ -37,8 +37,8 @@ def cache_directory() -> Path:
         return (Path(base) if base else Path.home() / ".cache") / "fmnist-hpo"
     except RuntimeError as error:
         raise InputError(
-            f"the cache of data needs a home directory, got none of user {os.getuid()}; set HOME or "
-            "XDG_CACHE_HOME"
+            f"the cache of data needs a home directory, got none of user {os.getuid()}; set HOME "
+            "or XDG_CACHE_HOME"
         ) from error
 
 

@@ -332,5 +332,5 @@ def test_a_user_without_a_home_directory(monkeypatch, tmp_path):
     monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", tmp_path)
     assert look() == tmp_path
     monkeypatch.setattr("fmnist_hpo.data.dataset.SYSTEM_DIRECTORY", tmp_path / "system")
-    with pytest.raises(InputError, match="got none; set HOME or XDG_CACHE_HOME"):
+    with pytest.raises(InputError, match="got none of user 54321; set HOME or XDG_CACHE"):
         look()

@@ -104,7 +104,7 @@ def create_study_at(
         draft = draft.with_prior(None)
     storage = open_storage(url, lock_wait_ms=lock_wait_ms)
     try:
-        if spec.name not in study_names(storage):
+        if not missing and spec.name not in study_names(storage):
             check(draft)
         return _store(draft, storage, checkpoints)
     except BaseException:

@@ -228,21 +228,21 @@ def _completing(
     late = able & ~candidates.fit(left.after(step, candidates.seconds[chosen]))[paused]
     if not late.any():
         return None
-    complete = [row for row, curve in enumerate(curves) if _is_complete(curve)]
-    rows = np.append(candidates.rows[paused], np.array(complete, dtype=np.intp))
-    lasts = np.array([curves[int(row)].last_step for row in rows])
-    mean, deviation = model.predict(model.x[rows], lasts, rows)
-    favourite = int(np.argmax(np.where(able, mean[paused], -np.inf)))
-    best = mean[len(paused) :].max(initial=-np.inf)
-    if favourite == chosen or not late[favourite] or mean[favourite] <= best:
+    rows = candidates.rows[paused]
+    mean, deviation = model.finals()
+    favourite = int(np.argmax(np.where(able, mean[rows], -np.inf)))
+    complete = [_is_complete(curve) for curve in curves]
+    best = mean[complete].max(initial=-np.inf)
+    row = int(rows[favourite])
+    if favourite == chosen or not late[favourite] or mean[row] <= best:
         return None
     return candidates.decision(
         favourite,
-        until=int(lasts[favourite]),
-        horizon=int(lasts[favourite]),
-        threshold=float(model.scale.back(best)) if len(rows) > len(paused) else None,
-        mean=float(model.scale.back(mean[favourite])),
-        deviation=float(model.scale.deviation(mean[favourite], deviation[favourite])),
+        until=curves[row].last_step,
+        horizon=curves[row].last_step,
+        threshold=float(model.scale.back(best)) if any(complete) else None,
+        mean=float(model.scale.back(mean[row])),
+        deviation=float(model.scale.deviation(mean[row], deviation[row])),
         random=False,
         finishes=True,
     )

@@ -1,7 +1,6 @@
 """`export --ensemble` on a small study of a slice of the real images; the choice against sums."""
 
 import json
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 from scipy.special import logsumexp
 from slices import write_slice
 
+import search
 from fmnist_hpo import cli
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.calibration import fit_temperature
@@ -21,10 +21,6 @@ from fmnist_hpo.bundle.predictions import FILE
 from fmnist_hpo.results.comparison import compare
 from fmnist_hpo.results.ensemble import select
 from fmnist_hpo.results.places import bundle_path, ensemble_path
-from search.spec import parse_spec
-from search.storage import open_storage
-from search.study import Study, create_study
-from search.worker.worker import work
 
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
@@ -80,21 +76,15 @@ def calibrated(bundle: Bundle, images: np.ndarray) -> np.ndarray:
     return logits(bundle, images).astype(np.float64) / bundle.config.readout.temperature
 
 
-def study_in(directory: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    monkeypatch.chdir(directory)
-    write_slice(directory / "data", train=1000, test=300)
-    storage = open_storage("sqlite:///runs/studies.db")
-    study = create_study(parse_spec(SPEC, where="several"), storage, checkpoints="runs/kept")
-    work(study, name="here", stop=threading.Event())
-    return study
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_an_ensemble_is_chosen_exported_used_measured_and_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    study = study_in(tmp_path, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    write_slice(tmp_path / "data", train=1000, test=300)
+    study = search.create(SPEC)
+    search.work(study)
     capsys.readouterr()
     assert cli.main(["export", "several", "--ensemble", "4", "--flip"]) == 0
     assert "ensemble of trials " in capsys.readouterr().out
@@ -191,12 +181,10 @@ def test_an_ensemble_is_chosen_exported_used_measured_and_compared(
 def test_what_cannot_be_an_ensemble_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    spec = SPEC[: SPEC.index('[[trials]]\nname = "standard"')].replace("epochs = 2", "epochs = 1")
     monkeypatch.chdir(tmp_path)
     write_slice(tmp_path / "data", train=300, test=20)
-    storage = open_storage("sqlite:///runs/studies.db")
-    spec = SPEC[: SPEC.index('[[trials]]\nname = "standard"')].replace("epochs = 2", "epochs = 1")
-    study = create_study(parse_spec(spec, where="several"), storage, checkpoints="runs/kept")
-    work(study, name="here", stop=threading.Event())
+    search.work(search.create(spec))
     capsys.readouterr()
     for options, said in (
         (["--ensemble", "3"], "need at least 2 complete trials with kept weights"),

@@ -1,20 +1,17 @@
 """The weights of a trial that are exported: its own, those of its split, or those trained again."""
 
-import threading
 from pathlib import Path
 
 import pytest
 from optuna.trial import create_trial
 from slices import write_slice
 
+import search
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks import config, training
 from fmnist_hpo.results.ensemble import export_ensemble
 from fmnist_hpo.results.winner import export_trial
-from search.spec import parse_spec
-from search.storage import open_storage
-from search.study import Study, create_study
-from search.worker.worker import work
+from search.study import Study
 
 SPEC = """
 problem = "fmnist_hpo.problem:FashionProblem"
@@ -44,9 +41,8 @@ reshuffle = true
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
     write_slice(tmp_path / "data", train=300, test=20)
-    storage = open_storage("sqlite:///studies.db")
-    made = create_study(parse_spec(SPEC, where="few"), storage, checkpoints="kept")
-    work(made, name="here", stop=threading.Event())
+    made = search.create(SPEC)
+    search.work(made)
     return made
 
 

@@ -1,8 +1,8 @@
 """Optuna's RDB storage over an engine of ours.
 
 RDBStorage's constructor makes an engine of its own, creates its tables and asks alembic for their
-version. Alembic reads all its migrations for that, which takes most of the time of a short command.
-The tables are created here as the constructor does it; a test compares them.
+version. Alembic reads all its migrations for that, which is most of the time to open a database.
+So the tables are created here; a test compares them with those of the constructor.
 """
 
 import functools

@@ -188,9 +188,7 @@ class _Tending:
 
     def _end_silent(self, status: Status) -> None:
         """End workers that lost their lease for want of heartbeats although they live: stuck."""
-        silence = 2 * self._study.ledger.limits.timing.heartbeat_seconds
-        # A proof of life from the future is none: the clock was put back.
-        silent = {busy.worker for busy in self._running if abs(busy.heartbeat_seconds) > silence}
+        silent = {busy.worker for busy in self._running if busy.silent}
         for name in silent - {busy.worker for busy in status.running}:
             self._launcher.end(name)
 

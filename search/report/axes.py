@@ -16,6 +16,7 @@ __all__ = ["RASTER_ABOVE", "Metric", "focus", "legend", "legible", "log_ticks", 
 
 RASTER_ABOVE = 1500  # points; so many are kept as a picture, or the page would grow with them
 LABEL_CHARACTERS = 32
+LARGEST = 1e300  # magnitude on an axis: the room between larger values overflows
 _NO_XML = re.compile("[\ufffe\uffff]")  # besides control characters
 _MORE_LINES = str.maketrans({"\n": "\\n", "\t": "\\t"})
 
@@ -35,6 +36,10 @@ class Metric:
     def unit(self) -> float:
         """What a value is multiplied with on the axis."""
         return 100.0 if self.name in self.percent else 1.0
+
+    def place(self, value: float) -> float:
+        """Where a value stands on the axis: in its unit, and within what Matplotlib can draw."""
+        return max(-LARGEST, min(LARGEST, self.unit * value))
 
     @property
     def words(self) -> str:

@@ -74,7 +74,7 @@ def _curve(
     steps = sorted(values)
     axes.plot(
         steps,
-        [metric.unit * values[step] for step in steps],
+        [metric.place(values[step]) for step in steps],
         style,
         marker="o" if len(steps) == 1 else None,
         color=colour,

@@ -81,7 +81,7 @@ def draw_slices(
             part = [trial for trial in having if _kind(trial) == label]
             axes.plot(
                 [_place(trial.params[name], choices) for trial in part],
-                [metric.unit * float(trial.value or 0.0) for trial in part],
+                [metric.place(float(trial.value or 0.0)) for trial in part],
                 marker,
                 color=colour,
                 label=label,
@@ -100,7 +100,7 @@ def draw_slices(
         elif isinstance(distribution, IntDistribution):
             axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
         axes.set_xlabel(legible(name, 28))
-    focus(grid[0], [metric.unit * t.value for t in trials if t.value is not None], metric)
+    focus(grid[0], [metric.place(t.value) for t in trials if t.value is not None], metric)
     for axes in grid[: len(shown) : columns]:
         axes.set_ylabel(metric.label, fontsize=8.5)
     legend(drawn, grid[0])
@@ -172,7 +172,7 @@ def draw_parallel(
     drawn = figure(max(6.0, 1.15 * (len(shown) + 1)), 4.2, title)
     axes = drawn.subplots()
     scales = [_scale(ranked, name) for name in shown]
-    values = [metric.unit * float(trial.value or 0.0) for trial in ranked]
+    values = [metric.place(float(trial.value or 0.0)) for trial in ranked]
     low, high = min(values), max(values)
     for index, (trial, value) in enumerate(zip(ranked, values, strict=True)):
         best = index >= len(ranked) - count

@@ -40,7 +40,7 @@ def draw_history(points: Sequence[Point], metric: Metric, title: str) -> Figure:
                     best.append((arm[-1], best[-1][1]))  # it still is when a pruned one ends
                 axes.step(
                     [where(p) for p, _ in best],
-                    [metric.unit * value for _, value in best],
+                    [metric.place(value) for _, value in best],
                     color=colour,
                     linestyle="--" if control else "-",
                     where="post",
@@ -55,7 +55,7 @@ def draw_history(points: Sequence[Point], metric: Metric, title: str) -> Figure:
         axes.set_xlabel(label)
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.set_ylabel(metric.label)
-    focus(left, [metric.unit * p.value for p in points], metric)
+    focus(left, [metric.place(p.value) for p in points], metric)
     legend(drawn, left)
     return drawn
 
@@ -72,7 +72,7 @@ def _points(
     if points:
         axes.plot(
             x,
-            [metric.unit * p.value for p in points],
+            [metric.place(p.value) for p in points],
             marker,
             color=colour,
             label=label,
@@ -193,12 +193,12 @@ def draw_audit(
     drawn = figure(7.2, 1.6 + 0.28 * min(len(done), ROWS_SHOWN), title)
     axes = drawn.subplots()
     rows = range(len(done))
-    early = [metric.unit * one.value for one in done]
-    final = [metric.unit * float(one.final or 0.0) for one in done]
+    early = [metric.place(one.value) for one in done]
+    final = [metric.place(float(one.final or 0.0)) for one in done]
     axes.hlines(rows, early, final, color=GREY, linewidth=1.2)
     axes.plot(early, rows, "x", color=GREY, label="when it would have been pruned")
     axes.plot(final, rows, "o", color=BLUE, label="at its end")
-    axes.axvline(metric.unit * threshold, color=VERMILLION, linestyle="--",
+    axes.axvline(metric.place(threshold), color=VERMILLION, linestyle="--",
                  label="best trial that was not audited")  # fmt: skip
     _label_rows(axes, [f"trial {one.number}, step {one.step}" for one in done], "audited trials")
     axes.set_xlabel(metric.label)

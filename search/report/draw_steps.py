@@ -21,7 +21,7 @@ def draw_regret(regrets: Mapping[bool, Regret], metric: Metric, title: str) -> F
     for control, regret in regrets.items():
         axes.step(
             [seconds / 60 for seconds in regret.seconds],
-            [metric.unit * value for value in regret.values],
+            [metric.place(value) for value in regret.values],
             where="post",
             color=VERMILLION if control else BLUE,
             linestyle="--" if control else "-",
@@ -90,13 +90,13 @@ def draw_pauses(
     for number in sorted(rows, key=lambda n: (n == best, n in done)):  # the best above all
         values = curves[number].intermediate_values
         steps = sorted(values)
-        shown = [metric.unit * values[step] for step in steps]
+        shown = [metric.place(values[step]) for step in steps]
         colour = GREEN if number == best else BLUE if number in done else GREY
         right.plot(steps, shown, color=colour, linewidth=2.2 if number == best else 1.2)
         paused = [s.last for s in stretches if s.trial == number and s.last in values]
         right.plot(
             paused,
-            [metric.unit * values[step] for step in paused],
+            [metric.place(values[step]) for step in paused],
             "o",
             color=colour,
             markersize=3.5,
@@ -119,19 +119,19 @@ def draw_expectations(
     steps = sorted(values)
     axes.plot(
         steps,
-        [metric.unit * values[step] for step in steps],
+        [metric.place(values[step]) for step in steps],
         "-o",
         color=GREEN,
         label=f"trial {best.number}",
     )
     for index, one in enumerate(expectations):
-        mean, deviation = metric.unit * one.mean, metric.unit * one.deviation
+        mean, deviation = metric.place(one.mean), metric.place(one.deviation)
         # Several may look at one step; they stand beside each other in their order.
         place = one.horizon + 0.012 * max(values) * (index - (len(expectations) - 1) / 2)
         if one.step in values:
             axes.plot(
                 [one.step, place],
-                [metric.unit * values[one.step], mean],
+                [metric.place(values[one.step]), mean],
                 ":",
                 color=GREY,
                 linewidth=1,

@@ -1,7 +1,7 @@
 """A study in a storage: its frozen spec, its ledger, its trials."""
 
 from search.study.create import (
-    Draft,
+    NewStudy,
     create_study,
     create_study_at,
     open_study,
@@ -12,7 +12,7 @@ from search.study.study import Study
 from search.study.validate import validate
 
 __all__ = [
-    "Draft",
+    "NewStudy",
     "Study",
     "create_study",
     "create_study_at",

@@ -21,11 +21,11 @@ from search.study.prior import read_prior
 from search.study.study import Study
 from search.study.validate import validate
 
-__all__ = ["Draft", "create_study", "create_study_at", "open_study", "study_names"]
+__all__ = ["NewStudy", "create_study", "create_study_at", "open_study", "study_names"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class NewStudy:
     """A study file that its problem and its strategies accept; nothing is stored yet.
 
     Attributes:
@@ -36,8 +36,8 @@ class Draft:
     problem: Problem
     attrs: Mapping[str, Any]
 
-    def with_prior(self, storage: Storage | None) -> "Draft":
-        """The draft with what it takes over from earlier studies, which is read once.
+    def with_prior(self, storage: Storage | None) -> "NewStudy":
+        """The same with what it takes over from earlier studies, which is read once.
 
         Args:
             storage: where the study will be; None while there is none.
@@ -86,7 +86,7 @@ def create_study_at(
     *,
     checkpoints: str | None = None,
     lock_wait_ms: int = LOCK_WAIT_MS,
-    check: Callable[[Draft], None] = lambda draft: None,
+    check: Callable[[NewStudy], None] = lambda new: None,
 ) -> Study:
     """`create_study` in the storage at an address. What is refused leaves no new database there.
 
@@ -98,21 +98,23 @@ def create_study_at(
         SearchError: as of `create_study` and `open_storage`.
     """
     missing = is_missing_file(url)
-    draft = _draft(spec, checkpoints, None)
+    new = _draft(spec, checkpoints, None)
     if missing:
-        check(draft)
-        draft = draft.with_prior(None)
+        check(new)
+        new = new.with_prior(None)
     storage = open_storage(url, lock_wait_ms=lock_wait_ms)
     try:
         if not missing and spec.name not in study_names(storage):
-            check(draft)
-        return _store(draft, storage, checkpoints)
+            check(new)
+        return _store(new, storage, checkpoints)
     except BaseException:
         storage.close()
         raise
 
 
-def _draft(spec: StudySpec, checkpoints: str | None, confirms: Mapping[str, Any] | None) -> Draft:
+def _draft(
+    spec: StudySpec, checkpoints: str | None, confirms: Mapping[str, Any] | None
+) -> NewStudy:
     _refuse_only_control(spec)
     problem = validate(spec)
     chosen = choose_sampler(spec, problem)
@@ -130,20 +132,20 @@ def _draft(spec: StudySpec, checkpoints: str | None, confirms: Mapping[str, Any]
     }
     if confirms is not None:
         attrs[attributes.CONFIRMS] = dict(confirms)
-    return Draft(spec=spec, problem=problem, attrs=attrs)
+    return NewStudy(spec=spec, problem=problem, attrs=attrs)
 
 
-def _store(draft: Draft, storage: Storage, checkpoints: str | None) -> Study:
-    spec = draft.spec
+def _store(new: NewStudy, storage: Storage, checkpoints: str | None) -> Study:
+    spec = new.spec
     if spec.name not in study_names(storage):
-        draft = draft.with_prior(storage)
+        new = new.with_prior(storage)
     try:
         Ledger.create(
             storage,
             spec.name,
             directions=[StudyDirection[each.upper()] for each in spec.directions],
             lineages=spec.trials,
-            user_attrs=draft.attrs,
+            user_attrs=new.attrs,
             system_attrs={attributes.METRIC_NAMES: list(spec.metrics)},
         )
     except optuna.exceptions.DuplicatedStudyError:

@@ -23,7 +23,7 @@ from search.errors import SearchError, StudyNotFound
 from search.ledger.by_hand import retry_failed
 from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, is_missing_file, open_storage
-from search.study import Draft, Study, create_study_at, open_study
+from search.study import NewStudy, Study, create_study_at, open_study
 from search.study.confirmation.make import confirming_study
 from search.study.status import Status
 from search.supervisor.launchers import Launcher, Scripted
@@ -179,9 +179,9 @@ def _create_or_open(args: argparse.Namespace, app: Application) -> Study:
     if spec is None and is_missing_file(args.storage):
         raise unknown_study(args.study, app.studies)  # a misspelt name must not create a database
 
-    def check(draft: Draft) -> None:
+    def check(new: NewStudy) -> None:
         if _exports(args):
-            app.check(draft.spec, draft.problem, None, args)
+            app.check(new.spec, new.problem, None, args)
 
     if spec is not None:
         return create_study_at(

@@ -36,8 +36,8 @@ def draw_front(
         some = [trial for trial in complete if is_feasible(trial) is feasible]
         if some:
             axes.plot(
-                [second.unit * trial.values[1] for trial in some],
-                [first.unit * trial.values[0] for trial in some],
+                [second.place(trial.values[1]) for trial in some],
+                [first.place(trial.values[0]) for trial in some],
                 linestyle="none",
                 marker=marker,
                 markersize=4,
@@ -46,8 +46,8 @@ def draw_front(
                 rasterized=len(some) > RASTER_ABOVE,
             )
     axes.plot(
-        [second.unit * trial.values[1] for trial in front],
-        [first.unit * trial.values[0] for trial in front],
+        [second.place(trial.values[1]) for trial in front],
+        [first.place(trial.values[0]) for trial in front],
         marker="o",
         markersize=6,
         color=VERMILLION,

@@ -14,7 +14,10 @@ from search.report.axes import Metric, legible, log_ticks
 from search.report.draw_curves import draw_named
 from search.report.draw_parameters import draw_importances, draw_parallel, draw_slices
 from search.report.draw_search import draw_audit, draw_history, draw_timeline
+from search.report.draw_steps import draw_regret
+from search.report.page import Page
 from search.report.sections import make_sections
+from search.report.steps import Regret
 from search.report.study_report import StudyReport
 from search.report.theme import BLUE, INK, inline_svg, svg
 from search.report.trial_table import trial_rows
@@ -171,3 +174,21 @@ def test_the_caption_of_the_curves_names_those_that_are_there(make_study, trials
 def test_a_study_without_an_ended_trial_says_so(make_study):
     report = StudyReport(study=make_study(), trials=[], attempts=[], planned_steps=lambda _: 1)
     assert "How they ended: none has ended yet." in report.summary()
+
+
+def test_values_near_the_largest_float_are_drawn(make_study):
+    values = [1.7e308, -1.7e308, 1.0, 8e307, -1.0, 0.5, 1.7e308, -1.7e308, 2.0]
+    trials = [
+        trial(n, TrialState.COMPLETE if n % 3 else TrialState.PRUNED, [value, -value, value])
+        for n, value in enumerate(values)
+    ]
+    report = StudyReport(study=make_study(), trials=trials, attempts=[], planned_steps=lambda _: 3)
+    files = Page(title="t", subtitle="t", sections=make_sections(report)).files()
+    assert {name for name in files if name.endswith(".svg")} == {
+        f"figures/toy-{name}.svg"
+        for name in ("agreement", "curves", "history", "parallel", "slices")
+    }
+    one = facts.AuditedTrial(number=0, step=1, value=1.7e308, final=-1.7e308)
+    svg(draw_audit([one], 1.7e308, ACCURACY, "t"), "t")
+    regret = Regret(seconds=[1.0, 2.0], values=[float("inf"), 0.0])
+    svg(draw_regret({False: regret}, ACCURACY, "t"), "t")

@@ -150,6 +150,7 @@ def test_candidates_share_the_components_of_a_fold(data: TrainingData, cache: Fe
     assert [one.validation for one in found] == [one.validation for one in fresh]
 
 
+@pytest.mark.slow
 def test_the_fitted_pipeline_is_the_model_of_the_fold(
     data: TrainingData, cache: FeatureCache
 ) -> None:

@@ -55,6 +55,7 @@ def attributes(study: optuna.Study) -> dict[str, Any]:
     return study._storage.get_study_system_attrs(study._study_id)
 
 
+@pytest.mark.slow
 def test_what_is_attached_is_listed_and_handed_out(
     study: optuna.Study, store: FileSystemArtifactStore
 ) -> None:

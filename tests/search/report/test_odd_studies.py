@@ -115,6 +115,7 @@ def test_long_names_that_differ_at_their_end_have_a_bar_each():
     assert max(len(text.get_text()) for text in axes.get_yticklabels()) <= 32
 
 
+@pytest.mark.slow
 def test_figures_stay_within_what_a_png_can_be():
     spans = facts.spans(
         [attempt(n, "complete", minutes=(n, n + 1), worker=f"w-{n}") for n in range(2000)],
@@ -176,6 +177,7 @@ def test_a_study_without_an_ended_trial_says_so(make_study):
     assert "How they ended: none has ended yet." in report.summary()
 
 
+@pytest.mark.slow
 def test_values_near_the_largest_float_are_drawn(make_study):
     values = [1.7e308, -1.7e308, 1.0, 8e307, -1.0, 0.5, 1.7e308, -1.7e308, 2.0]
     trials = [

@@ -61,6 +61,7 @@ def test_a_clock_that_is_put_back_does_not_lengthen_a_search(
     assert len(search.cv_results_["params"]) < 30
 
 
+@pytest.mark.slow
 def test_a_clock_that_is_put_forward_does_not_end_a_search(monkeypatch: pytest.MonkeyPatch) -> None:
     search = fitted(monkeypatch, 3600.0, 600.0)
     assert Setting.fits == 60

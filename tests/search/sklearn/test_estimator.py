@@ -130,6 +130,7 @@ def test_a_distribution_of_one_value(more: dict[str, Any]) -> None:
     assert search.cv_results_["param_C"].tolist() == [2.0, 2.0, 2.0]
 
 
+@pytest.mark.slow
 def test_tpe_closes_in_on_the_best() -> None:
     X = np.arange(30.0).reshape(-1, 1)
 

@@ -19,6 +19,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(TEXT, VALUES, max_size=4), st.lists(TEXT, min_size=1, max_size=3), VALUES)
 def test_the_text_holds_the_document_with_the_one_value_changed(document, path, value):
     try:

@@ -251,6 +251,7 @@ def test_a_study_of_an_older_version_is_extended(storage: Storage) -> None:
         assert {before, before + 1} <= set(amended)
 
 
+@pytest.mark.slow
 def test_processes_that_open_it_at_once_migrate_it_once(old_url: str) -> None:
     with ThreadPoolExecutor(6) as pool:
         opened = list(pool.map(lambda _: open_storage(old_url), range(6)))

@@ -66,6 +66,7 @@ def proposed(before: list[FrozenTrial], lineage: int) -> float:
     return study.ask().suggest_float("x", 0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_the_sampler_is_never_shown_the_control(make_study):
     study = make_study(trials=16, extra=f"{TPE}[control]\ntrials = 6")
     before: list[FrozenTrial] = []

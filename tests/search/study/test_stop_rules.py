@@ -152,6 +152,7 @@ def test_paused_trials_end_with_the_search(make_study):
     assert status.paused == ()
 
 
+@pytest.mark.slow
 def test_a_confirmation_that_is_added_does_not_let_the_search_go_on(make_study):
     study = improving(make_study, "patience = 2")
     run(study)

@@ -40,6 +40,7 @@ def test_a_parameter_named_like_an_entry_of_the_tracker_keeps_its_value():
     assert trial(x=1).params_and(state="complete") == {"x": 1, "state": "complete"}
 
 
+@pytest.mark.slow
 def test_names_for_mlflow_are_valid_and_distinct():
     validation = pytest.importorskip("mlflow.utils.validation")
     names = [

@@ -203,6 +203,7 @@ def test_the_limit_that_ends_a_search_is_named_where_there_are_two(make_study):
     )
 
 
+@pytest.mark.slow
 def test_what_was_let_go_on_keeps_its_paused_trials(make_pausing):
     """A failed trial runs again just before the paused ones end."""
     study = make_pausing(steps=3, trials=3)

@@ -64,6 +64,7 @@ def test_the_best_of_the_paused_goes_on() -> None:
     assert sum(lineage in (10, 11) for lineage in chosen) >= 7
 
 
+@pytest.mark.slow
 def test_what_noise_hides_is_followed_on_several_curves() -> None:
     """A few of the best go on where it is unclear which is better, and fewer where it is not."""
     dice = np.random.default_rng(0)

@@ -41,6 +41,7 @@ def frames(draw: Any) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
+@pytest.mark.slow
 @QUICK
 @given(frames())
 def test_blocks_order_and_back_end_of_a_frame_do_not_count(frame: pd.DataFrame) -> None:

@@ -140,6 +140,7 @@ def test_an_extension_makes_another_confirmation(confirmed):
     assert len(study_names(study.storage)) == 3  # there already
 
 
+@pytest.mark.slow
 def test_an_amendment_makes_another_confirmation_and_may_bring_the_table(url):
     study = search.create(confirmed_spec(confirm=""), storage=url)
     search.work(study)
@@ -250,6 +251,7 @@ def test_a_search_without_a_complete_trial_has_nothing_to_confirm(url):
     study.storage.close()
 
 
+@pytest.mark.slow
 def test_a_copy_takes_its_confirmation_along(confirmed, tmp_path):
     target = open_storage(f"sqlite:///{tmp_path / 'target.db'}")
     assert copy_study("toy", confirmed.storage, target) == 8

@@ -165,10 +165,11 @@ def run_command(
 
 
 def _line(message: str) -> str:
-    """The error that is shown: what a user typed in it is bounded, and no terminal obeys it."""
+    """The error that is shown: one line, of bounded length, that no terminal obeys."""
     from search.text import printable, shorten  # not before: it imports Optuna
 
-    return f"error: {printable(shorten(message, MOST_CHARACTERS))}"
+    line = "\\n".join(message.splitlines())  # names of files and studies may hold line ends
+    return f"error: {printable(shorten(line, MOST_CHARACTERS))}"
 
 
 def _parser(

@@ -4,6 +4,7 @@ import shlex
 import subprocess
 import sys
 
+import optuna
 import pytest
 
 from fmnist_hpo.cli import commands as own
@@ -65,6 +66,20 @@ def in_process(redirection, *argv):
 
 
 @pytest.mark.slow
+def test_an_error_is_one_line_whatever_it_names(capsys, sqlite_url):
+    optuna.create_study(storage=sqlite_url, study_name="two\nlines\r\nor three")
+    assert app.main(["best", "other", "--storage", sqlite_url]) == 2
+    assert r"it holds: two\nlines\nor three" in the_line(capsys)
+    with pytest.raises(SystemExit, match="2"):
+        app.main(["best", "other", "more\nwords"])
+    assert r"unrecognized arguments: more\nwords" in the_line(capsys)
+
+
+def the_line(capsys):
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
 def test_a_standard_output_that_takes_nothing_is_one_line(make_study, sqlite_url):
     make_study(trials=1)
     for argv in (["status", "--help"], ["trials", "toy", "--csv", "--storage", sqlite_url],

@@ -219,7 +219,8 @@ def print_verdict(replay: Replay) -> None:
     stored, new = replay.value
     value = "last value" if value_of(replay.trial) is None else "value"
     if replay.identical:
-        print(f"identical: {len(replay.epochs)} steps and the {value} {_figure(stored)}")
+        steps = counted(len(replay.epochs), "step")
+        print(f"identical: {steps} and the {value} {_figure(stored)}")
         return
     first = next((epoch.step for epoch in replay.epochs if not epoch.identical), None)
     where = f"from step {first} on" if first is not None else "in the final value"

@@ -256,9 +256,12 @@ def _parse(url: str) -> sa.URL:
     if backend == "postgresql":
         return parsed.set(drivername="postgresql+psycopg")
     if backend != "sqlite":
-        raise StorageError(f"a storage is {known}, got one of kind {parsed.drivername!r}")
+        raise StorageError(
+            f"a storage is {known}, got one of kind {parsed.drivername!r}; give one of these"
+        )
     if parsed.get_driver_name() != "pysqlite":
-        raise StorageError(f"a storage is {known}, got SQLite by {parsed.get_driver_name()!r}")
+        driver = parsed.get_driver_name()
+        raise StorageError(f"a storage is {known}, got SQLite by {driver!r}; leave the driver out")
     _check_options(parsed)
     if not parsed.database or parsed.database == ":memory:":
         raise StorageError(

@@ -273,9 +273,8 @@ class Study:
         trials = self.trials
         if (found := numbered(trials, number)) is not None:
             return found
-        raise SearchError(
-            f"study {self.name!r} has no trial {number}; it has {len(trials)}, numbered from 0"
-        )
+        there = f"name one of 0 to {len(trials) - 1}" if trials else "none has begun yet: run it"
+        raise SearchError(f"study {self.name!r} has no trial {number}; {there}")
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Every parameter of a trial: its own, and `[fixed]` of the spec that proposed it."""

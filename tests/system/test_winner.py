@@ -208,7 +208,7 @@ def test_run_measures_the_refit_that_it_is_asked_for_and_mends_a_bundle_that_lac
     mended = Bundle.open(folder)
     assert mended.metrics.test == measured.metrics.test
 
-    covered = "identical: 1 steps"
+    covered = "identical: 1 step "
     not_covered = "holds this configuration, retrained on all 2,000 images"
     said = sliced("reproduce", "slice").stdout
     assert covered in said

@@ -22,7 +22,7 @@ def remark_on(study: Study, app: Application, storage: str) -> str | None:
     if status.done:
         return "all its trials have ended, so hours and steps alone begin none; add --trials +N"
     if end is not None:
-        return f"no trial begins, as {end.text}; amend budget.{end.rule} with `amend`"
+        return f"no trial begins, as {end.text}; amend budget.{end.rule} with `{app.prog} amend`"
     if status.out_of_steps:
         return f"its {study.spec.steps:,} steps are used up, so no trial begins; add --steps +N"
     if status.out_of_time:

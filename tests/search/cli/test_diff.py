@@ -87,4 +87,12 @@ def test_trials_without_a_common_step(study, sqlite_url, capsys):
 
 def test_a_number_that_no_trial_has(study, sqlite_url, capsys):
     assert app.main(["diff", "toy", "0", "7", "--storage", sqlite_url]) == 2
-    assert capsys.readouterr().err.startswith("error: study 'toy' has no trial 7; it has 3")
+    line = "error: study 'toy' has no trial 7; name one of 0 to 2\n"
+    assert capsys.readouterr().err == line
+
+
+def test_a_study_without_trials_says_so(make_study, sqlite_url, capsys):
+    make_study(trials=3)
+    assert app.main(["diff", "toy", "0", "1", "--storage", sqlite_url]) == 2
+    line = "error: study 'toy' has no trial 0; none has begun yet: run it\n"
+    assert capsys.readouterr().err == line

@@ -109,9 +109,8 @@ def _mask(results: dict[str, Any], run: np.ndarray[Any, Any]) -> None:
             results[key] = results[key] * np.sqrt(n_splits / run.sum(axis=1))
         elif key.startswith("rank_test_"):
             means = np.where(run.all(axis=1), results["mean_" + key.removeprefix("rank_")], np.nan)
-            if np.isnan(means).all():
-                results[key] = np.ones_like(results[key])
-            else:
-                worst = np.nanmin(means) - 1
-                order = np.where(np.isnan(means), worst, means)
-                results[key] = rankdata(-order, method="min").astype(np.int32)
+            ranked = ~np.isnan(means)
+            last = ranked.sum() + 1  # behind all that have one
+            ranks = np.full(len(means), last, dtype=np.int32)
+            ranks[ranked] = rankdata(-means[ranked], method="min")
+            results[key] = ranks

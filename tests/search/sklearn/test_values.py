@@ -295,3 +295,13 @@ def test_a_candidate_that_was_taken_from_us_may_come_back() -> None:
     )  # type: ignore[arg-type] # fmt: skip
     assert len(scheduler(delayed(dict)(test_scores=0.5) for _ in range(2))) == 2
     assert taken.waits == []
+
+
+@pytest.mark.parametrize("best", [-1e18, -1e150])
+def test_an_incomplete_candidate_is_behind_a_complete_one_however_bad(best: float) -> None:
+    pruner = {"name": "threshold", "upper": 1.0}
+    search = StudySearchCV(Echo(), {"a": [2.0, best]}, n_iter=2, cv=2, pruner=pruner, refit=False)
+    results = search.fit(X).cv_results_
+    complete = results["stopped_by"] == ""
+    assert complete.sum() == 1
+    assert results["rank_test_score"].tolist() == np.where(complete, 1, 2).tolist()

@@ -110,7 +110,7 @@ def _mask(results: dict[str, Any], run: np.ndarray[Any, Any]) -> None:
         elif key.startswith("rank_test_"):
             means = np.where(run.all(axis=1), results["mean_" + key.removeprefix("rank_")], np.nan)
             ranked = ~np.isnan(means)
-            last = ranked.sum() + 1  # behind all that have one
+            last = ranked.sum() + 1  # all candidates without a mean share it
             ranks = np.full(len(means), last, dtype=np.int32)
             ranks[ranked] = rankdata(-means[ranked], method="min")
             results[key] = ranks

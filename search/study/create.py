@@ -37,7 +37,7 @@ class NewStudy:
     attrs: Mapping[str, Any]
 
     def with_prior(self, storage: Storage | None) -> "NewStudy":
-        """The same with what it takes over from earlier studies, which is read once.
+        """This study with what it takes over from earlier ones, which is read once.
 
         Args:
             storage: where the study will be; None while there is none.
@@ -77,7 +77,7 @@ def create_study(
         ProblemError: the problem refuses its data or a parameter.
         StorageError: `checkpoints` is no address of a kind that is known.
     """
-    return _store(_draft(spec, checkpoints, confirms), storage, checkpoints)
+    return _store(_new_study(spec, checkpoints, confirms), storage, checkpoints)
 
 
 def create_study_at(
@@ -98,7 +98,7 @@ def create_study_at(
         SearchError: as of `create_study` and `open_storage`.
     """
     missing = is_missing_file(url)
-    new = _draft(spec, checkpoints, None)
+    new = _new_study(spec, checkpoints, None)
     if missing:
         check(new)
         new = new.with_prior(None)
@@ -112,7 +112,7 @@ def create_study_at(
         raise
 
 
-def _draft(
+def _new_study(
     spec: StudySpec, checkpoints: str | None, confirms: Mapping[str, Any] | None
 ) -> NewStudy:
     _refuse_only_control(spec)

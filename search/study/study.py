@@ -273,8 +273,8 @@ class Study:
         trials = self.trials
         if (found := numbered(trials, number)) is not None:
             return found
-        there = f"name one of 0 to {len(trials) - 1}" if trials else "none has begun yet: run it"
-        raise SearchError(f"study {self.name!r} has no trial {number}; {there}")
+        do = f"name one of 0 to {len(trials) - 1}" if trials else f"begin with `run {self.name}`"
+        raise SearchError(f"study {self.name!r} has no trial {number}; {do}")
 
     def params(self, trial: FrozenTrial) -> dict[str, Any]:
         """Every parameter of a trial: its own, and `[fixed]` of the spec that proposed it."""

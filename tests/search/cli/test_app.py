@@ -65,7 +65,6 @@ def in_process(redirection, *argv):
     return done.returncode, done.stderr
 
 
-@pytest.mark.slow
 def test_an_error_is_one_line_whatever_it_names(capsys, sqlite_url):
     optuna.create_study(storage=sqlite_url, study_name="two\nlines\r\nor three")
     assert app.main(["best", "other", "--storage", sqlite_url]) == 2
@@ -80,6 +79,7 @@ def the_line(capsys):
     return line
 
 
+@pytest.mark.slow
 def test_a_standard_output_that_takes_nothing_is_one_line(make_study, sqlite_url):
     make_study(trials=1)
     for argv in (["status", "--help"], ["trials", "toy", "--csv", "--storage", sqlite_url],

@@ -94,5 +94,6 @@ def test_a_number_that_no_trial_has(study, sqlite_url, capsys):
 def test_a_study_without_trials_says_so(make_study, sqlite_url, capsys):
     make_study(trials=3)
     assert app.main(["diff", "toy", "0", "1", "--storage", sqlite_url]) == 2
-    line = "error: study 'toy' has no trial 0; none has begun yet: run it\n"
-    assert capsys.readouterr().err == line
+    said = capsys.readouterr().err
+    assert said.startswith("error: study 'toy' has no trial 0; begin with `")
+    assert said.endswith(f" run toy --storage {sqlite_url}`\n")

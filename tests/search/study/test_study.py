@@ -142,5 +142,5 @@ def test_there_is_no_best_trial_before_one_is_complete(make_study):
     study = make_study()
     with pytest.raises(NoResult, match="no complete trial to choose from"):
         _ = study.best
-    with pytest.raises(SearchError, match="no trial 7; none has begun yet"):
+    with pytest.raises(SearchError, match="no trial 7; begin with `run toy`"):
         study.trial(7)

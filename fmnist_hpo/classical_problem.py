@@ -80,6 +80,7 @@ class ClassicalProblem(ImageProblem):
         params: Mapping[str, Any],
         split: "Split",
         *,
+        overrides: Mapping[str, Any],
         seed: int,
         curves: Mapping[str, Sequence[float | None]],  # noqa: ARG002 - its steps are folds
         checkpoint: bytes | None,  # noqa: ARG002 - a checkpoint holds no model
@@ -89,7 +90,7 @@ class ClassicalProblem(ImageProblem):
         """See `ImageProblem.model`. The model is always fitted from the start."""
         from fmnist_hpo.classical import bundle as classical_bundle
 
-        config = classical_config.parse(params)
+        config = classical_config.parse({**params, **overrides})
         return classical_bundle.build_model(
             config, self.data, split, seed=seed, cache=FeatureCache(CACHE)
         )

@@ -230,6 +230,7 @@ class ImageProblem(ABC):
         params: Mapping[str, Any],
         split: "Split",
         *,
+        overrides: Mapping[str, Any],
         seed: int,
         curves: Mapping[str, Sequence[float | None]],
         checkpoint: bytes | None,
@@ -241,6 +242,7 @@ class ImageProblem(ABC):
         Args:
             params: of the trial.
             split: to train on; that of the trial, or `everything` for a refit.
+            overrides: parameters that stand in place of the trial's, as `[refit]` says.
             seed: of the trial.
             curves: the values that the trial reported, one list per metric with one value per step.
             checkpoint: of a training with these arguments, to continue it if it is not complete;

@@ -196,6 +196,7 @@ class FashionProblem(ImageProblem):
         params: Mapping[str, Any],
         split: "Split",
         *,
+        overrides: Mapping[str, Any],
         seed: int,
         curves: Mapping[str, Sequence[float | None]],
         checkpoint: bytes | None,
@@ -205,15 +206,15 @@ class FashionProblem(ImageProblem):
         """See `ImageProblem.model`.
 
         Patience has no effect without a validation part. Training then stops after as many steps
-        as it took the trial to its best.
+        as it took the trial to its best, unless `overrides` has another length.
         """
         from fmnist_hpo.networks import training
         from fmnist_hpo.networks.bundles import network as network_bundle
         from search.text import clock
 
-        network, how = config.parse(params)
-        steps = how.steps
-        if how.patience is not None and not len(split.validation):
+        network, how = config.parse({**params, **overrides})
+        steps, of_trial = how.steps, not overrides.keys() & {"epochs", "report_every"}
+        if how.patience is not None and not len(split.validation) and of_trial:
             accuracies = [-1.0 if x is None else x for x in curves["val_accuracy"]]
             steps = accuracies.index(max(accuracies)) + 1
         done = 0 if checkpoint is None else len(training.history(checkpoint))

@@ -1,5 +1,6 @@
 """MODEL_CARD.md: what a bundle is, how well it does, and how far its figures can be trusted."""
 
+import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -122,9 +123,11 @@ def _training(provenance: StoredProvenance) -> str:
         chosen = f"the mean of {provenance.folds} stratified folds of {tuned:,} images"
     else:
         chosen = f"a part held out of {tuned:,} images"
+    named = [f"{name} = {json.dumps(value)}" for name, value in provenance.overrides.items()]
+    instead = f", with {', '.join(named)} in place of what had been searched with" if named else ""
     return (
         f"Its configuration was chosen by {chosen}; then it was trained on all {trained:,} "
-        "training images, including those that had chosen it."
+        f"training images, including those that had chosen it{instead}."
     )
 
 

@@ -188,6 +188,8 @@ class Provenance:
     trained_on: int  # images that the exported model was trained on
     amendments: tuple[str, ...] = ()  # of the study since it was created, a line each
     confirmation: str | None = None  # what came of training the best trials again, in sentences
+    # Of a refit: its parameters that stood in place of the trial's, which are `params`.
+    overrides: Mapping[str, Any] = field(default_factory=dict)
     # Of an ensemble: trial -> how often it counts; then `trial` is the best of them, `value` the
     # ensemble's validation accuracy without mirror images, and `params` is empty.
     members: Mapping[str, int] = field(default_factory=dict)
@@ -233,6 +235,7 @@ class StoredProvenance(Provenance):
             trained_on=fields.whole("trained_on"),
             amendments=fields.texts("amendments") if fields.has("amendments") else (),
             confirmation=fields.text("confirmation") if fields.has("confirmation") else None,
+            overrides=fields.scalars("overrides") if fields.has("overrides") else {},
             members=_members(fields.object("members")) if fields.has("members") else {},
             data_hashes=fields.labels("data_hashes"),
             split_hash=fields.text("split_hash"),

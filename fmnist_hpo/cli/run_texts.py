@@ -1,5 +1,8 @@
 """What `run` shows before and after a search of image models, and what `reproduce` adds."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from optuna.trial import FrozenTrial
 
 from fmnist_hpo.bundle import Bundle, check_replaceable
@@ -85,15 +88,18 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
         return 0
     best, path = study.best, places.bundle_path(study)
     bundle, sealed = places.find_bundle(study), measurement.measurements(study) == 0
-    if bundle is None or (sealed and not _is_wanted(bundle, best.number, refit, flip)):
+    refits = refit or study.problem.folds is not None
+    overrides = study.spec.refit if refits else None
+    if bundle is None or (sealed and not _is_wanted(bundle, best.number, overrides, flip)):
         print(f"exporting trial {best.number} to {path}", flush=True)
         bundle = winner.export_trial(
             study, best.number, path, refit=refit, flip=flip, train=True, say=say
         )
-    elif refit and not bundle.provenance.refit:
+    elif not _is_trained_as(bundle, overrides):
         again = f"{prog} export {study.name} --refit{storage_option(storage)}"
-        print(f"{path} is not refitted: `{again}` replaces it")
-    elif not _is_wanted(bundle, bundle.provenance.trial, refit, flip):
+        how = " as [refit] says now" if bundle.provenance.refit else ""
+        print(f"{path} is not refitted{how}: `{again}` replaces it")
+    elif not _is_wanted(bundle, bundle.provenance.trial, overrides, flip):
         option = f"{' --refit' if refit else ''} --flip {flip}{storage_option(storage)}"
         print(
             f"{path} was exported without --flip {flip}: `{prog} export {study.name}{option}` "
@@ -109,14 +115,24 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
     return 0
 
 
-def _is_wanted(bundle: Bundle, best: int, refit: bool, flip: Flip) -> bool:
-    """Whether a bundle that was exported before is the one to spend the one measurement on."""
+def _is_trained_as(bundle: Bundle, overrides: Mapping[str, Any] | None) -> bool:
+    """Whether a bundle is a refit with these overrides; any bundle for None."""
+    made = bundle.provenance
+    return overrides is None or (made.refit and made.overrides == overrides)
+
+
+def _is_wanted(bundle: Bundle, best: int, overrides: Mapping[str, Any] | None, flip: Flip) -> bool:
+    """Whether a bundle that was exported before is the one to spend the one measurement on.
+
+    Args:
+        overrides: as in `_is_trained_as`.
+    """
     provenance, readout = bundle.provenance, bundle.config.readout
     if flip == "auto":
         flipped = readout.evidence is not None and readout.evidence.gained is not None
     else:
         flipped = readout.flip or flip == "no"
-    return provenance.trial == best and (provenance.refit or not refit) and flipped
+    return provenance.trial == best and _is_trained_as(bundle, overrides) and flipped
 
 
 def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:

@@ -61,6 +61,7 @@ def kept_model(study: Study, problem: ImageProblem, trial: "FrozenTrial") -> "Mo
     return problem.model(
         study.params(trial),
         problem.splits[0],
+        overrides={},
         seed=study.spec.trial_seed(_lineage(trial)),
         curves=_curves(trial),
         checkpoint=checkpoint,
@@ -96,8 +97,12 @@ def trained_model(
 def refitted_model(
     study: Study, problem: ImageProblem, trial: "FrozenTrial", *, say: Say
 ) -> "Model":
-    """The configuration of a trial, trained on all images; goes on where it was interrupted."""
-    say(f"training trial {trial.number} on all {len(problem.everything.train):,} images")
+    """The configuration of a trial, trained on all images; goes on where it was interrupted.
+
+    Parameters of the study's `[refit]` stand in place of the trial's.
+    """
+    said = "".join(f", {name}={value}" for name, value in study.spec.refit.items())
+    say(f"training trial {trial.number} on all {len(problem.everything.train):,} images{said}")
     return _train(study, problem, trial, REFITTED, problem.everything, say)
 
 
@@ -119,14 +124,16 @@ def _train(
     Its checkpoints lie apart from those of the trial, whose weights may differ.
     """
     lineage, params = _lineage(trial), study.params(trial)
-    checkpoints = study.checkpoints.scoped(kind)
+    overrides = study.spec.refit if kind == REFITTED else {}
+    checkpoints, trained = study.checkpoints.scoped(kind), {**params, **overrides}
     return problem.model(
         params,
         split,
+        overrides=overrides,
         seed=study.spec.trial_seed(lineage),
         curves=_curves(trial),
-        checkpoint=checkpoints.load(lineage, params=params) if problem.keeps_model else None,
-        save=partial(checkpoints.save, lineage, attempt=1, params=params),
+        checkpoint=checkpoints.load(lineage, params=trained) if problem.keeps_model else None,
+        save=partial(checkpoints.save, lineage, attempt=1, params=trained),
         say=say,
     )
 

@@ -157,6 +157,7 @@ def provenance_of(
         git_commit=_git_commit(),
         environment=environment,
         refit=refit,
+        overrides=study.spec.refit if refit else {},
         folds=problem.folds,
         tuned_on=len(problem.tuned_on),
         trained_on=len(split.train),

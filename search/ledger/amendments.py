@@ -59,6 +59,12 @@ class Amendment:
         return f"amendment {self.number} of {self.at:%Y-%m-%d %H:%M} UTC: {words}"
 
     @property
+    def only_refit(self) -> bool:
+        """Whether it changes [refit] alone, so that no trial of the study means anything else."""
+        tables = {key.partition(".")[0] for key in self.changes}
+        return self.given is None and tables == {"refit"}
+
+    @property
     def replaced(self) -> dict[str, Any]:
         """The changed keys with their values before; None where one was absent."""
         return {key: before for key, (before, _) in self.changes.items()}

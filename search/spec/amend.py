@@ -19,7 +19,9 @@ from search.text import counted, shorten
 __all__ = ["Changes", "Draft", "added", "amended", "extended", "lines_of", "revised"]
 
 #: What an amendment may change, by table; all else is part of what the study is.
-MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit", "confirm")
+MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit", "confirm", "refit")
+#: Those of them that say what becomes of the search's result.
+_AFTERWARDS = ("confirm", "refit")
 #: What makes a study the one that it is: attributes of its spec.
 _IDENTITY = ("name", "problem", "metrics", "directions", "constraints", "seed", "folds", "data",
              "workers", "prior")  # fmt: skip
@@ -48,9 +50,9 @@ class Draft:
 
     @property
     def searches(self) -> bool:
-        """Whether it changes the search, and not only how its winner is confirmed."""
+        """Whether it changes the search, and not only what becomes of its winner."""
         return self.given is not None or any(
-            key.partition(".")[0] != "confirm" for key in self.changes
+            key.partition(".")[0] not in _AFTERWARDS for key in self.changes
         )
 
     @property

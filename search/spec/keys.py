@@ -99,6 +99,8 @@ def _top() -> Iterator[Key]:
         "control": "Random trials beside the sampler's, to compare it with random search.",
         "audit": "Pruned trials that run on, to see what the pruner throws away.",
         "confirm": "The best trials are trained again after the search, and the best mean wins.",
+        "refit": "Parameters that replace those of the best trial when it is trained again on all "
+                 "training data: by a longer training, say.",
         "workers": "How workers behave.",
         "notify": "Notices of what happens, posted to a URL.",
         "track": "Trackers that the trials are written to while the study runs.",

@@ -119,6 +119,7 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
         fixed=fixed,
         space=space,
         named=named,
+        refit=_scalars(given["refit"] or {}, f"{where}: refit"),
         prior=prior,
         confirm=parse_confirm(
             given["confirm"],
@@ -320,16 +321,21 @@ def _named(
         name, params = values["name"], values["params"]
         if name in named:
             raise SpecError(f"{here}: the name {name!r} is taken; give each trial its own")
-        for key, value in params.items():
-            if not isinstance(value, bool | int | float | str):
-                raise SpecError(
-                    f"{here}: {key} must be a string, a number, true or false, got {shown(value)}"
-                )
-        space.check(params, fixed, f"{here} ({name})")
+        space.check(_scalars(params, here), fixed, f"{here} ({name})")
         if values["reshuffle"] and values["repeat"] is None:
             raise SpecError(f"{here}: reshuffle needs a repeat, got none; add repeat = 0")
         named[name] = NamedTrial(**values)
     return tuple(named.values())
+
+
+def _scalars(params: Mapping[str, Any], here: str) -> Mapping[str, Any]:
+    """The parameters, of which none is a list, a table or a date."""
+    for key, value in params.items():
+        if not isinstance(value, bool | int | float | str):
+            raise SpecError(
+                f"{here}: {key} must be a string, a number, true or false, got {shown(value)}"
+            )
+    return params
 
 
 def _strategy(table: Mapping[str, Any], kind: str, known: Options, where: str) -> Strategy:

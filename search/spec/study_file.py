@@ -75,6 +75,7 @@ class StudySpec:
     named: tuple[NamedTrial, ...]
     text: str  # of the file, as it was read
     present: str  # the text since the last amendment; that of the file while there is none
+    refit: Mapping[str, Any]  # replace parameters of the best trial when it is trained on all data
     prior: Prior | None = None  # earlier studies
     confirm: Confirm | None = None  # how the winner is chosen among the best trials
     notify: Notify | None = None

@@ -251,7 +251,7 @@ class Study:
         if self.spec.confirm is None:
             return None
         trials = self.trials
-        mark = mark_of(self.spec, self.uid, len(self.amendments), trials, self.params)
+        mark = mark_of(self.spec, self.uid, self.amendments, trials, self.params)
         return find_confirmation(self.storage, self.spec, mark, trials)
 
     def preferred(self, bound: str) -> FrozenTrial:

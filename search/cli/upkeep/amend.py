@@ -47,7 +47,9 @@ def main(args: argparse.Namespace, app: Application) -> int:
         return 0
     print(f"study {study.name!r} was amended: it is amendment {made.number}; {_seen(study)}")
     remark = remark_on(study, app, args.storage)
-    if not draft.searches:  # no trial of the search begins
+    if made.only_refit:
+        remark = None
+    elif not draft.searches:  # no trial of the search begins
         run = f"{app.prog} run {study.name}{storage_option(args.storage)}"
         remark = f"once its search is over, `{run}` trains the best trials again"
     if remark is not None:

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 from search import attributes
 from search.aims.confirmed import Candidate, Confirmation, candidates, repeat_values
 from search.ledger import Ledger
+from search.ledger.amendments import Amendment
 from search.spec import StudySpec
 from search.storage import Storage
 from search.storage.study_rows import Marked, marked_studies
@@ -22,7 +23,7 @@ class Mark:
 
     Attributes:
         uid: of the study that is confirmed.
-        amendments: how many that one had had.
+        amendments: the number of its last amendment that changed more than [refit]; 0 without one.
         trials: the numbers of its candidates, the best first.
     """
 
@@ -38,7 +39,7 @@ class Mark:
 def mark_of(
     spec: StudySpec,
     uid: str,
-    amendments: int,
+    amendments: Sequence[Amendment],
     trials: Sequence[FrozenTrial],
     params_of: Callable[[FrozenTrial], Mapping[str, Any]],
 ) -> Mark | None:
@@ -48,7 +49,7 @@ def mark_of(
 
     Args:
         uid: of the study.
-        amendments: how many it has had.
+        amendments: those that it has had.
         trials: all of its trials.
         params_of: every parameter of a trial.
     """
@@ -57,7 +58,8 @@ def mark_of(
     found = candidates(trials, spec.direction, spec.confirm.top, params_of)
     if not found:
         return None
-    return Mark(uid=uid, amendments=amendments, trials=tuple(trial.number for trial in found))
+    last = max((one.number for one in amendments if not one.only_refit), default=0)
+    return Mark(uid=uid, amendments=last, trials=tuple(trial.number for trial in found))
 
 
 def lineage_of(candidate: int, repeat: int, candidates: int) -> int:

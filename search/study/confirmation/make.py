@@ -31,7 +31,7 @@ def confirming_study(study: Study) -> Study | None:
         ProblemError: the problem cannot be loaded here, or on other data.
     """
     study.refresh()
-    mark = mark_of(study.spec, study.uid, len(study.amendments), study.trials, study.params)
+    mark = mark_of(study.spec, study.uid, study.amendments, study.trials, study.params)
     if mark is None:
         return None
     if not study.status().over:

@@ -122,6 +122,8 @@ def test_a_study_of_named_trials_alone_needs_no_budget() -> None:
         ),
         ("[fixed]", '[pruner]\nname = "threshold"\n[fixed]', "needs lower or upper"),
         ("[fixed]", "[workers]\nmax_retries = -1\n[fixed]", "max_retries must be a whole number"),
+        ("[fixed]", "[refit]\nunits = [1]\n[fixed]", r"refit: units must be .* got \[1\]"),
+        ("[fixed]", "refit = 3\n[fixed]", "refit"),
         ("[fixed]", "[fixed]\nrate = 1", "rate stands in .fixed. and in .space."),
         ('name = "second"', 'name = "first"', "the name 'first' is taken"),
         ("rate = 0.02", "rate = 2.0", "rate = 2.0 lies outside the space; from 0.001 to 0.1"),

@@ -165,6 +165,13 @@ def test_another_best_trial_makes_another_confirmation(confirmed):
     assert study.confirmation is None  # although the file is the same
 
 
+def test_another_refit_needs_no_other_confirmation(confirmed):
+    study, before = confirmed, confirmed.confirmation
+    study.amend(confirmed_spec() + "[refit]\ny = 1\n")
+    assert study.confirmation == before
+    assert study.status().over
+
+
 @pytest.mark.slow
 def test_the_repeats_of_a_candidate_have_exactly_its_parameters(url):
     space = (

@@ -40,7 +40,8 @@ class ANNClassifier(NetworkClassifier, network=ANNConfig):
     image_size_ : tuple of (rows, columns)
         Size of the training images in pixels.
     history_ : tuple of EpochMetrics
-        Loss and accuracy of each epoch, or of each part of one with `report_every`.
+        Loss and accuracy of each epoch, or of each part of one with `report_every`. After
+        `partial_fit` those of the epochs that led to the present weights.
     best_epoch_ : int, or float with `report_every`
         The epoch whose weights are kept, counted from 1; the last one without `patience`.
     n_features_in_ : int

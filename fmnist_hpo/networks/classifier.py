@@ -88,7 +88,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             examples = self._examples(images, encoded)
             part = self._split(examples, seed)
             self._scale = normalization(config.normalization, examples, part)
-            self._passes, self.history_ = 0, ()
+            self._begin()
             self._train(network, config, examples, part, seed)
         return self
 
@@ -133,10 +133,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             start = None if first else self._checkpoint
             if first:
                 self._scale = normalization(config.normalization, examples, part)
-                self._passes, self.history_ = 0, ()
+                self._begin()
             seed = (self._draw_seed() + self._passes) % 2**31
             self._train(network, config, examples, part, seed, start)
-            self._passes += 1
         return self
 
     def predict_proba(self, X: ArrayLike) -> NDArray[np.float64]:
@@ -182,6 +181,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{error}; use a smaller learning_rate") from error
             raise
 
+    def _begin(self) -> None:
+        """Forget what was trained before."""
+        self._passes, self.history_, self._kept, self.best_epoch_ = 0, (), 0, 0
+
     def _train(
         self,
         network: NetworkConfig,
@@ -202,9 +205,12 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
         per_epoch = config.reports_per_epoch
         kept = result.kept if per_epoch == 1 else result.kept / per_epoch
-        self.best_epoch_ = kept if start is None else self.best_epoch_ + kept
+        self.best_epoch_ += kept
         self._checkpoint = result.checkpoint
-        self.history_ = (*self.history_, *result.history)
+        # What came after the kept epoch is no part of the training that goes on.
+        self.history_ = (*self.history_[: self._kept], *result.history)
+        self._kept += result.kept
+        self._passes += 1
         self._network_config = network
         self._build()
 

@@ -46,9 +46,14 @@ def _takes_storage(rest: str) -> bool:
 
 
 def storage_option(url: str) -> str:
-    """` --storage URL` for a command in a message; "" for the default, or where it has a secret."""
-    if url == default_storage() or shown(url) != url:
+    """` --storage URL` for a command in a message; "" for the default.
+
+    A URL with a secret is not shown: the variable stands for it, see `storage_remark`.
+    """
+    if url == default_storage():
         return ""
+    if shown(url) != url:
+        return f' --storage "${STORAGE_VARIABLE}"'
     return f" --storage {shlex.quote(url)}"
 
 

@@ -165,6 +165,10 @@ def test_early_stopping_keeps_the_best_epoch(estimator: Any, train: Arrays) -> N
     examples = stopped._examples(train[0], train[1])
     part = split(examples, validation_fraction=0.25, seed=seed).validation
     assert stopped.score(train[0][part], train[1][part]) == max(curve)
+    # More training goes on with them, so the epochs after that one are no part of it.
+    best = stopped.best_epoch_
+    stopped.partial_fit(*train)
+    assert len(stopped.history_) == stopped.best_epoch_ == best + 1
 
 
 @BOTH
@@ -179,7 +183,10 @@ def test_partial_fit_goes_on(estimator: Any, train: Arrays, held_out: Arrays) ->
             one.partial_fit(images[:400], labels[:400])
     assert np.array_equal(first.predict_proba(images), kept.predict_proba(images))
     assert len(first.history_) == first.best_epoch_ == 4
+    second = clone(estimator).partial_fit(images, labels, classes=range(10))
+    second.partial_fit(images, labels)  # whose images come in another order than the first call's
     assert whole.partial_fit(images, labels).best_epoch_ == 2
+    assert np.array_equal(whole.predict_proba(images), second.predict_proba(images))
     assert first.history_[-1].train_loss < first.history_[0].train_loss
     assert first.score(*held_out) > 0.6
     with pytest.raises(ValueError, match="first call"):

@@ -1,6 +1,7 @@
 """`track`: write a study's trials to MLflow, TensorBoard or Weights & Biases."""
 
 import argparse
+import sys
 
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
@@ -50,7 +51,9 @@ def main(args: argparse.Namespace, app: Application) -> int:
             outcome = Outcome(written=(), missing=missing, error=str(error))
         found.append(outcome)
         if not args.json:
-            print(f"{tracker}: {_words(outcome, len(trials))}")
+            failed = outcome.error is not None
+            line = f"{tracker}: {_words(outcome, len(trials))}"
+            print(f"error: {line}" if failed else line, file=sys.stderr if failed else None)
     if args.json:
         print_json(
             [

@@ -34,7 +34,9 @@ def test_a_command_that_takes_no_storage_gets_none(message):
     "url", ["postgresql://u:secret@h/d", "postgresql://h/d?password=secret&user=u"]
 )
 def test_a_secret_is_left_to_the_environment(url):
-    assert storage_option(url) == ""
+    assert storage_option(url) == ' --storage "$FMNIST_HPO_STORAGE"'
+    done = complete("`run toy`", "p", NAMES, url)
+    assert done == '`p run toy --storage "$FMNIST_HPO_STORAGE"`'
     remark = storage_remark(url)
     assert remark is not None and "FMNIST_HPO_STORAGE" in remark and "secret" not in remark
 

@@ -56,6 +56,8 @@ class Key:
             "string": "1 to 200 printable characters",
         }
         rule = kind.get(self.type, f"a {self.type}")
+        if self.type == "list" and self.condition.startswith("of "):
+            rule += f" {self.condition.partition(';')[0]}"
         bounds = [
             f"{sign} {bound:,g}" if bound < 10_000 else f"{sign} {bound:,.0f}"
             for sign, bound in ((">=", self.low), (">", self.above), ("<=", self.high))
@@ -110,7 +112,8 @@ def _top() -> Iterator[Key]:
     }
     for name, text in tables.items():
         yield key(name, "table", text)
-    yield key("trials", "list", "Trials that run first, exactly as given: [[trials]] tables.")
+    yield key("trials", "list", "Trials that run first, exactly as given.",
+              condition="of [[trials]] tables")
 
 
 def _tables() -> Iterator[Key]:

@@ -122,6 +122,7 @@ def test_verify_covers_the_test_files(copy: Path) -> None:
         verify(copy)
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_mended(fashion_dir: Path, cache: Path) -> None:
     load_training(fashion_dir)
     flip_a_byte(cache / "idx" / FILES[IMAGES])

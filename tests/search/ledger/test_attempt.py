@@ -3,6 +3,7 @@
 from datetime import datetime
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState
@@ -52,6 +53,7 @@ def ended(user_attrs: dict[str, object]) -> FrozenTrial:
     )
 
 
+@pytest.mark.slow
 @given(attrs(Reason.ERROR))
 def test_of_an_error_that_was_mended_nothing_is_kept(user_attrs: dict[str, object]) -> None:
     new = next_attempt(ended(user_attrs))

@@ -295,6 +295,7 @@ CheckpointStore("/dev/full/x", "uid").save(0, b"state", attempt=1, params={})
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_warning_into_a_log_on_a_full_disk_fails_nothing() -> None:
     with Path("/dev/full").open("w") as full:

@@ -121,6 +121,7 @@ def test_the_tables_of_another_program_are_called_so(storage_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exists", [True, False])
 def test_no_opening_needs_alembic(tmp_path: Path, exists: bool) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"

@@ -135,6 +135,7 @@ def test_a_lineage_that_is_lost_for_good_leaves_no_checkpoint(make_study, tmp_pa
     assert study.ledger.counts().done == 1
 
 
+@pytest.mark.slow
 def test_a_lineage_that_runs_again_keeps_its_checkpoint_when_its_loss_is_reported_late(make_study):
     study = make_study(trials=1, extra="[workers]\nmax_retries = 0")
     report = study.ledger.on_lost

@@ -2,12 +2,14 @@
 
 import random
 
+import pytest
 from made_trials import trial
 from optuna.trial import TrialState
 
 from search.worker.unsettled import Unsettled
 
 
+@pytest.mark.slow
 def test_nothing_that_changed_is_missed_and_nothing_old_is_looked_at():
     dice = random.Random(0)
     states = {}

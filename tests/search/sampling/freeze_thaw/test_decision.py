@@ -82,6 +82,7 @@ def test_what_noise_hides_is_followed_on_several_curves() -> None:
     assert doubts[0] < 0.05 and doubts[1] > 0.3
 
 
+@pytest.mark.slow
 def test_a_step_that_costs_more_has_to_promise_more() -> None:
     curves = [curve(i, i / 11, 2) for i in range(12)]
     dear = [replace(c, seconds_per_step=100.0 if c.lineage == 11 else 1.0) for c in curves]
@@ -121,6 +122,7 @@ def test_the_end_of_the_budget_completes_the_best_that_it_can(left: Any) -> None
         assert decision.lineage == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", ENDS)
 def test_the_end_of_the_budget_completes_nothing_worse_than_what_is_complete(left: Any) -> None:
     curves = [replace(curve(i, i / 11, 2), seconds_per_step=5.0) for i in range(11)]
@@ -282,6 +284,7 @@ def test_it_is_sooner_than_random_search() -> None:
     assert sum(best >= at_random for best, at_random in pairs) >= 4
 
 
+@pytest.mark.slow
 def test_a_step_of_four_times_the_seconds_wants_twice_the_improvement() -> None:
     """The dearer one goes on while its seconds are fewer than the square of what it promises."""
     curves = [curve(i, i / 11, LAST, "complete") for i in range(10)]

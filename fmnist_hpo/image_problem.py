@@ -209,6 +209,12 @@ class ImageProblem(ABC):
         """See `search.problem.Problem.check`."""
 
     @abstractmethod
+    def refit_params(
+        self, params: Mapping[str, Any], overrides: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """See `search.problem.Refitting.refit_params`."""
+
+    @abstractmethod
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""
 
@@ -230,7 +236,6 @@ class ImageProblem(ABC):
         params: Mapping[str, Any],
         split: "Split",
         *,
-        overrides: Mapping[str, Any],
         seed: int,
         curves: Mapping[str, Sequence[float | None]],
         checkpoint: bytes | None,
@@ -240,9 +245,8 @@ class ImageProblem(ABC):
         """Train the model of a trial, or complete its training, for export.
 
         Args:
-            params: of the trial.
+            params: of the trial, or of its refit.
             split: to train on; that of the trial, or `everything` for a refit.
-            overrides: parameters that stand in place of the trial's, as `[refit]` says.
             seed: of the trial.
             curves: the values that the trial reported, one list per metric with one value per step.
             checkpoint: of a training with these arguments, to continue it if it is not complete;
@@ -251,7 +255,7 @@ class ImageProblem(ABC):
             say: called with a line of progress during training.
 
         Raises:
-            InputError: the model cannot be trained on these images.
+            InputError: the model cannot be trained on these images, or not with these parameters.
         """
 
 

@@ -47,6 +47,34 @@ class FashionProblem(ImageProblem):
                 f"{self.folds} folds, whose refit has none; leave patience out"
             )
 
+    def refit_params(
+        self, params: Mapping[str, Any], overrides: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """See `search.problem.Refitting.refit_params`.
+
+        No validation part ends such a training early, so it has no patience.
+        """
+        for name in ("patience", "report_every"):
+            if name in overrides:
+                raise ProblemError(
+                    f"{name} is for trainings that are validated, got {name} = {overrides[name]}; "
+                    "leave it out of [refit]"
+                )
+        made = {**params, **overrides}
+        patience = made.pop("patience", None)
+        if patience is not None and "epochs" not in overrides:
+            raise ProblemError(
+                f"a trial with patience = {patience} ends by itself, and a refit has nothing to "
+                "validate on; add epochs to [refit]"
+            )
+        try:
+            _, how = config.parse(made)
+            if how.reports_per_epoch > 1 and self._fewest_images is not None:
+                how.batches(len(self.everything.train))
+        except InputError as error:
+            raise ProblemError(str(error)) from error
+        return made
+
     @cached_property
     def _fewest_images(self) -> int | None:
         """The training images of the smallest split; None where the data cannot be read here.
@@ -196,7 +224,6 @@ class FashionProblem(ImageProblem):
         params: Mapping[str, Any],
         split: "Split",
         *,
-        overrides: Mapping[str, Any],
         seed: int,
         curves: Mapping[str, Sequence[float | None]],
         checkpoint: bytes | None,
@@ -206,15 +233,15 @@ class FashionProblem(ImageProblem):
         """See `ImageProblem.model`.
 
         Patience has no effect without a validation part. Training then stops after as many steps
-        as it took the trial to its best, unless `overrides` has another length.
+        as it took the trial to its best.
         """
         from fmnist_hpo.networks import training
         from fmnist_hpo.networks.bundles import network as network_bundle
         from search.text import clock
 
-        network, how = config.parse({**params, **overrides})
-        steps, of_trial = how.steps, not overrides.keys() & {"epochs", "report_every"}
-        if how.patience is not None and not len(split.validation) and of_trial:
+        network, how = config.parse(params)
+        steps = how.steps
+        if how.patience is not None and not len(split.validation):
             accuracies = [-1.0 if x is None else x for x in curves["val_accuracy"]]
             steps = accuracies.index(max(accuracies)) + 1
         done = 0 if checkpoint is None else len(training.history(checkpoint))
@@ -222,15 +249,24 @@ class FashionProblem(ImageProblem):
         if 0 < done < steps:
             say(f"continuing after epoch {done * how.report_every:g} of {epochs}")
         began = time.monotonic()
-        for epoch in training.epochs(network, how, self.data, split, seed=seed, resume=checkpoint):
-            number = epoch.number
-            if not epoch.resumed:
-                save(epoch.save())
-                left = (time.monotonic() - began) / (number - done) * (steps - number)
-                say(
-                    f"epoch {number * how.report_every:g}/{epochs}, training accuracy "
-                    f"{epoch.metrics.train_accuracy:.4f}, about {clock(left)} left"
-                )
-            if number == steps:
-                break
+        try:
+            for epoch in training.epochs(
+                network, how, self.data, split, seed=seed, resume=checkpoint
+            ):
+                number = epoch.number
+                if not epoch.resumed:
+                    save(epoch.save())
+                    left = (time.monotonic() - began) / (number - done) * (steps - number)
+                    say(
+                        f"epoch {number * how.report_every:g}/{epochs}, training accuracy "
+                        f"{epoch.metrics.train_accuracy:.4f}, about {clock(left)} left"
+                    )
+                if number == steps:
+                    break
+        except training.Diverged as error:
+            raise InputError(
+                f"{error}; use a smaller learning_rate in [refit], or another trial"
+            ) from error
+        except MemoryError as error:
+            raise InputError(str(error)) from error
         return network_bundle.build_model(network, how, epoch.result(), self.data, split)

@@ -10,6 +10,7 @@ __all__ = [
     "Outline",
     "Probing",
     "Problem",
+    "Refitting",
     "Reshuffling",
     "Resumable",
     "StaticMetrics",
@@ -241,6 +242,28 @@ class Resumable(Protocol):
         Raises:
             ProblemError: a trial of these parameters cannot be cut, as a rule of its training
                 needs to know the end.
+        """
+        ...
+
+
+@runtime_checkable
+class Refitting(Protocol):
+    """What a problem offers whose best configuration is trained again on all data, by `[refit]`.
+
+    The service itself never does that: whoever exports the model does, with these parameters.
+    """
+
+    def refit_params(
+        self, params: Mapping[str, Any], overrides: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """The parameters of that training.
+
+        Args:
+            params: all of a trial, without those that do not apply beside the overrides.
+            overrides: those of `[refit]`, which replace the trial's.
+
+        Raises:
+            ProblemError: nothing can be trained with them.
         """
         ...
 

@@ -1,6 +1,5 @@
 """MODEL_CARD.md: what a bundle is, how well it does, and how far its figures can be trusted."""
 
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -123,8 +122,8 @@ def _training(provenance: StoredProvenance) -> str:
         chosen = f"the mean of {provenance.folds} stratified folds of {tuned:,} images"
     else:
         chosen = f"a part held out of {tuned:,} images"
-    named = [f"{name} = {json.dumps(value)}" for name, value in provenance.overrides.items()]
-    instead = f", with {', '.join(named)} in place of what had been searched with" if named else ""
+    named = provenance.overridden
+    instead = f", with {named} in place of what had been searched with" if named else ""
     return (
         f"Its configuration was chosen by {chosen}; then it was trained on all {trained:,} "
         f"training images, including those that had chosen it{instead}."
@@ -310,7 +309,9 @@ def _what_network(config: Config) -> str:
 
 def _what_ensemble(config: Config) -> str:
     found = Selection.of(config)
-    return f"An ensemble of {found.size} members, {len(found.members)} different networks,"
+    n = len(found.members)
+    networks = "of the same network" if n == 1 else f"{n} different networks"
+    return f"An ensemble of {found.size} members, {networks},"
 
 
 def _what_classical(config: Config) -> str:

@@ -1,5 +1,6 @@
 """What config.json, metrics.json and provenance.json of a bundle hold, as checked records."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -193,6 +194,11 @@ class Provenance:
     # Of an ensemble: trial -> how often it counts; then `trial` is the best of them, `value` the
     # ensemble's validation accuracy without mirror images, and `params` is empty.
     members: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def overridden(self) -> str:
+        """The overrides as a study file writes them: `epochs = 20, schedule = "one-cycle"`."""
+        return ", ".join(f"{name} = {json.dumps(x)}" for name, x in self.overrides.items())
 
     @property
     def what(self) -> str:

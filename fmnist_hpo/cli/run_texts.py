@@ -96,7 +96,8 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
             study, best.number, path, refit=refit, flip=flip, train=True, say=say
         )
     elif not _is_trained_as(bundle, overrides):
-        again = f"{prog} export {study.name} --refit{storage_option(storage)}"
+        option = f" --refit{'' if flip == 'no' else f' --flip {flip}'}{storage_option(storage)}"
+        again = f"{prog} export {study.name}{option}"
         how = " as [refit] says now" if bundle.provenance.refit else ""
         print(f"{path} is not refitted{how}: `{again}` replaces it")
     elif not _is_wanted(bundle, bundle.provenance.trial, overrides, flip):
@@ -148,7 +149,9 @@ def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     elif measured is None:
         print(f"test        not measured of this bundle; another of the study was, {times}")
     else:
-        how = f"measured {times}; trained on {bundle.provenance.trained_on:,} images"
+        made = bundle.provenance
+        overridden = f" with {made.overridden}" if made.overrides else ""
+        how = f"measured {times}; trained on {made.trained_on:,} images{overridden}"
         print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
         if measured.remark:
             print(f"            {measured.remark}")
@@ -191,10 +194,12 @@ def reproduced(study: Study, trial: FrozenTrial, prog: str) -> None:
         for key, both in differences(made.environment, study.problem.environment()).items()
         if key != "threads"  # those of the trial, for the verdict
     }
+    again = f"{prog} export {study.name} --refit{storage_option(study.storage.address)}"
+    as_now = made.overrides == study.spec.refit
     print(
         f"not covered: {bundle.path} holds this configuration, retrained on all "
-        f"{made.trained_on:,} images{', in another environment' if differs else ''}; "
-        f"`{prog} export {study.name} --refit{storage_option(study.storage.address)}` "
-        "does that again"
+        f"{made.trained_on:,} images{f' with {made.overridden}' if made.overrides else ''}"
+        f"{', in another environment' if differs else ''}; "
+        + (f"`{again}` does that again" if as_now else "its [refit] has changed since")
     )
     print_differences(differs)

@@ -119,6 +119,10 @@ def _accuracy_lines(model: Model) -> list[str]:
             f"({percent(found[0])} to {percent(found[1])}, {model.validation_images:,} images); "
             "optimistically biased, as the best of many trials."
         )
+    made = None if model.bundle is None else model.bundle.provenance
+    if made is not None and made.refit:
+        instead = f", with {made.overridden} in place of the trial's" if made.overrides else ""
+        lines.append(f"Refit: trained again on all {made.trained_on:,} training images{instead}.")
     lines += calibration_lines(model)
     times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
     if test is None:
@@ -223,7 +227,11 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
 def _chosen(model: Model) -> list[Section]:
     test, bundle, name = model.test, model.bundle, model.study
     if test is None or bundle is None:
-        why = "has not been exported" if bundle is None else "has a sealed test set still"
+        why = "has a sealed test set still"
+        if bundle is None:
+            why = "has not been exported"
+        elif model.evaluations:
+            why = "was measured with another model"
         text = f"The study {why}, so there are no results for single classes and images."
         return [Section(title=f"{name}: the chosen model", parts=[Paragraph(text=text)])]
     title = f"{name}, {bundle.provenance.what}, test set"

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.results.places import image_problem
 from search import attributes
+from search.aims.refit import refit_params
 from search.study import Study
 from search.study.confirmation.repeats import problem_of
 
@@ -61,7 +62,6 @@ def kept_model(study: Study, problem: ImageProblem, trial: "FrozenTrial") -> "Mo
     return problem.model(
         study.params(trial),
         problem.splits[0],
-        overrides={},
         seed=study.spec.trial_seed(_lineage(trial)),
         curves=_curves(trial),
         checkpoint=checkpoint,
@@ -91,7 +91,8 @@ def trained_model(
             "the trial again with --retrain (only the best trials' checkpoints are kept)"
         )
     say(f"training trial {trial.number} on its {len(problem.splits[0].train):,} images")
-    return _train(study, problem, trial, RETRAINED, problem.splits[0], say), False
+    params = study.params(trial)
+    return _train(study, problem, trial, RETRAINED, params, problem.splits[0], say), False
 
 
 def refitted_model(
@@ -100,10 +101,21 @@ def refitted_model(
     """The configuration of a trial, trained on all images; goes on where it was interrupted.
 
     Parameters of the study's `[refit]` stand in place of the trial's.
+
+    Raises:
+        ProblemError: they do not go with the trial's others.
+        InputError: see `ImageProblem.model`.
     """
+    params = refit_params(
+        problem,
+        study.spec,
+        study.params(trial),
+        proposed=study.specs.of(trial),
+        whose=f"trial {trial.number}",
+    )
     said = "".join(f", {name}={value}" for name, value in study.spec.refit.items())
     say(f"training trial {trial.number} on all {len(problem.everything.train):,} images{said}")
-    return _train(study, problem, trial, REFITTED, problem.everything, say)
+    return _train(study, problem, trial, REFITTED, params, problem.everything, say)
 
 
 def forget_training(study: Study, trial: "FrozenTrial", *, refit: bool) -> None:
@@ -116,6 +128,7 @@ def _train(
     problem: ImageProblem,
     trial: "FrozenTrial",
     kind: str,
+    params: Mapping[str, Any],
     split: "Split",
     say: Say,
 ) -> "Model":
@@ -123,17 +136,14 @@ def _train(
 
     Its checkpoints lie apart from those of the trial, whose weights may differ.
     """
-    lineage, params = _lineage(trial), study.params(trial)
-    overrides = study.spec.refit if kind == REFITTED else {}
-    checkpoints, trained = study.checkpoints.scoped(kind), {**params, **overrides}
+    lineage, checkpoints = _lineage(trial), study.checkpoints.scoped(kind)
     return problem.model(
         params,
         split,
-        overrides=overrides,
         seed=study.spec.trial_seed(lineage),
         curves=_curves(trial),
-        checkpoint=checkpoints.load(lineage, params=trained) if problem.keeps_model else None,
-        save=partial(checkpoints.save, lineage, attempt=1, params=trained),
+        checkpoint=checkpoints.load(lineage, params=params) if problem.keeps_model else None,
+        save=partial(checkpoints.save, lineage, attempt=1, params=params),
         say=say,
     )
 

@@ -18,7 +18,7 @@ from sqlalchemy import orm
 from search.errors import SpecError
 from search.ledger.ledger import Ledger
 from search.spec import StudySpec
-from search.spec.amend import Changes, Draft, amended, lines_of
+from search.spec.amend import AFTERWARDS, Changes, Draft, amended, changed_tables, lines_of
 from search.storage import schema
 
 __all__ = ["Amendment", "amend", "amendments", "given", "spec_since"]
@@ -61,8 +61,12 @@ class Amendment:
     @property
     def only_refit(self) -> bool:
         """Whether it changes [refit] alone, so that no trial of the study means anything else."""
-        tables = {key.partition(".")[0] for key in self.changes}
-        return self.given is None and tables == {"refit"}
+        return self.given is None and changed_tables(self.changes) == {"refit"}
+
+    @property
+    def searches(self) -> bool:
+        """See `Draft.searches`."""
+        return self.given is not None or not changed_tables(self.changes) <= AFTERWARDS
 
     @property
     def replaced(self) -> dict[str, Any]:

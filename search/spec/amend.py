@@ -16,12 +16,22 @@ from search.spec.study_file import StudySpec
 from search.spec.values import equal, shown
 from search.text import counted, shorten
 
-__all__ = ["Changes", "Draft", "added", "amended", "extended", "lines_of", "revised"]
+__all__ = [
+    "AFTERWARDS",
+    "Changes",
+    "Draft",
+    "added",
+    "amended",
+    "changed_tables",
+    "extended",
+    "lines_of",
+    "revised",
+]
 
 #: What an amendment may change, by table; all else is part of what the study is.
 MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit", "confirm", "refit")
 #: Those of them that say what becomes of the search's result.
-_AFTERWARDS = ("confirm", "refit")
+AFTERWARDS = frozenset({"confirm", "refit"})
 #: What makes a study the one that it is: attributes of its spec.
 _IDENTITY = ("name", "problem", "metrics", "directions", "constraints", "seed", "folds", "data",
              "workers", "prior")  # fmt: skip
@@ -51,9 +61,7 @@ class Draft:
     @property
     def searches(self) -> bool:
         """Whether it changes the search, and not only what becomes of its winner."""
-        return self.given is not None or any(
-            key.partition(".")[0] not in _AFTERWARDS for key in self.changes
-        )
+        return self.given is not None or not changed_tables(self.changes) <= AFTERWARDS
 
     @property
     def text(self) -> str:
@@ -219,8 +227,7 @@ def _refuse_other_strategy(before: StudySpec, new: StudySpec, changes: Changes) 
                 f"the sampler of study {before.name!r} is {was} and cannot become {now}, as with "
                 f"{name} {why}; keep it, or give the file another name"
             )
-    tables = {key.partition(".")[0] for key in changes}
-    if was == "grid" and tables & {"space", "fixed"}:
+    if was == "grid" and changed_tables(changes) & {"space", "fixed"}:
         raise SpecError(
             f"study {before.name!r} searches a grid, whose points are all its trials, got another "
             "[space] or [fixed]; give the file another name"
@@ -316,6 +323,11 @@ def _values(text: str) -> dict[str, Any]:
 
 def _canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True)
+
+
+def changed_tables(changes: Changes) -> set[str]:
+    """The names of the tables that have a changed key."""
+    return {key.partition(".")[0] for key in changes}
 
 
 def lines_of(changes: Changes, given: Mapping[str, Any] | None = None) -> list[str]:

@@ -57,6 +57,32 @@ class Space:
         """Whether two trials may differ in which parameters they have."""
         return any(p.when or p.for_each for p in self.parameters)
 
+    def overridden(self, params: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+        """Parameters of a trial with some replaced, without those that apply no longer.
+
+        One value for all layers replaces those of each.
+
+        Args:
+            params: of a trial, those that are not searched included.
+            overrides: the new values; they need not lie in the space.
+
+        Raises:
+            SpecError: a new value is no whole number where the space has one.
+        """
+        known = {**params, **overrides}
+        for parameter in self.parameters:
+            value = overrides.get(parameter.name, 0)
+            whole = isinstance(parameter.distribution, IntDistribution) and not parameter.for_each
+            if whole and (isinstance(value, bool) or not isinstance(value, int)):
+                raise SpecError(f"{parameter.name} must be a whole number, got {shown(value)}")
+            applies = parameter.instances(known)
+            if parameter.for_each is not None and parameter.name in overrides:
+                applies = []
+            for name in [n for n in known if n not in overrides and n not in applies]:
+                if name == parameter.name or (parameter.for_each and is_instance(name, parameter)):
+                    del known[name]
+        return known
+
     def walk(self, choose: Choose, fixed: Mapping[str, Any]) -> dict[str, Any]:
         """Ask `choose(name, distribution)` for each parameter that applies, in order."""
         known = dict(fixed)

@@ -37,18 +37,20 @@ def ended_by(
     finished: Callable[[], Sequence[FrozenTrial]],
     *,
     amendment: int,
+    since: int,
 ) -> RuleEnd | None:
     """The rule that ended a study; one that holds now is recorded.
 
     Args:
         finished: returns the trials that have ended.
         amendment: the number of the last one.
+        since: that of the last one which changes the search.
     """
     found = ledger.standing().ended_by
     if found is not None or (spec.target is None and spec.patience is None):
         return found
     ended = ledger.storage.read(lambda session: look.ended(session, ledger.scope))
-    met = find_met(spec, finished(), ended, amendment=amendment)
+    met = find_met(spec, finished(), ended, since=since)
     if met is None:
         return None
     return ledger.end_by(met.rule, met.trial, met.text, amendment=amendment)
@@ -95,7 +97,7 @@ def find_met(
     finished: Sequence[FrozenTrial],
     ended: Mapping[int, float],
     *,
-    amendment: int,
+    since: int,
 ) -> Met | None:
     """The first rule of `[budget]` that holds for the trials that have ended, one after the other.
 
@@ -104,8 +106,9 @@ def find_met(
     Args:
         ended: when each ended by the database's clock, in seconds, by its number. A worker's own
             clock may be wrong, or put back in the night.
-        amendment: the number of the last one. Patience counts the trials that were proposed since:
-            who extends a study that ran out of patience wants to see more of them.
+        since: the number of the last amendment which changes the search. Patience counts the trials
+            that were proposed since: who extends a study that ran out of patience wants to see more
+            of them.
     """
     if spec.target is None and spec.patience is None:
         return None
@@ -117,7 +120,7 @@ def find_met(
     for trial in complete:
         if best is None or sign * _value(trial) > sign * _value(best):
             best, waited = trial, 0
-        elif trial.user_attrs.get(attributes.AMENDMENT, 0) >= amendment:
+        elif trial.user_attrs.get(attributes.AMENDMENT, 0) >= since:
             waited += 1
         if spec.target is not None and sign * _value(best) >= sign * spec.target:
             text = (

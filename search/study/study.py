@@ -336,6 +336,7 @@ class Study:
             self.spec,
             lambda: self._tally.add(self.trials).finished,
             amendment=len(self.amendments),
+            since=max((one.number for one in self.amendments if one.searches), default=0),
         )
 
     def used_up(self) -> bool:

@@ -1,10 +1,9 @@
 """Asks a problem and the strategies whether they accept what a study file allows."""
 
-from collections.abc import Mapping
 from itertools import chain
-from typing import Any
 
 from search.aims.foreknown import check_metrics, random_points
+from search.aims.refit import refit_params
 from search.errors import ProblemError, SearchError, SpecError
 from search.problem import Problem, Reshuffling
 from search.sampling.make import make_pruner, make_sampler
@@ -67,7 +66,8 @@ def _check_params(problem: Problem, spec: StudySpec) -> None:
                 problem.check({**spec.fixed, **named.params})
             except SearchError as error:
                 raise ProblemError(f"trial {named.name!r} with [fixed]: {error}") from error
-            _check_refit(problem, spec, named.params)
+            whole, whose = {**spec.fixed, **named.params}, f"trial {named.name!r}"
+            refit_params(problem, spec, whole, proposed=spec, whose=whose)
         if spec.space.parameters:
             # The ends alone do not show two values that exclude each other.
             for point in chain(spec.space.probes(spec.fixed), random_points(spec, spec.seed)):
@@ -76,15 +76,5 @@ def _check_params(problem: Problem, spec: StudySpec) -> None:
                 except SearchError as error:
                     what = "[fixed] and [space] allow what cannot be run"
                     raise ProblemError(f"{what}: {error}") from error
-                _check_refit(problem, spec, point)
-
-
-def _check_refit(problem: Problem, spec: StudySpec, params: Mapping[str, Any]) -> None:
-    if not spec.refit:
-        return
-    try:
-        problem.check({**spec.fixed, **params, **spec.refit})
-    except SearchError as error:
-        raise ProblemError(
-            f"[refit] with the parameters of some trials cannot be run: {error}"
-        ) from error
+                whole = {**spec.fixed, **point}
+                refit_params(problem, spec, whole, proposed=spec, whose="some trials")

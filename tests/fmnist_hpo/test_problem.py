@@ -77,7 +77,7 @@ def test_patience_from_search_to_refit(problem: FashionProblem) -> None:
     def export(split: Any, checkpoint: bytes | None) -> Any:
         said: list[str] = []
         return problem.model(
-            PATIENT, split, overrides={}, seed=3, curves=trial.curves, checkpoint=checkpoint,
+            PATIENT, split, seed=3, curves=trial.curves, checkpoint=checkpoint,
             save=lambda data: None, say=said.append,
         )  # fmt: skip
 
@@ -165,7 +165,7 @@ def test_a_bundle_of_schedule_free_has_the_weights_that_were_validated(
     trial = Trial(params)
     problem.run(trial)
     model = problem.model(
-        params, problem.splits[0], overrides={}, seed=3, curves=trial.curves,
+        params, problem.splits[0], seed=3, curves=trial.curves,
         checkpoint=trial.checkpoint, save=lambda data: None, say=lambda line: None,
     )  # fmt: skip
     assert model.config["epoch"] == {"kept": 2, "trained": 2}
@@ -176,7 +176,7 @@ def test_a_bundle_of_schedule_free_has_the_weights_that_were_validated(
         assert torch.equal(tensor, network.state_dict()[name]), name
     said: list[str] = []
     refit = problem.model(
-        params, problem.everything, overrides={}, seed=3, curves=trial.curves, checkpoint=None,
+        params, problem.everything, seed=3, curves=trial.curves, checkpoint=None,
         save=lambda data: None, say=said.append,
     )  # fmt: skip
     assert refit.config["epoch"] == {"kept": 2, "trained": 2}

@@ -47,6 +47,13 @@ class Toy:
         if params["x"] > 100:
             raise ProblemError(f"need x <= 100, got {params['x']}; lower it")
 
+    def refit_params(
+        self, params: Mapping[str, Any], overrides: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        made = {**params, **overrides}
+        self.check(made)
+        return made
+
     def fingerprint(self) -> Mapping[str, str]:
         return {"data": json.dumps(self.settings, sort_keys=True)}
 
@@ -235,6 +242,12 @@ class Improving(Toy):
         for step in range(1, 6):
             run.report(step, run.params["x"] * step / 5)
         return float(run.params["x"])
+
+
+class Unexported(Toy):
+    """Nobody trains its best configuration again."""
+
+    refit_params = None  # type: ignore[assignment]
 
 
 class Sized(Toy):

@@ -112,7 +112,6 @@ def export_of(sliced, params: dict[str, object]) -> Bundle:
     model = problem.model(
         params,
         problem.splits[0],
-        overrides={},
         seed=1,
         curves={},
         checkpoint=None,

@@ -304,7 +304,6 @@ def test_a_refit_that_was_broken_off_gives_the_weights_of_one_that_was_not(slice
         model = problem.model(
             params,
             problem.everything,
-            overrides={},
             seed=7,
             curves={},
             checkpoint=checkpoint,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from markupsafe import escape
 from slices import write_slice
 
 import search
@@ -128,24 +129,95 @@ def test_a_changed_table_is_an_amendment_and_another_refit(
     assert Bundle.open(places.bundle_path(study)).provenance.overrides == LONGER
 
 
-def test_a_refit_that_is_not_trained_with_patience_has_its_own_length() -> None:
-    patient = SPEC.replace("epochs = 2", "epochs = 30\npatience = 1")
-    study = worked(patient + REFIT)
-    bundle = export_trial(study, None, Path("all"), refit=True)
-    assert bundle.config.fields.object("epoch").values == {"kept": 3, "trained": 3}
+def test_a_refit_has_no_patience_but_a_length_of_its_own(out: Callable[..., str]) -> None:
+    patient = SPEC.replace("epochs = 2", "epochs = 30\npatience = 1\nreport_every = 0.5")
+    study = worked(patient.replace("1e-3, 1e-2", "0.1, 0.2"))  # the best step comes soon
+    curve = study.best.user_attrs["curves"]["val_accuracy"]
+    best = curve.index(max(curve)) + 1
+    assert best / 2 < 3
+    text = patient.replace("1e-3, 1e-2", "0.1, 0.2")
+    Path("slice.toml").write_text(f"{text}[refit]\nepochs = 30\n")
+    out("amend", "slice", "slice.toml", "--yes")
+
+    def break_off(line: str) -> None:
+        if line.startswith("epoch 3/30"):
+            raise KeyboardInterrupt
+
+    study.refresh()
+    with pytest.raises(KeyboardInterrupt):
+        export_trial(study, None, Path("all"), refit=True, say=break_off)
+    # Without the table a refit is as long as it took the trial to its best.
+    Path("slice.toml").write_text(text)
+    out("amend", "slice", "slice.toml", "--yes")
+    study.refresh()
+    short = export_trial(study, None, Path("all"), refit=True)
+    assert short.config.fields.object("epoch").values["trained"] == best / 2
+
+    Path("slice.toml").write_text(f"{text}[refit]\nepochs = 2\n")
+    out("amend", "slice", "slice.toml", "--yes")
+    study.refresh()
+    longer = export_trial(study, None, Path("all"), refit=True)
+    assert longer.config.fields.object("epoch").values["trained"] == 2
+    assert "early stopping" not in longer.read("MODEL_CARD.md").decode()
+
+
+def test_one_that_diverges_is_one_line(out: Callable[..., str]) -> None:
+    worked(
+        f'{SPEC}[refit]\nepochs = 30\noptimizer = "sgd"\nlearning_rate = 1000.0\nmomentum = 0.99\n'
+    )
+    said = out("run", "slice", "--refit", code=2)
+    assert "is nan; use a smaller learning_rate in [refit], or another" in said
+
+
+def test_it_is_told_wherever_the_model_is_shown(out: Callable[..., str]) -> None:
+    study = worked(SPEC + REFIT)
+    named = 'epochs = 3, optimizer = "adamw", schedule = "one-cycle"'
+    assert f"trained on 300 images with {named}" in out("run", "slice", "--refit")
+    said = out("reproduce", "slice")
+    assert f"retrained on all 300 images with {named}; `fmnist-hpo export slice --refit` " in said
+    out("report", "slice")
+    page = Path("runs/slice/report/report.html").read_text()
+    assert f"on all 300 training images, with {escape(named)} in place of the trial" in page
+    study.storage.close()
+
+
+def test_a_trial_of_another_family_is_refused_by_name(out: Callable[..., str]) -> None:
+    study = worked(SPEC)
+    space = SPEC[SPEC.index("[space]") :]
+    other = SPEC[: SPEC.index("[fixed]")].replace("trials = 2", "trials = 3")
+    other += f'[fixed]\nfamily = "cnn"\nchannels = 4\nepochs = 1\n{space}[refit]\nchannels = 2\n'
+    Path("slice.toml").write_text(other)
+    out("amend", "slice", "slice.toml", "--yes")
+    said = out("export", "slice", "--trial", "0", "--refit", code=2)
+    assert "[refit] does not go with the parameters of trial 0: channels does not apply to" in said
+    assert "; or change [refit]" in said
+    study.storage.close()
 
 
 @pytest.mark.parametrize(
     ("table", "reason"),
     [
         ("epochs = 0", "need 1 <= epochs"),
+        ("patience = 3", "patience is for trainings that are validated, got patience = 3"),
+        ("report_every = 0.5", "report_every is for trainings that are validated"),
         ('schedule = "one-cycle"', 'optimizer "schedule-free" takes schedule "constant" only'),
         ("epoch = 3", "unknown parameter 'epoch'"),
         ("channels = 3", "channels does not apply to family 'ann'"),
     ],
 )
 def test_what_could_not_be_trained_is_refused_before_the_search(table: str, reason: str) -> None:
-    with pytest.raises(ProblemError, match=r"^\[refit\] with the parameters of") as caught:
+    with pytest.raises(ProblemError, match=r"^\[refit\] does not go with") as caught:
         search.create(f"{SPEC}[refit]\n{table}\n")
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_patience_asks_for_a_length_and_parts_of_an_epoch_for_enough_images() -> None:
+    patient = SPEC.replace("epochs = 2", "epochs = 30\npatience = 1")
+    with pytest.raises(ProblemError, match="nothing to validate on; add epochs to .refit.; or"):
+        search.create(f"{patient}[refit]\nflip = true\n")
+    parts = SPEC.replace("epochs = 2", "epochs = 2\nreport_every = 0.1\nbatch_size = 8")
+    parts = parts.replace('dir = "data"', 'dir = "data"\ntune_on = 120')  # 96 of them train
+    with pytest.raises(ProblemError, match="got 9 of batch_size=32 with 300 training images"):
+        search.create(f"{parts}[refit]\nbatch_size = 32\n")
+    search.create(f"{parts}[refit]\nbatch_size = 30\n")

@@ -52,7 +52,7 @@ def test_the_rule_that_holds_first_ends_the_study(make_study, budget, ended, rul
 def test_a_smaller_value_may_be_the_better_one():
     text = toy_spec(budget="target = 0.1").replace('"maximize"', '"minimize"')
     spec = parse_spec(text, where="toy")
-    assert find_met(spec, [], {}, amendment=0) is None
+    assert find_met(spec, [], {}, since=0) is None
 
 
 def test_the_databases_clock_says_which_trial_ended_first():
@@ -69,8 +69,8 @@ def test_the_databases_clock_says_which_trial_ended_first():
         for number, (value, later) in enumerate(zip(values, hours, strict=True))
     ]  # fmt: skip
     ended = {number: float(number) for number in range(4)}
-    assert find_met(spec, trials, ended, amendment=0) is None
-    met = find_met(spec, trials, {number: -when for number, when in ended.items()}, amendment=0)
+    assert find_met(spec, trials, ended, since=0) is None
+    met = find_met(spec, trials, {number: -when for number, when in ended.items()}, since=0)
     assert (met.rule, met.trial) == ("patience", 3)
 
 
@@ -103,6 +103,21 @@ def test_who_extends_a_study_that_ran_out_of_patience_sees_more_trials(make_stud
     run(study)
     assert study.status().ended >= 6
     assert max(t.value for t in study.trials) >= 0.9
+
+
+def test_patience_counts_on_where_the_refit_alone_is_amended(make_study):
+    study = make_study("toy:Improving", trials=6, budget="patience = 2", extra=GIVEN)
+    stop = threading.Event()
+
+    def enough() -> None:
+        if len(study.trials) == 3:  # one of them without a better value
+            stop.set()
+
+    assert not work(study, name="w", stop=stop, on_trial=enough)
+    refit = "[refit]\ny = 1\n"
+    study.amend(toy_spec("toy:Improving", trials=6, budget="patience = 2", extra=f"{GIVEN}{refit}"))
+    run(study)
+    assert (study.status().ended, study.status().state) == (4, "out of patience")
 
 
 def test_a_target_that_is_reached_stays_reached(make_study, sqlite_url, capsys):

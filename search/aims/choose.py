@@ -23,13 +23,11 @@ def metrics_of(spec: StudySpec, trial: FrozenTrial) -> Mapping[str, float | None
     return {**aims, **trial.user_attrs.get(attributes.METRICS, {})}
 
 
-def best(
-    spec: StudySpec, trials: Sequence[FrozenTrial], used_up: Callable[[], bool]
-) -> FrozenTrial:
+def best(spec: StudySpec, trials: Sequence[FrozenTrial], remedy: Callable[[], str]) -> FrozenTrial:
     """The feasible COMPLETE trial with the best value.
 
     Args:
-        used_up: called where there is none: whether the study's budget is used up.
+        remedy: called where there is none: what to do for another trial to choose from.
 
     Raises:
         NoResult: no trial is COMPLETE, or none of them keeps the constraints.
@@ -42,12 +40,12 @@ def best(
         )
     found = best_of(trials, spec.direction)
     if found is None:
-        raise _no_result(spec, trials, used_up)
+        raise _no_result(spec, trials, remedy)
     return found
 
 
 def front(
-    spec: StudySpec, trials: Sequence[FrozenTrial], used_up: Callable[[], bool]
+    spec: StudySpec, trials: Sequence[FrozenTrial], remedy: Callable[[], str]
 ) -> list[FrozenTrial]:
     """The trials that no other one betters; with one metric the best trial.
 
@@ -55,15 +53,15 @@ def front(
         NoResult: no trial is COMPLETE, or none of them keeps the constraints.
     """
     if len(spec.aims) == 1:
-        return [best(spec, trials, used_up)]
+        return [best(spec, trials, remedy)]
     found = front_of(trials, spec.directions)
     if not found:
-        raise _no_result(spec, trials, used_up)
+        raise _no_result(spec, trials, remedy)
     return found
 
 
 def preferred(
-    spec: StudySpec, trials: Sequence[FrozenTrial], text: str, used_up: Callable[[], bool]
+    spec: StudySpec, trials: Sequence[FrozenTrial], text: str, remedy: Callable[[], str]
 ) -> FrozenTrial:
     """The trial of the Pareto front that keeps a bound and is best by the other metric.
 
@@ -93,7 +91,7 @@ def preferred(
         raise SearchError(f"study {spec.name!r} has no metric {name!r}; it has {near}")
     low, high = (number, None) if parts["sign"] == ">=" else (None, number)
     bound = Constraint(name=name, low=low, high=high)
-    found = front(spec, trials, used_up)
+    found = front(spec, trials, remedy)
     at = spec.metrics.index(name)
     keeping = [trial for trial in found if bound.excess(trial.values[at]) <= 0]
     if not keeping:
@@ -107,13 +105,13 @@ def preferred(
 
 
 def _no_result(
-    spec: StudySpec, trials: Sequence[FrozenTrial], used_up: Callable[[], bool]
+    spec: StudySpec, trials: Sequence[FrozenTrial], remedy: Callable[[], str]
 ) -> NoResult:
     """Why there is no trial to choose."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     if not complete:
         return NoResult(
-            f"study {spec.name!r} has no complete trial to choose from; {_remedy(spec, used_up)}; "
+            f"study {spec.name!r} has no complete trial to choose from; {remedy()}; "
             f"`trials {spec.name}` shows how its trials ended"
         )
     closest = min(complete, key=lambda t: sum(max(0.0, x) for x in t.constraints.values()))
@@ -126,13 +124,5 @@ def _no_result(
     return NoResult(
         f"no complete trial of study {spec.name!r} keeps its constraints "
         f"({', '.join(map(str, spec.constraints))}); trial {closest.number} comes nearest with "
-        f"{got}; {_remedy(spec, used_up)}"
+        f"{got}; {remedy()}"
     )
-
-
-def _remedy(spec: StudySpec, used_up: Callable[[], bool]) -> str:
-    """What to do for a trial to choose from."""
-    if not used_up():
-        return "let it run on"
-    what, more = ("hours", "+1") if spec.hours is not None else ("steps", "+100")
-    return f"its budget is used up: add {what} with `extend {spec.name} --{what} {more}`"

@@ -101,7 +101,7 @@ def trial_records(study: Study) -> list[dict[str, Any]]:
     """Every trial of a study; see the head of this module."""
     trials = study.trials
     worked = worked_seconds(study.ledger.attempts())
-    rows = records(trials, lambda _: {}, worked, paused=study.paused)
+    rows = records(trials, lambda _: {}, worked, resting=study.resting)
     return [{**row, "params": study.params(trial)} for trial, row in zip(trials, rows, strict=True)]
 
 

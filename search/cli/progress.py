@@ -243,6 +243,11 @@ def _outlook(status: Status) -> str:
     return "" if remaining is None else f"about {clock(remaining)} left"
 
 
+def _silence(seconds: float) -> str:
+    """For how long a worker was silent; below 0 the database's clock was put back since."""
+    return "silent" if seconds < 0 else f"silent for {seconds:.0f} s"
+
+
 def _running(status: Status) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, expand=True)
     for heading in ("worker", "trial", "step", status.metric, "since", "last heartbeat", "lost"):
@@ -255,7 +260,7 @@ def _running(status: Status) -> Table:
             str(busy.step),
             "-" if busy.value is None else figure(busy.value),
             clock(busy.since_seconds),
-            Text(f"silent for {busy.heartbeat_seconds:.0f} s", style="yellow")
+            Text(_silence(busy.heartbeat_seconds), style="yellow")
             if busy.silent
             else f"{busy.heartbeat_seconds:.0f} s",
             str(busy.lost_attempts),

@@ -109,12 +109,12 @@ def print_trials(study: Study) -> None:
     for heading in ("trial", "ended", ", ".join(study.spec.metrics), "steps", "time", "parameters"):
         table.add_column(heading, justify="left" if heading in _WORDS else "right")
     worked = worked_seconds(study.ledger.attempts())
-    paused = study.paused
+    resting = study.resting
     for trial in study.trials:
         spent = seconds(trial, worked)
         table.add_row(
             str(trial.number),
-            ending(trial, paused=trial.number in paused),
+            ending(trial, resting=resting.get(trial.number)),
             _values(trial),
             str(max(trial.intermediate_values, default=0)),
             "" if spent is None else clock(spent),
@@ -123,10 +123,14 @@ def print_trials(study: Study) -> None:
     console().print(table)
 
 
-def ending(trial: FrozenTrial, *, paused: bool = False) -> str:
-    """How a trial ended: its state, or the reason where there is one; or that it is paused."""
+def ending(trial: FrozenTrial, *, resting: str | None = None) -> str:
+    """How a trial ended: its state, or the reason where there is one.
+
+    Args:
+        resting: "paused" or "released" where it has not ended, but nobody runs it.
+    """
     reason = trial.user_attrs.get(attributes.REASON)
-    word = str(reason) if reason else "paused" if paused else trial.state.name.lower()
+    word = str(reason or resting or trial.state.name.lower())
     if reason == Reason.ERROR.value and attributes.ERROR in trial.user_attrs:
         word = str(trial.user_attrs[attributes.ERROR])[:ERROR_CHARACTERS]
     if attributes.RETRY_OF in trial.user_attrs:
@@ -145,7 +149,7 @@ def write_csv(study: Study, out: TextIO) -> None:
     trials, worked = study.trials, worked_seconds(study.ledger.attempts())
     writer = csv.DictWriter(out, columns(trials, study.params))
     writer.writeheader()
-    writer.writerows(records(trials, study.params, worked, paused=study.paused))
+    writer.writerows(records(trials, study.params, worked, resting=study.resting))
 
 
 def print_best(study: Study) -> None:

@@ -2,7 +2,8 @@
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -28,7 +29,7 @@ def annotate(
     metrics: Sequence[str],
     remarks: Sequence[str] = (),
     params_of: Callable[[FrozenTrial], Mapping[str, Any]] = lambda trial: trial.params,
-    paused: Collection[int] = (),
+    resting: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
     """Name the study's metrics and bring its note up to date; meant to follow each trial's end.
 
@@ -39,7 +40,7 @@ def annotate(
         metrics: their names, as in the study file.
         remarks: further paragraphs, in Markdown.
         params_of: the parameters of the best trial that are shown, its own and further ones.
-        paused: numbers of trials that Optuna shows as running and nobody works on.
+        resting: the states of trials that Optuna shows as running and nobody works on, by number.
     """
     from optuna_dashboard import save_note
 
@@ -47,7 +48,7 @@ def annotate(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study.set_metric_names(list(metrics))
-    note, stored = _summary(study, metrics, remarks, params_of, paused), stored_note(study)
+    note, stored = _summary(study, metrics, remarks, params_of, resting), stored_note(study)
     if stored != note and (not stored or stored.endswith(_MARK)):
         save_note(study, note)
 
@@ -57,12 +58,13 @@ def _summary(
     metrics: Sequence[str],
     remarks: Sequence[str],
     params_of: Callable[[FrozenTrial], Mapping[str, Any]],
-    paused: Collection[int],
+    resting: Mapping[int, str],
 ) -> str:
     words = Counter(
-        "paused"
-        if trial.number in paused
-        else str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
+        str(
+            resting.get(trial.number)
+            or trial.user_attrs.get(attributes.REASON, trial.state.name.lower())
+        )
         for trial in study.get_trials(deepcopy=False)
     )
     ordered = dict.fromkeys([*(state.name.lower() for state in TrialState), *sorted(words)])

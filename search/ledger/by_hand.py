@@ -21,6 +21,7 @@ from search.storage.trial_rows import finish_trial
 
 __all__ = ["Stopped", "hold", "let_go_on", "retry_failed", "stop_trial"]
 
+_H = schema.attempt.c
 _L = schema.lineage.c
 _S = schema.study.c
 _T = trials.c
@@ -78,7 +79,8 @@ def stop_trial(ledger: Ledger, number: int) -> Stopped | None:
         if trial is None or trial.user_attrs.get(attributes.REASON) != Reason.BY_HAND.value:
             return None
         lineage, attempt = trial.system_attrs[attributes.LEASE]
-        worker = trial.user_attrs.get(attributes.WORKER)
+        taken = [_H.uid == ledger.uid, _H.lineage == lineage, _H.how == Reason.BY_HAND.value]
+        worker = session.scalar(sa.select(_H.worker).where(*taken, _H.attempt == attempt))
         return Stopped(lineage=lineage, attempt=attempt, worker=worker)
 
     return ledger.storage.write(work, settled=settled)

@@ -348,9 +348,7 @@ class Ledger:
     def end_by(self, rule: str, trial: int, text: str, *, amendment: int) -> RuleEnd | None:
         """Record the stop rule that ends the study; see `statements.end_by`."""
         return self.storage.write(
-            lambda session: statements.end_by(
-                session, self.scope, rule, trial, text, amendment=amendment
-            )
+            lambda s: statements.end_by(s, self.scope, rule, trial, text, amendment=amendment)
         )
 
     def resume(self) -> int:
@@ -388,6 +386,10 @@ class Ledger:
     def running(self) -> list[Row]:
         """The leased lineages, by index; costs as much as there are, not as the budget."""
         return self.storage.read(lambda session: look.rows(session, self.scope, running=True))
+
+    def resting(self) -> dict[int, str]:
+        """The trials that nobody runs although they have begun: "paused" or "released", each."""
+        return self.storage.read(lambda session: look.resting(session, self.scope))
 
     def attempts(self) -> list[Attempt]:
         """Every attempt, by lineage and number; a released trial has several."""

@@ -129,6 +129,13 @@ def standing(session: orm.Session, scope: Scope) -> Standing:
     )
 
 
+def resting(session: orm.Session, scope: Scope) -> dict[int, str]:
+    """The numbers of trials that have begun and that nobody runs: "paused", else "released"."""
+    begun = [scope.mine, _L.done == 0, _L.worker.is_(None), _L.trial.is_not(None)]
+    found = session.execute(sa.select(_L.trial, _L.paused).where(*begun))
+    return {row.trial: "paused" if row.paused else "released" for row in found}
+
+
 def rows(
     session: orm.Session, scope: Scope, *, running: bool = False, begun: bool = False
 ) -> list[Row]:

@@ -1,7 +1,8 @@
 """Trials as rows of one table, for CSV files and data frames."""
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from optuna.trial import FrozenTrial
@@ -42,23 +43,23 @@ def records(
     params_of: ParamsOf,
     worked: Mapping[int, float],
     *,
-    paused: Collection[int] = (),
+    resting: Mapping[int, str] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """One row per trial; a parameter that the trial does not have is left out.
 
     Args:
         params_of: the parameters of a trial that are shown.
         worked: see `worked_seconds`.
-        paused: numbers of the trials whose state is "paused"; to Optuna they are running.
+        resting: the states of trials that nobody runs, by number; to Optuna they are running.
     """
     return [
-        _record(trial, worked, paused) | _metrics(trial) | _params(params_of(trial))
+        _record(trial, worked, resting) | _metrics(trial) | _params(params_of(trial))
         for trial in trials
     ]
 
 
 def _record(
-    trial: FrozenTrial, worked: Mapping[int, float], paused: Collection[int]
+    trial: FrozenTrial, worked: Mapping[int, float], resting: Mapping[int, str]
 ) -> dict[str, Any]:
     attrs = trial.user_attrs
     return {
@@ -66,7 +67,7 @@ def _record(
         "lineage": attrs.get(attributes.LINEAGE),
         "amendment": attrs.get(attributes.AMENDMENT),
         "arm": attrs.get(attributes.ARM),
-        "state": "paused" if trial.number in paused else trial.state.name.lower(),
+        "state": resting.get(trial.number) or trial.state.name.lower(),
         "reason": attrs.get(attributes.REASON),
         "name": attrs.get(attributes.NAME),
         "value": value_of(trial),
@@ -98,7 +99,8 @@ def worked_seconds(attempts: Iterable[Attempt]) -> dict[int, float]:
     worked: defaultdict[int, float] = defaultdict(float)
     for attempt in attempts:
         if attempt.ended is not None:
-            worked[attempt.trial] += (attempt.ended - attempt.began).total_seconds()
+            # The database's clock may have been put back meanwhile.
+            worked[attempt.trial] += max(0.0, (attempt.ended - attempt.began).total_seconds())
     return dict(worked)
 
 
@@ -115,4 +117,4 @@ def seconds(trial: FrozenTrial, worked: Mapping[int, float]) -> float | None:
     if trial.datetime_start is None or trial.datetime_complete is None:
         return None
     elapsed = (utc(trial.datetime_complete) - utc(trial.datetime_start)).total_seconds()
-    return worked.get(trial.number, elapsed)
+    return worked.get(trial.number, max(0.0, elapsed))

@@ -222,6 +222,28 @@ class Status:
         return "nobody at work"
 
     @property
+    def remedy(self) -> str:
+        """What to do for another trial to choose from."""
+        extend = f"`extend {self.name}"
+        if self.halted is not None or (self.done and self.failed):
+            return f"repeat the failed ones with `run {self.name} --retry-failed`"
+        if self.done:
+            return f"all its trials have ended: add some with {extend} --trials +10`"
+        if not self.over:
+            return "let it run on"
+        rule = None if self.ended_by is None else self.ended_by.rule
+        if rule in ("target", "patience"):
+            return f"it is {OUT_OF[rule]}: amend budget.{rule}, or add trials"
+        used_up = {
+            "hours": "--hours +1" if self.out_of_time or rule == "hours" else "",
+            "steps": "--steps +100" if self.out_of_steps or rule == "steps" else "",
+        }
+        more = {what: option for what, option in used_up.items() if option}
+        more = more or {"trials": "--trials +10"}
+        options = " ".join(more.values())
+        return f"its budget is used up: add {' and '.join(more)} with {extend} {options}`"
+
+    @property
     def remaining_seconds(self) -> float | None:
         """Time until the budget is used up, at the rate so far; None while no worker runs."""
         if self.done or not self.at_work or self.held_since is not None:
@@ -256,7 +278,7 @@ def busy_of(row: Row, trial: FrozenTrial, silence_seconds: float) -> Busy:
         attempt=row.attempt,
         step=max(steps, default=0),
         value=steps[max(steps)] if steps else None,
-        since_seconds=row.running_seconds or 0.0,
+        since_seconds=max(0.0, row.running_seconds or 0.0),  # as the clock may have been put back
         heartbeat_seconds=row.heartbeat_age_seconds or 0.0,
         # A proof of life from the future is none: the clock was put back.
         silent=abs(row.heartbeat_age_seconds or 0.0) > silence_seconds,

@@ -29,7 +29,7 @@ from search.storage.study_rows import study_names
 from search.study import stop_rules
 from search.study.amend import amend_study, preview, read
 from search.study.choose_sampler import Chosen
-from search.study.confirmation.find import find_confirmation, mark_of
+from search.study.confirmation.find import confirming_ledgers, find_confirmation, mark_of
 from search.study.load_problem import load_study_problem
 from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
@@ -232,14 +232,14 @@ class Study:
         confirmed = self.confirmation
         if confirmed is not None and confirmed.winner is not None:
             return self.trial(confirmed.winner.trial)
-        return choose.best(self.spec, self.trials, self.used_up)
+        return choose.best(self.spec, self.trials, lambda: self.status().remedy)
 
     @property
     def pareto(self) -> list[FrozenTrial]:
         """The trials that no other one betters, see `search.aims.choose.front`; else the best."""
         if len(self.spec.aims) == 1:
             return [self.best]
-        return choose.front(self.spec, self.trials, self.used_up)
+        return choose.front(self.spec, self.trials, lambda: self.status().remedy)
 
     @property
     def confirmation(self) -> Confirmation | None:
@@ -259,7 +259,7 @@ class Study:
 
         See `search.aims.choose.preferred`.
         """
-        return choose.preferred(self.spec, self.trials, bound, self.used_up)
+        return choose.preferred(self.spec, self.trials, bound, lambda: self.status().remedy)
 
     def trial(self, number: int | None) -> FrozenTrial:
         """The trial of that number; the best one for None.
@@ -285,7 +285,7 @@ class Study:
         import pandas
 
         trials, worked = self.trials, worked_seconds(self.ledger.attempts())
-        rows = records(trials, self.params, worked, paused=self.paused)
+        rows = records(trials, self.params, worked, resting=self.resting)
         return pandas.DataFrame(rows, columns=columns(trials, self.params))
 
     @property
@@ -298,17 +298,18 @@ class Study:
     def pause(self) -> bool:
         """Pause the study: workers release their trials at the next heartbeat, and wait.
 
-        The pause is stored with the study, so workers that join wait as well. Its time does not
-        count towards the hours of the budget.
+        Workers that join wait as well. Its time does not count towards the hours of the budget.
 
         Returns:
             False where it was paused before.
         """
-        return hold(self.ledger)
+        others = confirming_ledgers(self.storage, self.uid)  # the repeats of its best trials
+        return any([hold(ledger) for ledger in (self.ledger, *others)])
 
     def resume(self) -> bool:
         """End the pause: workers go on with the released trials; False where there was none."""
-        return let_go_on(self.ledger)
+        others = confirming_ledgers(self.storage, self.uid)
+        return any([let_go_on(ledger) for ledger in (self.ledger, *others)])
 
     def stop(self, number: int) -> Stopped:
         """End a running or paused trial for good; it counts, PRUNED at its last report.
@@ -394,7 +395,6 @@ class Study:
         return self.sampler.name == FREEZE_THAW
 
     @property
-    def paused(self) -> set[int]:
-        """The numbers of the paused trials, which to Optuna are running."""
-        rows = self.ledger.rows(begun=True) if self.pauses else []
-        return {row.trial for row in rows if row.paused and row.trial is not None}
+    def resting(self) -> dict[int, str]:
+        """See `Ledger.resting`."""
+        return self.ledger.resting()

@@ -274,7 +274,7 @@ def annotate(study: Study, *, remarks: Sequence[str] = ()) -> None:
             metrics=study.spec.metrics,
             remarks=remarks,
             params_of=study.params,
-            paused=study.paused,
+            resting=study.resting,
         )
     except Exception as error:
         log.warning("the dashboard's note was not written: %s", describe_error(error))

@@ -162,7 +162,8 @@ class Claims:
         trials = {
             trial.number: trial
             for trial in study.trials
-            if trial.user_attrs.get(attributes.ARM) != attributes.CONTROL
+            if attributes.LINEAGE in trial.user_attrs  # else another program made it
+            and trial.user_attrs.get(attributes.ARM) != attributes.CONTROL
         }
         finish = None
         if all(trial.state is not TrialState.COMPLETE for trial in trials.values()):

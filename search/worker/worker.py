@@ -90,7 +90,10 @@ def work(
             if not waits:
                 log.info("the study is paused; waiting until somebody resumes it")
             waits = True
-            if study.ledger.counts().done == study.spec.trials:
+            counts = study.ledger.counts()
+            if counts.done == study.spec.trials or (
+                counts.done == counts.begun and study.used_up()
+            ):
                 return True
             study.ledger.reap()
             idle.wait(stop)
@@ -252,6 +255,8 @@ def _run(
     if run is not None and run.decision_error is not None:
         raise run.decision_error
     if run is not None and run.storage_error is not None:
+        if isinstance(run.storage_error, KeyError):  # there is no such trial
+            study.ledger.reap()  # which says so where the study was deleted
         raise StorageError(
             f"the storage failed while trial {claim.trial.number} ran: "
             f"{describe_error(run.storage_error)}; the trial goes on with another worker"

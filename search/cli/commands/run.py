@@ -71,11 +71,17 @@ def main(args: argparse.Namespace, app: Application) -> int:
         )
     if _exports(args):
         app.check(study.spec, study.problem, study, args)
-    code = _search(study, args, app, asked)
-    if code is None and study.spec.confirm is not None:
-        code = _confirm(study, args, app, asked)
-    if code is not None:
-        return code
+    while True:
+        seen = len(study.amendments)
+        code = _search(study, args, app, asked)
+        if code is None and study.spec.confirm is not None:
+            code = _confirm(study, args, app, asked)
+        if code is not None:
+            return code
+        if study.status().over and len(study.amendments) == seen:
+            break
+        args.retry_failed = False
+        print(f"study {study.name!r} was changed meanwhile, so it goes on", flush=True)
     try:
         return app.finish(study, args)
     except KeyboardInterrupt:
@@ -124,6 +130,7 @@ def _search(
         retried = counted(retry_failed(study.ledger), "failed trial")
         log.info("%s%s to run again", retried, f" of study {study.name!r}" if of else "")
         status = study.status()
+    over = status.over and status.halted is None  # what a halt ended is repeated
     workers = args.workers or default_workers(args.threads, len(gpus))
     workers = min(workers, max(1, status.budget - status.ended))
     if args.dry_run and isinstance(launcher, Scripted):
@@ -131,9 +138,9 @@ def _search(
         return 0
     if of is None:
         _print_head(study, app.describe(study), launcher, workers, args.threads, gpus)
-    elif not status.over:
+    elif not over:
         print(f"{'confirming':<10} {_repeats(of, study)}", flush=True)
-    if status.over:
+    if over:
         print(f"study {study.name!r} is finished: {status.ended} of {status.budget} trials ended")
     else:
         if status.ended:

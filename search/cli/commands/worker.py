@@ -7,7 +7,6 @@ import sys
 import threading
 from functools import partial
 
-from search import attributes
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, add_storage, log_level, place
 from search.cli.find_study import must_exist
@@ -17,7 +16,6 @@ from search.logs import protect_output, show_records
 from search.storage import SHORT_LOCK_WAIT_MS, Storage, open_storage
 from search.study import Study, open_study
 from search.study.confirmation.make import confirming_study
-from search.study.rows import utc
 from search.supervisor.run import annotate
 from search.worker.contract import (
     PARENT_VARIABLE,
@@ -115,20 +113,13 @@ def _join(study: Study, stop: threading.Event) -> Left:
     if not over:
         return Left.ASKED
     if not _is_supervised():
-        if _ended_last(study, name):
-            annotate(study)
+        annotate(study)
         log.info("%s leaves study %r, %s", name, study.name, _so_far(study))
     return Left.OVER
 
 
 def _is_supervised() -> bool:
     return PARENT_VARIABLE in os.environ
-
-
-def _ended_last(study: Study, name: str) -> bool:
-    """Whether a worker ended the study's last trial; one worker writes the dashboard's note."""
-    ended = [(utc(t.datetime_complete), t.number, t) for t in study.trials if t.datetime_complete]
-    return bool(ended) and max(ended)[2].user_attrs.get(attributes.WORKER) == name
 
 
 def _so_far(study: Study) -> str:

@@ -29,7 +29,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
         print(f"study {study.name!r} was paused before; {resume}")
         return 0
     seconds = study.spec.workers.heartbeat_seconds
-    running = len(study.status().running)
+    running = study.status().at_work
     workers = f"workers release their trials within {seconds:g} s and wait; " if running else ""
     print(f"study {study.name!r} is paused; {workers}{resume}")
     return 0

@@ -29,5 +29,5 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     print(f"trial {args.trial} of study {study.name!r} was stopped and counts as pruned")
     if stopped.worker is not None:
         seconds = study.spec.workers.heartbeat_seconds
-        print(f"{stopped.worker} runs it and notices within {seconds:g} s")
+        print(f"{stopped.worker} has it and, if it lives, lets it go within {seconds:g} s")
     return 0

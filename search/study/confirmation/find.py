@@ -14,7 +14,15 @@ from search.spec import StudySpec
 from search.storage import Storage
 from search.storage.study_rows import Marked, marked_studies
 
-__all__ = ["Mark", "confirmations", "find_confirmation", "lineage_of", "mark_of", "read_marks"]
+__all__ = [
+    "Mark",
+    "confirmations",
+    "confirming_ledgers",
+    "find_confirmation",
+    "lineage_of",
+    "mark_of",
+    "read_marks",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +83,11 @@ def read_marks(storage: Storage) -> list[Marked]:
 def confirmations(storage: Storage, uid: str) -> list[Marked]:
     """The studies that confirm the one with this uid or did before it changed; oldest first."""
     return [one for one in read_marks(storage) if one.mark and one.mark["uid"] == uid]
+
+
+def confirming_ledgers(storage: Storage, uid: str) -> list[Ledger]:
+    """The ledgers of the studies that confirm the one with this uid, or did before it changed."""
+    return [Ledger.open(storage, one.name) for one in confirmations(storage, uid)]
 
 
 def find_confirmation(

@@ -11,8 +11,11 @@ from optuna.trial import TrialState
 from search import attributes
 from search.attributes import Reason
 from search.cli import app
+from search.dashboard.private import stored_note
 from search.errors import SearchError
+from search.ledger.attempt import Fresh
 from search.study import open_study
+from search.supervisor.run import annotate
 from search.worker.worker import work
 
 FAST = "[workers]\nheartbeat_seconds = 0.1"
@@ -165,7 +168,7 @@ def test_the_commands(make_study, sqlite_url, capsys):
     study.ledger.claim("worker-2")
     said = out("stop", "toy", "--trial", "0").out
     assert "trial 0 of study 'toy' was stopped and counts as pruned" in said
-    assert "worker-1 runs it and notices within 5 s" in said
+    assert "worker-1 has it and, if it lives, lets it go within 5 s" in said
     stopped = json.loads(out("stop", "toy", "--trial", "1", "--json").out)
     assert stopped == {"trial": 1, "lineage": 1, "worker": "worker-2"}
     assert "only a trial that runs or is paused" in out("stop", "toy", "--trial", "1", code=2).err
@@ -181,3 +184,35 @@ def test_the_commands(make_study, sqlite_url, capsys):
     assert "it is paused, so no trial begins" in out("extend", "toy", "--trials", "+1").out
     assert json.loads(out("resume", "toy", "--json").out)["paused_since"] is None
     assert "is not paused" in out("resume", "toy").out
+
+
+def test_a_study_that_is_over_lets_its_workers_go_though_it_is_paused(make_study):
+    study = make_study("toy:Improving", trials=4, budget="target = 0.0", extra=FAST)
+    work(study, name="w", stop=threading.Event())
+    assert study.status().ended < 4
+    study.pause()
+    stop = threading.Event()
+    threading.Timer(30, stop.set).start()
+    assert work(study, name="w", stop=stop)
+
+
+def test_a_released_trial_is_not_shown_as_running(make_study, sqlite_url, capsys):
+    study = make_study(trials=2)
+    study.ledger.release(study.ledger.claim("w"))
+    assert study.resting == {0: "released"}
+    assert list(study.trials_frame()["state"]) == ["released"]
+    for argv in (["trials", "toy"], ["trials", "toy", "--csv"]):
+        assert app.main([*argv, "--storage", sqlite_url]) == 0
+        said = capsys.readouterr().out
+        assert "released" in said and "running" not in said
+    annotate(study)
+    assert "1 released" in stored_note(study.optuna)
+
+
+def test_a_paused_trial_that_was_stopped_names_no_worker_though_the_answer_was_lost(make_study):
+    study = make_study("toy:Improving", trials=1)
+    claim = study.ledger.claim("w", lambda _: Fresh(pause_at=1), origin={attributes.WORKER: "w"})
+    study.ledger.pause(claim)
+    with lost_in_commit(study.storage):
+        stopped = study.stop(0)
+    assert stopped.worker is None

@@ -1,8 +1,10 @@
 """The tally of a study against a plain count over all of its trials."""
 
 from collections import Counter
+from dataclasses import replace
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 from made_trials import trial
 from optuna.trial import TrialState
@@ -41,3 +43,23 @@ def test_a_tally_is_the_sum_however_often_it_is_asked(changes, direction):
 
 def made(number, state, value):
     return trial(number, state, [value], **({"reason": "lost"} if state is STATES[3] else {}))
+
+
+@pytest.mark.parametrize(
+    ("budget", "uses", "remedy"),
+    [
+        ("hours = 10\nsteps = 2", {"steps": 2}, "add steps with `extend toy --steps +100`"),
+        ("hours = 1\nsteps = 2", {"steps": 2, "elapsed_seconds": 3600.0},
+         "add hours and steps with `extend toy --hours +1 --steps +100`"),
+        ("hours = 1", {"ended": 6}, "all its trials have ended: add some with `extend toy"),
+        ("", {"ended": 6, "pruned": 5}, "repeat the failed ones with `run toy --retry-failed`"),
+        ("", {"halted": "ValueError"}, "repeat the failed ones with `run toy --retry-failed`"),
+        ("hours = 1", {}, "let it run on"),
+    ],
+)  # fmt: skip
+def test_what_to_do_for_a_trial_to_choose_from(make_study, budget, uses, remedy):
+    status = replace(
+        make_study(budget=budget).status(), **({"pruned": uses.get("ended", 0)} | uses)
+    )
+    status = replace(status, begun=status.ended)
+    assert remedy in status.remedy

@@ -277,3 +277,16 @@ def test_the_steps_that_a_control_trial_will_take_are_spent(make_pausing, monkey
             study.ledger.pause(claim)
     claims.next(threading.Event())
     assert seen[-1] == 30 - 12
+
+
+@chance
+def test_a_trial_of_another_program_does_not_count_and_is_left_alone(make_pausing):
+    """It has the best value, and stands as running for good."""
+    study = make_pausing(steps=6)
+    foreign = study.optuna.ask({"x": FloatDistribution(0.0, 1.0)})
+    foreign.report(0.999, 1)
+    assert run(study)
+    assert study.status().over
+    ours = [t for t in study.trials if t.number != foreign.number]
+    assert any(trial.state is TrialState.COMPLETE for trial in ours)
+    assert study.trials[foreign.number].state is TrialState.RUNNING

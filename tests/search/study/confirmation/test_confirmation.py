@@ -300,3 +300,17 @@ def test_delete_deletes_the_confirmation_too(confirmed, once, url, capsys):
     left = [path.parent.name for path in (once.parent / "checkpoints").rglob("*.checkpoint")]
     assert not uids & set(left)
     other.storage.close()
+
+
+def test_pausing_a_study_pauses_its_confirmation(confirmed, url):
+    confirming = open_study("toy-confirm", confirmed.storage)
+    assert confirmed.pause() and not confirmed.pause()
+    assert confirming.status().held_since is not None
+    assert confirmed.resume() and not confirmed.resume()
+    assert confirming.status().held_since is None
+    confirmed.extend(trials=1)
+    search.work(confirmed)  # the confirmation is another one since
+    confirmed.pause()
+    confirmed.amend(confirmed_spec(trials=9, confirm="[confirm]\ntop = 2\n"))
+    made = confirming_study(confirmed)
+    assert made.status().held_since is not None  # as its study is

@@ -1,8 +1,11 @@
 """Classical models in bundles: skops instead of pickle, restricted to the types of our models."""
 
 import io
+import json
 import time
 import zipfile
+from pathlib import PurePosixPath
+from typing import Any
 
 import numpy as np
 import skops.io
@@ -57,7 +60,7 @@ def build_model(
     # An SVM's decision values rank the classes but are not probabilities.
     probabilities = hasattr(pipeline, "predict_proba")
     return Model(
-        files={"model.skops": skops.io.dumps(pipeline, compression=zipfile.ZIP_DEFLATED)},
+        files={"model.skops": _reproducible(skops.io.dumps(pipeline))},
         config={
             "kind": "classical",
             "pipeline": config.to_json(),
@@ -69,6 +72,51 @@ def build_model(
         curves={},
         fit_seconds=fit_seconds,
     )
+
+
+def _reproducible(dumped: bytes) -> bytes:
+    """The same content, compressed, in bytes that depend on nothing else.
+
+    skops names arrays and objects by their address in memory, and a zip file bears the time. Here
+    they are numbered in the order in which the schema names them.
+    """
+    numbers: dict[Any, int] = {}
+    files: dict[str, str] = {}
+
+    def number(value: Any) -> int:
+        return numbers.setdefault(value, len(numbers))
+
+    def renamed(node: Any) -> Any:
+        if isinstance(node, list):
+            return [renamed(one) for one in node]
+        if not isinstance(node, dict):
+            return node
+        made = {key: renamed(one) for key, one in node.items()}
+        if isinstance(made.get("__id__"), int):
+            made["__id__"] = number(made["__id__"])
+        if isinstance(made.get("file"), str):
+            name = made["file"]
+            files[name] = f"{number(name)}{PurePosixPath(name).suffix}"
+            made["file"] = files[name]
+        return made
+
+    out = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(dumped)) as before,
+        zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as after,
+    ):
+        schema = json.dumps(renamed(json.loads(before.read("schema.json"))), indent=2)
+        for name, now in files.items():
+            after.writestr(_entry(now), before.read(name))
+        after.writestr(_entry("schema.json"), schema)
+        assert len(before.infolist()) == len(after.infolist()), "the schema names every file"
+    return out.getvalue()
+
+
+def _entry(name: str) -> zipfile.ZipInfo:
+    entry = zipfile.ZipInfo(name)  # of the year 1980
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    return entry
 
 
 def portable_files(bundle: Bundle, images: NDArray[np.uint8]) -> dict[str, bytes]:  # noqa: ARG001

@@ -137,6 +137,7 @@ def export_of(sliced, params: dict[str, object]) -> Bundle:
 def test_every_model_is_the_same_after_skops(sliced, monkeypatch, params) -> None:
     monkeypatch.chdir(sliced.directory)  # the features are kept below
     bundle = export_of(sliced, params)
+    assert export_of(sliced, params).files == bundle.files  # so a measurement of it is of both
     problem = problem_on(ClassicalProblem, sliced, tune_on=500)
     (split,) = problem.splits
     outputs = logits(bundle, problem.data.images[split.validation])

@@ -123,7 +123,7 @@ class _Tending:
         self._launcher = launcher
         self._watchers = watchers
         self._asked = asked
-        self._noted = -1  # lineages that had ended when the note was written
+        self._noted: tuple[int, int, bool] | None = None  # what the note was written for
         self._over_since: float | None = None
         self._deaths = 0
         self._running: Sequence[Busy] = ()  # at the look before
@@ -182,8 +182,9 @@ class _Tending:
     def _show(self, status: Status) -> None:
         for watcher in self._watchers:
             watcher.update(status)
-        if status.ended != self._noted:
-            self._noted = status.ended
+        stands = (status.ended, len(status.amendments), status.ended_by is not None)
+        if stands != self._noted:
+            self._noted = stands
             annotate(self._study)
 
     def _end_silent(self, status: Status) -> None:

@@ -10,6 +10,7 @@ from search.cli.json_output import print_json
 from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError, SpecError
 from search.spec.overrides import read_params
+from search.supervisor.run import annotate
 
 EXAMPLE = "{prog} add cnn --params learning_rate=3e-3,blocks=2"
 
@@ -34,6 +35,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
         made = study.add(args.params)
     except SpecError as error:
         raise SearchError(f"--params: {error}") from error
+    annotate(study)
     if args.json:
         print_json(made.to_json())
         return 0

@@ -13,6 +13,7 @@ from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError
 from search.spec.amend import lines_of
 from search.study import Study
+from search.supervisor.run import annotate
 from search.text import counted
 
 EXAMPLE = "{prog} amend cnn studies/cnn-wider.toml"
@@ -42,6 +43,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
     if not args.yes:
         _confirm(study.name, asks=not args.json)
     made = study.amend(spec, seen=seen)
+    annotate(study)
     if args.json:
         print_json(made.to_json())
         return 0

@@ -9,6 +9,7 @@ from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
 from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError
+from search.supervisor.run import annotate
 
 EXAMPLE = "{prog} extend cnn --trials +20 --hours +0.5"
 
@@ -31,6 +32,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
         )
     study = open_named(args.study, storage=open_stored(args.storage, args.study))
     made = study.extend(trials=args.trials, hours=args.hours, steps=args.steps)
+    annotate(study)
     if args.json:
         print_json(made.to_json())
         return 0

@@ -6,6 +6,7 @@ from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, STORED_HELP, add_storage, natural, place
 from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import print_json
+from search.supervisor.run import annotate
 
 EXAMPLE = "{prog} stop cnn --trial 17"
 
@@ -23,6 +24,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     storage = open_stored(args.storage, args.study)
     study = open_named(args.study, storage=storage, checkpoints=args.checkpoints)
     stopped = study.stop(args.trial)
+    annotate(study)
     if args.json:
         print_json({"trial": args.trial, "lineage": stopped.lineage, "worker": stopped.worker})
         return 0

@@ -207,6 +207,8 @@ def test_a_released_trial_is_not_shown_as_running(make_study, sqlite_url, capsys
         assert "released" in said and "running" not in said
     annotate(study)
     assert "1 released" in stored_note(study.optuna)
+    assert app.main(["stop", "toy", "--trial", "0", "--storage", sqlite_url]) == 0
+    assert "released" not in stored_note(study.optuna)  # although nobody runs the study
 
 
 def test_a_paused_trial_that_was_stopped_names_no_worker_though_the_answer_was_lost(make_study):

@@ -1,5 +1,6 @@
 """Chooses a trial among those that are complete: the best, or the preferred one of a front."""
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 
@@ -77,7 +78,7 @@ def preferred(
         number = float(parts["number"]) if parts else None
     except ValueError:
         number = None
-    if parts is None or number is None:
+    if parts is None or number is None or math.isnan(number):
         raise SearchError(f'need METRIC<=NUMBER or METRIC>=NUMBER, such as "{spec.metric}>=0.9", '
                           f"got {text!r}")  # fmt: skip
     if len(spec.aims) == 1:

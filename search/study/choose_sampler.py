@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search.errors import ProblemError, SearchError, SpecError
+from search.errors import SearchError, SpecError
 from search.problem import Problem, Resumable
 from search.spec import StudySpec
 from search.spec.freeze_thaw import Hindrance, find_hindrance
 from search.spec.strategies import AUTO, FREEZE_THAW
-from search.study.load_problem import own_code
+from search.study.load_problem import last_step_of, own_code
 
 __all__ = ["Chosen", "choose_sampler"]
 
@@ -74,14 +74,11 @@ def _of_problem(spec: StudySpec, problem: Problem) -> Hindrance | None:
     points: list[Mapping[str, Any]] = [named.params for named in spec.named]
     points += spec.space.probes(spec.fixed)
     for point in points:
+        params = {**spec.fixed, **point}
         with own_code(spec.problem, "asked for the last step of a trial"):
             try:
-                last = problem.last_step({**spec.fixed, **point})
+                problem.last_step(params)
             except SearchError as error:
                 return Hindrance(rule=rule, got=f"one that says: {error}", remedy="change that")
-        if not isinstance(last, int) or last < 1:
-            raise ProblemError(
-                f"the problem {spec.problem!r}: last_step must return a whole number >= 1, got "
-                f"{last!r}; correct its code"
-            )
+        last_step_of(problem, spec.problem, params)
     return None

@@ -119,7 +119,8 @@ def _write(
         study_id = add_study(session, name, content.directions, user_attrs, content.system_attrs)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise SearchError(
-            f"{url} has a study named {name!r} already; delete or rename it first, or go on with it"
+            f"{url} has a study named {name!r} already; go on with it there, or copy to another "
+            "storage"
         ) from error
     for trial in content.trials:
         # a repetition of the transaction needs the other as it was

@@ -16,7 +16,7 @@ from search.spec import StudySpec
 from search.storage import LOCK_WAIT_MS, Storage, is_missing_file, open_storage
 from search.storage.checkpoint import CheckpointStore
 from search.study.choose_sampler import choose_sampler
-from search.study.load_problem import own_code
+from search.study.load_problem import labels_of
 from search.study.prior import read_prior
 from search.study.study import Study
 from search.study.validate import validate
@@ -118,8 +118,8 @@ def _new_study(
     _refuse_only_control(spec)
     problem = validate(spec)
     chosen = choose_sampler(spec, problem)
-    with own_code(spec.problem, "asked for its fingerprint"):
-        fingerprint = dict(problem.fingerprint())
+    fingerprint = labels_of(problem, spec.problem, "fingerprint")
+    labels_of(problem, spec.problem, "environment")  # each worker asks for it
     attrs = {
         attributes.SPEC: spec.text,
         attributes.FINGERPRINT: fingerprint,

@@ -13,11 +13,19 @@ from types import ModuleType
 from typing import Any
 
 from search.errors import ProblemError, SearchError
-from search.problem import Problem
+from search.problem import Problem, Resumable
 from search.spec import StudySpec
+from search.spec.values import shown
 from search.text import describe_error
 
-__all__ = ["load_problem", "load_study_problem", "own_code"]
+__all__ = [
+    "check_params",
+    "labels_of",
+    "last_step_of",
+    "load_problem",
+    "load_study_problem",
+    "own_code",
+]
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +101,7 @@ def load_study_problem(spec: StudySpec, fingerprint: Mapping[str, str]) -> Probl
         ProblemError: it cannot be imported or built, or its data are not the study's.
     """
     problem = load_problem(spec)
-    ours = problem.fingerprint()
+    ours = labels_of(problem, spec.problem, "fingerprint")
     if ours != fingerprint:
         names = sorted(ours.keys() | fingerprint.keys())
         changed = [
@@ -107,6 +115,49 @@ def load_study_problem(spec: StudySpec, fingerprint: Mapping[str, str]) -> Probl
             "give it the data it was created on, or give the study a new name"
         )
     return problem
+
+
+def labels_of(problem: Problem, name: str, method: str) -> dict[str, str]:
+    """What the method `fingerprint` or `environment` of a problem returns.
+
+    Raises:
+        ProblemError: it fails, or returns anything but strings by strings.
+    """
+    with own_code(name, f"asked for its {method}"):
+        found = getattr(problem, method)()
+        labels = dict(found) if isinstance(found, Mapping) else None
+    if labels is None or not all(isinstance(x, str) for pair in labels.items() for x in pair):
+        raise ProblemError(
+            f"the problem {name!r}: {method} must return a mapping of strings to strings, got "
+            f"{shown(found)}; correct its code"
+        )
+    return labels
+
+
+def check_params(problem: Problem, name: str, params: Mapping[str, Any]) -> None:
+    """Ask a problem whether it accepts parameters.
+
+    Raises:
+        ProblemError: it does not, or fails.
+    """
+    with own_code(name, "asked to check parameters"):
+        problem.check(params)
+
+
+def last_step_of(problem: Resumable, name: str, params: Mapping[str, Any]) -> int:
+    """The last step of a trial with these parameters, as the problem says.
+
+    Raises:
+        ProblemError: it cannot say it, fails, or says what is no step.
+    """
+    with own_code(name, "asked for the last step of a trial"):
+        last = problem.last_step(params)
+    if isinstance(last, bool) or not isinstance(last, int) or last < 1:
+        raise ProblemError(
+            f"the problem {name!r}: last_step must return a whole number >= 1, got {shown(last)}; "
+            "correct its code"
+        )
+    return last
 
 
 def _hidden(here: Path) -> list[str]:

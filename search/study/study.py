@@ -30,7 +30,7 @@ from search.study import stop_rules
 from search.study.amend import amend_study, preview, read
 from search.study.choose_sampler import Chosen
 from search.study.confirmation.find import confirming_ledgers, find_confirmation, mark_of
-from search.study.load_problem import load_study_problem
+from search.study.load_problem import check_params, last_step_of, load_study_problem
 from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
 from search.study.specs import Specs
@@ -148,7 +148,7 @@ class Study:
         added(self.spec, params)  # refused before the problem is loaded
         whole = {**self.spec.fixed, **params}
         if self.spec.space.point_of(whole, self.spec.fixed) is not None:
-            self.problem.check(whole)  # outside of the transaction, as loading it takes a while
+            check_params(self.problem, self.spec.problem, whole)  # no transaction waits for it
         return self._amend(lambda before, _: added(before, params))
 
     def preview(self, spec: StudySpec | Path | str) -> Draft:
@@ -204,7 +204,7 @@ class Study:
                 f"study {self.name!r} pauses its trials, got the problem {self.spec.problem!r} "
                 "without the method last_step; use the version it was created with"
             )
-        return problem.last_step(params)
+        return last_step_of(problem, self.spec.problem, params)
 
     @property
     def trials(self) -> list[FrozenTrial]:

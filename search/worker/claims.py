@@ -15,6 +15,7 @@ from search.ledger.decisions import Decisions
 from search.sampling.freeze_thaw import grid
 from search.sampling.freeze_thaw.encoding import completed
 from search.study import Study
+from search.study.load_problem import labels_of
 from search.worker.decide import Decider, Idle, Made
 
 __all__ = ["Claims"]
@@ -31,7 +32,7 @@ class Claims:
         self._study = study
         self._name = name
         self._origin = {
-            attributes.ENVIRONMENT: dict(study.problem.environment()),
+            attributes.ENVIRONMENT: labels_of(study.problem, study.spec.problem, "environment"),
             attributes.WORKER: name,
         }
         self._decider = Decider(study) if study.pauses else None

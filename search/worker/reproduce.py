@@ -15,6 +15,7 @@ from search.outcome import value_of
 from search.problem import Diverged, TrialPruned
 from search.study import Study
 from search.study.confirmation.repeats import problem_of
+from search.study.load_problem import labels_of
 from search.text import describe_error
 
 __all__ = ["Epoch", "Replay", "differences", "reproduce", "same"]
@@ -92,7 +93,7 @@ def reproduce(
             "to compare; choose another with --trial"
         )
     stored_environment = trial.user_attrs.get(attributes.ENVIRONMENT, {})
-    os.environ["OMP_NUM_THREADS"] = stored_environment.get("threads", "1")
+    os.environ["OMP_NUM_THREADS"] = str(stored_environment.get("threads", "1"))
     replay = _ReplayRun(study, trial, on_epoch)
     value = _run(study, replay)
     steps, stored = trial.intermediate_values, value_of(trial)
@@ -100,7 +101,9 @@ def reproduce(
         trial=trial,
         epochs=tuple(replay.epochs),
         value=(steps[max(steps)] if stored is None else stored, value),
-        environment=differences(stored_environment, study.problem.environment()),
+        environment=differences(
+            stored_environment, labels_of(study.problem, study.spec.problem, "environment")
+        ),
     )
 
 

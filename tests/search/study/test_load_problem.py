@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from toy import toy_spec
+from toy import Toy, toy_spec
 
+import search
 from search.errors import ProblemError
 from search.spec import parse_spec
-from search.study import load_problem, validate
+from search.study import load_problem, open_study, validate
 
 
 @pytest.fixture
@@ -80,3 +81,63 @@ def test_a_problem_that_ends_the_process_is_one_line(in_folder, init, check, pur
     (in_folder / "leaving.py").write_text(body)
     with pytest.raises(ProblemError, match=f"failed when it was {purpose}.*SystemExit"):
         validate(spec_of("leaving:P"))
+
+
+CARELESS = """
+class Careless:
+    returns = {returns}
+    def __init__(self, settings): pass
+    def check(self, params): pass
+    def fingerprint(self): return {fingerprint}
+    def environment(self): return {environment}
+    def run(self, trial): return 0.5
+    def last_step(self, params): return {last_step}
+"""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"fingerprint": "{'n': 5}"}, "fingerprint must return a mapping of strings to strings"),
+        ({"fingerprint": "{1: 'a'}"}, "fingerprint must return a mapping of strings to strings"),
+        ({"environment": "None"}, "environment must return a mapping of strings .* got None"),
+        ({"environment": "{'threads': 4}"}, "environment must return a mapping of strings"),
+        ({"environment": "1 / 0"}, "failed when it was asked for its environment: ZeroDivision"),
+        (
+            {"returns": "'value'"},
+            "returns must be a tuple of a metric and a direction, got 'value'",
+        ),
+        ({"returns": "('value',)"}, "returns must be a tuple of a metric and a direction, got"),
+        ({"returns": "['value', 'maximize']"}, 'write returns = ."value", "maximize"'),
+        ({"last_step": "0.5"}, "last_step must return a whole number >= 1, got 0.5"),
+    ],
+)
+def test_what_a_problem_says_of_itself_is_checked_when_a_study_is_created(
+    wrong, message, tmp_path, monkeypatch, sqlite_url
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "careless", raising=False)
+    right = {"fingerprint": "{}", "environment": "{}", "last_step": "3", "returns": "None"}
+    (tmp_path / "careless.py").write_text(CARELESS.format(**right | wrong))
+    text = toy_spec(
+        "careless:Careless", budget="steps = 9", extra='[sampler]\nname = "freeze-thaw"\n'
+    )
+    with pytest.raises(ProblemError, match=message) as caught:
+        search.create(text, storage=sqlite_url)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_a_problem_says_later_is_checked_as_well(make_study, monkeypatch, sqlite_url):
+    study = make_study(trials=3)
+    monkeypatch.setattr(Toy, "check", lambda self, params: params["odd"])
+    with pytest.raises(
+        ProblemError, match="failed when it was asked to check parameters: KeyError"
+    ):
+        study.add({"x": 0.5})
+    monkeypatch.setattr(Toy, "environment", lambda self: {"version": 3})
+    with pytest.raises(ProblemError, match="environment must return a mapping of strings"):
+        search.work(study)
+    monkeypatch.setattr(Toy, "fingerprint", lambda self: {"data": 6})
+    with pytest.raises(ProblemError, match="fingerprint must return a mapping of strings"):
+        _ = open_study("toy", study.storage).problem

@@ -38,14 +38,6 @@ class ClassicalProblem(ImageProblem):
         except InputError as error:
             raise ProblemError(str(error)) from error
 
-    def refit_params(
-        self, params: Mapping[str, Any], overrides: Mapping[str, Any]
-    ) -> Mapping[str, Any]:
-        """See `search.problem.Refitting.refit_params`."""
-        made = {**params, **overrides}
-        self.check(made)
-        return made
-
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""
         from fmnist_hpo.environment import describe, threads

@@ -208,11 +208,13 @@ class ImageProblem(ABC):
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`."""
 
-    @abstractmethod
     def refit_params(
         self, params: Mapping[str, Any], overrides: Mapping[str, Any]
     ) -> Mapping[str, Any]:
         """See `search.problem.Refitting.refit_params`."""
+        made = {**params, **overrides}
+        self.check(made)
+        return made
 
     @abstractmethod
     def environment(self) -> Mapping[str, str]:

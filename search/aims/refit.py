@@ -45,7 +45,7 @@ def refit_params(
         known = static_metrics(problem, spec, made)
     except SearchError as error:
         raise ProblemError(
-            f"[refit] does not go with the parameters of {whose}: {error}; or change [refit]"
+            f"change [refit], which does not go with the parameters of {whose}: {error}"
         ) from error
     for name, excess in excesses(spec, known).items():
         if excess > 0 and excesses(spec, static_metrics(problem, spec, params))[name] <= 0:

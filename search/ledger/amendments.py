@@ -18,7 +18,7 @@ from sqlalchemy import orm
 from search.errors import SpecError
 from search.ledger.ledger import Ledger
 from search.spec import StudySpec
-from search.spec.amend import AFTERWARDS, Changes, Draft, amended, changed_tables, lines_of
+from search.spec.amend import Changes, Draft, amended, changed_tables, changes_search, lines_of
 from search.storage import schema
 
 __all__ = ["Amendment", "amend", "amendments", "given", "spec_since"]
@@ -66,7 +66,7 @@ class Amendment:
     @property
     def searches(self) -> bool:
         """See `Draft.searches`."""
-        return self.given is not None or not changed_tables(self.changes) <= AFTERWARDS
+        return changes_search(self.changes, self.given)
 
     @property
     def replaced(self) -> dict[str, Any]:

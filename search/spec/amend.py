@@ -17,12 +17,12 @@ from search.spec.values import equal, shown
 from search.text import counted, shorten
 
 __all__ = [
-    "AFTERWARDS",
     "Changes",
     "Draft",
     "added",
     "amended",
     "changed_tables",
+    "changes_search",
     "extended",
     "lines_of",
     "revised",
@@ -31,7 +31,7 @@ __all__ = [
 #: What an amendment may change, by table; all else is part of what the study is.
 MAY_CHANGE = ("space", "fixed", "sampler", "pruner", "budget", "audit", "confirm", "refit")
 #: Those of them that say what becomes of the search's result.
-AFTERWARDS = frozenset({"confirm", "refit"})
+_AFTERWARDS = frozenset({"confirm", "refit"})
 #: What makes a study the one that it is: attributes of its spec.
 _IDENTITY = ("name", "problem", "metrics", "directions", "constraints", "seed", "folds", "data",
              "workers", "prior")  # fmt: skip
@@ -61,7 +61,7 @@ class Draft:
     @property
     def searches(self) -> bool:
         """Whether it changes the search, and not only what becomes of its winner."""
-        return self.given is not None or not changed_tables(self.changes) <= AFTERWARDS
+        return changes_search(self.changes, self.given)
 
     @property
     def text(self) -> str:
@@ -328,6 +328,11 @@ def _canonical(value: Any) -> str:
 def changed_tables(changes: Changes) -> set[str]:
     """The names of the tables that have a changed key."""
     return {key.partition(".")[0] for key in changes}
+
+
+def changes_search(changes: Changes, given: Mapping[str, Any] | None) -> bool:
+    """Whether an amendment changes the search, and not only what becomes of its winner."""
+    return given is not None or not changed_tables(changes) <= _AFTERWARDS
 
 
 def lines_of(changes: Changes, given: Mapping[str, Any] | None = None) -> list[str]:

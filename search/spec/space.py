@@ -71,14 +71,16 @@ class Space:
         """
         known = {**params, **overrides}
         for parameter in self.parameters:
-            value = overrides.get(parameter.name, 0)
-            whole = isinstance(parameter.distribution, IntDistribution) and not parameter.for_each
-            if whole and (isinstance(value, bool) or not isinstance(value, int)):
-                raise SpecError(f"{parameter.name} must be a whole number, got {shown(value)}")
-            applies = parameter.instances(known)
-            if parameter.for_each is not None and parameter.name in overrides:
-                applies = []
-            for name in [n for n in known if n not in overrides and n not in applies]:
+            new = overrides.get(parameter.name)
+            if (
+                new is not None
+                and isinstance(parameter.distribution, IntDistribution)
+                and (isinstance(new, bool) or not isinstance(new, int))
+            ):
+                raise SpecError(f"{parameter.name} must be a whole number, got {shown(new)}")
+            one_for_all = parameter.for_each is not None and new is not None
+            applies = [] if one_for_all else parameter.instances(known)
+            for name in known.keys() - overrides.keys() - set(applies):
                 if name == parameter.name or (parameter.for_each and is_instance(name, parameter)):
                     del known[name]
         return known

@@ -9,7 +9,7 @@ from search.problem import Problem, Resumable
 from search.spec import StudySpec
 from search.spec.freeze_thaw import Hindrance, find_hindrance
 from search.spec.strategies import AUTO, FREEZE_THAW
-from search.study.load_problem import last_step_of, own_code
+from search.study.load_problem import check_last_step, own_code
 
 __all__ = ["Chosen", "choose_sampler"]
 
@@ -74,11 +74,10 @@ def _of_problem(spec: StudySpec, problem: Problem) -> Hindrance | None:
     points: list[Mapping[str, Any]] = [named.params for named in spec.named]
     points += spec.space.probes(spec.fixed)
     for point in points:
-        params = {**spec.fixed, **point}
         with own_code(spec.problem, "asked for the last step of a trial"):
             try:
-                problem.last_step(params)
+                last = problem.last_step({**spec.fixed, **point})
             except SearchError as error:
                 return Hindrance(rule=rule, got=f"one that says: {error}", remedy="change that")
-        last_step_of(problem, spec.problem, params)
+        check_last_step(spec.problem, last)
     return None

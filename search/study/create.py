@@ -119,7 +119,6 @@ def _new_study(
     problem = validate(spec)
     chosen = choose_sampler(spec, problem)
     fingerprint = labels_of(problem, spec.problem, "fingerprint")
-    labels_of(problem, spec.problem, "environment")  # each worker asks for it
     attrs = {
         attributes.SPEC: spec.text,
         attributes.FINGERPRINT: fingerprint,

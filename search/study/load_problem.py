@@ -19,6 +19,7 @@ from search.spec.values import shown
 from search.text import describe_error
 
 __all__ = [
+    "check_last_step",
     "check_params",
     "labels_of",
     "last_step_of",
@@ -152,6 +153,11 @@ def last_step_of(problem: Resumable, name: str, params: Mapping[str, Any]) -> in
     """
     with own_code(name, "asked for the last step of a trial"):
         last = problem.last_step(params)
+    return check_last_step(name, last)
+
+
+def check_last_step(name: str, last: object) -> int:
+    """What a problem gave as a trial's last step; `ProblemError` where it is none."""
     if isinstance(last, bool) or not isinstance(last, int) or last < 1:
         raise ProblemError(
             f"the problem {name!r}: last_step must return a whole number >= 1, got {shown(last)}; "

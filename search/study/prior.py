@@ -21,6 +21,7 @@ from search.problem import Problem
 from search.spec import StudySpec
 from search.spec.prior import Earlier
 from search.storage import Storage, is_missing_file, open_storage, shown
+from search.study.load_problem import check_params
 from search.study.study import Study
 
 __all__ = ["read_prior"]
@@ -167,7 +168,7 @@ def _fitting(
             continue
         params = {**spec.fixed, **point}
         try:
-            problem.check(params)
+            check_params(problem, spec.problem, params)
         except SearchError:
             continue
         metrics = {

@@ -232,13 +232,11 @@ class Status:
         if not self.over:
             return "let it run on"
         rule = None if self.ended_by is None else self.ended_by.rule
-        if rule in ("target", "patience"):
-            return f"it is {OUT_OF[rule]}: amend budget.{rule}, or add trials"
-        used_up = {
-            "hours": "--hours +1" if self.out_of_time or rule == "hours" else "",
-            "steps": "--steps +100" if self.out_of_steps or rule == "steps" else "",
-        }
-        more = {what: option for what, option in used_up.items() if option}
+        more = {}
+        if self.out_of_time or rule == "hours":
+            more["hours"] = "--hours +1"
+        if self.out_of_steps or rule == "steps":
+            more["steps"] = "--steps +100"
         more = more or {"trials": "--trials +10"}
         options = " ".join(more.values())
         return f"its budget is used up: add {' and '.join(more)} with {extend} {options}`"

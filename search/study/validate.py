@@ -28,8 +28,8 @@ def validate(spec: StudySpec) -> Problem:
     make_pruner(spec.pruner.name, spec.pruner.options)
     problem = load_problem(spec)
     returned = getattr(problem, "returns", None)
-    if returned is not None and not (
-        isinstance(returned, tuple) and len(returned) == 2 and all(map(_is_text, returned))
+    if returned is not None and (
+        not isinstance(returned, tuple) or [type(one) for one in returned] != [str, str]
     ):
         raise ProblemError(
             f"the problem {spec.problem!r}: returns must be a tuple of a metric and a direction, "
@@ -48,10 +48,6 @@ def validate(spec: StudySpec) -> Problem:
     choose_sampler(spec, problem)
     _check_reshuffling(problem, spec)
     return problem
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
 
 
 def _check_reshuffling(problem: Problem, spec: StudySpec) -> None:

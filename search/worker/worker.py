@@ -21,6 +21,7 @@ from search.ledger.heartbeat import Heartbeat
 from search.problem import Diverged, TrialPruned, TrialStopped
 from search.study import Study
 from search.study.confirmation.repeats import problem_of
+from search.study.load_problem import labels_of
 from search.text import describe_error
 from search.worker.claims import Claims
 from search.worker.failure import describe_failure
@@ -206,7 +207,9 @@ def _run(
         trial, params = proposal.trial, proposal.params
         problem = problem_of(study.problem, spec, lineage)
         if problem is not study.problem:
-            trial.set_user_attr(attributes.DATA, dict(problem.fingerprint()))
+            trial.set_user_attr(
+                attributes.DATA, labels_of(problem, study.spec.problem, "fingerprint")
+            )
         steps = claim.trial.intermediate_values
         run = TrialRun(
             trial,

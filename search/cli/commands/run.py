@@ -80,7 +80,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
             return code
         if study.status().over and len(study.amendments) == seen:
             break
-        args.retry_failed = False
+        args.retry_failed = False  # each of them got its other try
         print(f"study {study.name!r} was changed meanwhile, so it goes on", flush=True)
     try:
         return app.finish(study, args)

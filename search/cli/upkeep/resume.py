@@ -24,13 +24,14 @@ def main(args: argparse.Namespace, app: Application) -> int:
     if args.json:
         print_json(status_record(study.status()))
         return 0
-    run = f"`{app.prog} run {study.name}{storage_option(args.storage)}` starts workers"
+    run = f"`{app.prog} run {study.name}{storage_option(args.storage)}`"
     if study.status().halted is not None:
         was = "is no longer paused" if resumed else "is not paused"
-        again = run.removesuffix(" starts workers")
-        print(f"study {study.name!r} {was}, but halted; {again} repeats the trials that failed")
+        print(f"study {study.name!r} {was}, but halted; {run} repeats the trials that failed")
     elif not resumed:
-        print(f"study {study.name!r} is not paused; {run}")
+        print(f"study {study.name!r} is not paused; {run} starts workers")
     else:
-        print(f"study {study.name!r} goes on with the workers that wait for it; {run}")
+        print(
+            f"study {study.name!r} goes on with the workers that wait for it; {run} starts workers"
+        )
     return 0

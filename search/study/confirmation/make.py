@@ -48,10 +48,10 @@ def confirming_study(study: Study) -> Study | None:
     text = _text(study, mark, _free_name(study.name, {one.name for one in marks}))
     spec = parse_spec(text, where=f"the confirmation of study {study.name!r}")
     made = create_study(spec, study.storage, checkpoints=study.checkpoints.address, confirms=wanted)
-    if study.ledger.standing().held_since is not None:
-        hold(made.ledger)
     if made.ledger.attrs.get(attributes.CONFIRMS) != wanted:
         raise SearchError(f"study {study.name!r} was changed meanwhile; run the command again")
+    if study.ledger.standing().held_since is not None:
+        hold(made.ledger)
     return made
 
 

@@ -38,7 +38,7 @@ def test_what_applies_no_longer_is_left_out(overrides, params):
 def test_a_number_of_layers_that_is_none_is_refused_at_creation(tmp_path):
     for value in ('"two"', "1.5", "true"):
         text = toy_spec(space=SPACE, extra=f"[refit]\nlayers = {value}\n")
-        with pytest.raises(ProblemError, match="layers must be a whole number, got .*; or change"):
+        with pytest.raises(ProblemError, match="layers must be a whole number, got"):
             search.create(text, storage=f"sqlite:///{tmp_path / 'x.db'}")
 
 
@@ -63,7 +63,9 @@ def test_an_earlier_trial_has_the_parameters_of_its_own_space(make_study):
 
 
 def test_a_problem_that_refuses_is_one_line_that_names_the_table(make_study):
-    with pytest.raises(ProblemError, match=r"^\[refit\] does not go with the parameters of some"):
+    with pytest.raises(
+        ProblemError, match=r"^change \[refit\], which does not go with the parameters of some"
+    ):
         make_study(trials=1, extra="[refit]\nx = 101\n")
 
 

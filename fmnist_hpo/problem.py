@@ -106,7 +106,8 @@ class FashionProblem(ImageProblem):
         network, how = config.parse(params)
         data, images = self.data, how.epochs * sum(len(split.train) for split in self.splits)
         return Outline(
-            size=float(probe.flops(network, data.image_size, len(data.classes)) * images),
+            size=float(probe.flops(network, data.image_size, len(data.classes)) * images)
+            * how.relative_cost,
             remarks=probe.remarks(network, data.image_size),
         )
 
@@ -143,6 +144,11 @@ class FashionProblem(ImageProblem):
                 f'schedule = "{how.schedule}" lowers the learning rate towards the last epoch, so '
                 "that earlier values do not count for themselves; leave schedule out, with "
                 'optimizer = "schedule-free"'
+            )
+        if how.resize < 1:
+            raise ProblemError(
+                f"resize = {how.resize:g} grows the images over the epochs, so that earlier values "
+                "do not count for themselves; leave resize out, or put it into [refit]"
             )
         if how.patience is not None:
             raise ProblemError(
@@ -256,7 +262,9 @@ class FashionProblem(ImageProblem):
                 number = epoch.number
                 if not epoch.resumed:
                     save(epoch.save())
-                    left = (time.monotonic() - began) / (number - done) * (steps - number)
+                    work = [how.scale(step // how.reports_per_epoch) ** 2 for step in range(steps)]
+                    left = sum(work[number:]) / sum(work[done:number])
+                    left *= time.monotonic() - began
                     say(
                         f"epoch {number * how.report_every:g}/{epochs}, training accuracy "
                         f"{epoch.metrics.train_accuracy:.4f}, about {clock(left)} left"

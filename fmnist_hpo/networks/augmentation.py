@@ -1,8 +1,8 @@
-"""Random augmentation of whole batches: flip, shift, erase, mixup.
+"""Augmentation of whole batches, at random (flip, shift, erase, mixup), and smaller images.
 
-The functions take images of shape (n, rows, columns), uint8, on any device, and return new ones of
-the same shape; `mixup` makes them float32. Random numbers come from torch's global generator of
-that device.
+The functions take images of shape (n, rows, columns), uint8, on any device, and return new ones.
+All but `resize` keep the shape; `mixup` and `resize` make them float32. Random numbers come from
+torch's global generator of that device.
 """
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fmnist_hpo.networks.config import TrainingConfig
 
-__all__ = ["augment", "erase", "flip", "mixup", "shift"]
+__all__ = ["augment", "erase", "flip", "mixup", "resize", "shift"]
 
 ERASED_SHARE = (0.02, 0.25)  # smallest and largest area of the square, as a share of the image's
 #: Of mixup. Less mixes by less than 0.01 on average, and torch draws it wrongly: in float32 both
@@ -70,6 +70,13 @@ def erase(images: Tensor, probability: float) -> Tensor:
     column = torch.arange(width, device=images.device)[None, None, :]
     inside = (row >= top) & (row < top + side) & (column >= left) & (column < left + side)
     return images.masked_fill(inside & (draw[3] < probability), 0)
+
+
+def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (n, rows, columns) -> float32 of another size, by antialiased linear interpolation."""
+    return torch.nn.functional.interpolate(
+        images.float().unsqueeze(1), size=size, mode="bilinear", antialias=True
+    ).squeeze(1)
 
 
 def mixup(images: Tensor, alpha: float) -> tuple[Tensor, Tensor, float]:

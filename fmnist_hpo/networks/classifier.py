@@ -96,7 +96,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train for one more epoch on the given data, at a constant learning rate.
 
         The first call sets the size of the images, the classes and the normalisation, unless the
-        classifier is fitted already. `epochs`, `schedule`, `patience` and
+        classifier is fitted already. `epochs`, `schedule`, `resize`, `patience` and
         `report_every` have no effect.
 
         Parameters
@@ -127,7 +127,9 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 strange = np.setdiff1d(labels, known)
                 raise ValueError(f"need labels among the classes {known}, got {strange}")
             self.classes_ = known
-            config = replace(config, epochs=1, schedule="constant", patience=None, report_every=1.0)
+            config = replace(
+                config, epochs=1, schedule="constant", resize=1.0, patience=None, report_every=1.0
+            )
             examples = self._examples(images, np.searchsorted(known, labels))
             part = split(examples, validation_fraction=0.0)
             start = None if first else self._checkpoint

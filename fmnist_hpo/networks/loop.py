@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fmnist_hpo.data import Examples, Split
-from fmnist_hpo.networks.augmentation import augment, mixup
-from fmnist_hpo.networks.config import NetworkConfig, TrainingConfig
+from fmnist_hpo.networks.augmentation import augment, mixup, resize
+from fmnist_hpo.networks.config import CNNConfig, NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.layers import measure_statistics
 from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import (
@@ -81,6 +81,7 @@ class Loop:
         self.split = split
         self.seed = seed
         self.device = device
+        self.image_size = data.image_size
         self.patience = config.patience if len(split.validation) else None
         self.generators: dict[str, Tensor] = {}
         with self._running():
@@ -251,6 +252,9 @@ class Loop:
             group["lr"] = rate
         images = self.images.index_select(0, indices)
         images = augment(images, self.config, self.mirrored(indices))
+        size = self.training_size(self.trained // self.batches)
+        if size != self.image_size:
+            images = resize(images, size)
         labels = self.labels.index_select(0, indices)
         if self.config.mixup:
             images, other, share = mixup(images, self.config.mixup)
@@ -267,6 +271,15 @@ class Loop:
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+
+    def training_size(self, epoch: int) -> tuple[int, int]:
+        """The rows and columns of the images that are trained on in an epoch, counted from 0."""
+        scale, (rows, columns) = self.config.scale(epoch), self.image_size
+        if scale == 1 or not isinstance(self.network_config, CNNConfig):
+            return self.image_size
+        # Every block that halves a map of the full size has to find one that can be halved.
+        halved = min(len(self.network_config.channels), int(math.log2(min(rows, columns))))
+        return max(round(scale * rows), 2**halved), max(round(scale * columns), 2**halved)
 
     def mirrored(self, indices: Tensor) -> Tensor | None:
         """Which images of a batch are mirrored; None where chance decides in each epoch."""

@@ -124,9 +124,9 @@ def measure_step(
     """
     keep_freed_memory()
     # The weights are thrown away. A tiny learning rate cannot diverge.
-    share_of_epoch = config.report_every
+    share_of_epoch, relative = config.report_every, config.relative_cost
     config = dataclasses.replace(
-        config, epochs=EPOCHS + 2, report_every=1.0, patience=None, learning_rate=1e-6
+        config, epochs=EPOCHS + 2, report_every=1.0, patience=None, learning_rate=1e-6, resize=1.0
     )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     started = time.perf_counter()
@@ -151,7 +151,7 @@ def measure_step(
         _run_epoch(loop)
     measured: list[tuple[float, float]] = []
     while len(measured) < EPOCHS:
-        measured.append(_measure(loop, split, most * share_of_epoch))
+        measured.append(_measure(loop, split, most * share_of_epoch * relative))
         if time.perf_counter() - started > ENOUGH_SECONDS:
             break
     share = statistics.median(share for _, share in measured)
@@ -166,7 +166,7 @@ def _measure(loop: Loop, split: Split, batches: float) -> tuple[float, float]:
     """Run a short epoch and save its checkpoint.
 
     Args:
-        batches: of a step on the whole split.
+        batches: of a step on the whole split, in images of full size.
 
     Returns:
         Seconds of a step on the whole split, and the share of the processor time.

@@ -146,6 +146,7 @@ def test_a_curve_that_can_be_cut(problem: FashionProblem) -> None:
     ("folds", "params", "reason"),
     [
         (None, {"schedule": "one-cycle"}, 'schedule = "one-cycle" lowers the learning rate'),
+        (None, {"resize": 0.5, "head": "average"}, "resize = 0.5 grows the images"),
         (None, {"patience": 3}, "patience = 3 ends a training by itself"),
         (3, {}, "the steps of a cross-validation are folds"),
     ],

@@ -20,6 +20,7 @@ __all__ = [
     "FREE_ANN",
     "MUON",
     "PATIENT",
+    "RESIZED",
     "StopAfter",
     "assert_same",
     "curve",
@@ -65,6 +66,9 @@ DEEP |= {"mixup": 0.4, "average": 0.9}
 
 
 MUON = {"optimizer": "muon", "weight_decay": 0.01, "batch_norm": True}
+
+
+RESIZED = FREE | {"head": "average", "resize": 0.5, "epochs": 3}
 
 
 FREE_ANN = {**ANN, "optimizer": "schedule-free", "schedule": "constant"}

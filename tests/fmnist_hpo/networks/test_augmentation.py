@@ -5,9 +5,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from fmnist_hpo.data import load_training
-from fmnist_hpo.networks.augmentation import ERASED_SHARE, augment, erase, flip, mixup, shift
+from fmnist_hpo.networks.augmentation import (
+    ERASED_SHARE,
+    augment,
+    erase,
+    flip,
+    mixup,
+    resize,
+    shift,
+)
 from fmnist_hpo.networks.config import TrainingConfig
 
 
@@ -110,3 +119,14 @@ def test_mixup(images: torch.Tensor) -> None:
     assert 0.5 <= min(shares) < max(shares) <= 1
     drawn = np.random.default_rng(0).beta(0.4, 0.4, 100_000)
     assert np.mean(shares) == pytest.approx(np.maximum(drawn, 1 - drawn).mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("size", [(14, 14), (20, 20), (9, 23)])
+def test_resize_is_pillows(images: torch.Tensor, size: tuple[int, int]) -> None:
+    made = resize(images[:100], size)
+    assert made.shape == (100, *size)
+    for before, after in zip(images[:100].numpy(), made.numpy(), strict=True):
+        expected = Image.fromarray(before.astype(np.float32)).resize(
+            size[::-1], Image.Resampling.BILINEAR
+        )
+        np.testing.assert_allclose(after, np.array(expected), atol=1e-3)

@@ -108,6 +108,9 @@ def test_json_round_trip(params: dict[str, Any]) -> None:
         ({"optimizer": "schedule-free", "average": 0.99}, "average of its own", "0.99", "leave"),
         ({"flip_in_turn": True}, "flip true only", "flip false", "leave it out"),
         ({"family": "cnn", "shortcut": True}, "convolutions >= 2", "convolutions=1", "when ="),
+        ({"resize": 0.5}, 'cnn with head = "average"', "resize=0.5", "leave resize out"),
+        ({"family": "cnn", "resize": 0.5}, 'head = "average"', "resize=0.5", "set that head"),
+        ({"resize": 0.1}, "0.25 <= resize <= 1", "resize=0.1", "choose"),
         ({"precision": "fp16"}, '"bf16"', "'fp16'", "did you mean"),
     ],
 )
@@ -145,3 +148,11 @@ def test_stored_networks_are_checked(text: str) -> None:
 def test_checking_imports_no_torch() -> None:
     code = "import sys, fmnist_hpo.networks.config; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)
+
+
+def test_images_grow_for_two_thirds_of_the_epochs() -> None:
+    how = TrainingConfig(epochs=6, resize=0.5)
+    assert [how.scale(epoch) for epoch in range(6)] == [0.5, 0.625, 0.75, 0.875, 1.0, 1.0]
+    assert how.relative_cost == pytest.approx((0.25 + 0.390625 + 0.5625 + 0.765625 + 2) / 6)
+    assert TrainingConfig(epochs=1, resize=0.5).scale(0) == 0.5
+    assert TrainingConfig(epochs=5).relative_cost == 1

@@ -19,6 +19,7 @@ from small_trainings import (
     FREE_ANN,
     MUON,
     PATIENT,
+    RESIZED,
     assert_same,
     curve,
     interrupted,
@@ -33,10 +34,10 @@ from fmnist_hpo.networks.config import parse
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
-    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON],
+    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON, RESIZED],
     ids=[
         *("ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free", "cnn-deep"),
-        *("ann-muon", "cnn-muon"),
+        *("ann-muon", "cnn-muon", "cnn-resized"),
     ],
 )
 @pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])

@@ -18,6 +18,7 @@ from small_trainings import (
     FREE,
     FREE_ANN,
     PATIENT,
+    RESIZED,
     StopAfter,
     assert_same,
     curve,
@@ -215,6 +216,15 @@ def test_the_rate_of_a_step_is_the_schedules(small: tuple[TrainingData, Split]) 
     loop = Loop(network, config, *small, 5, torch.device("cpu"))
     assert loop.run_step(StopAfter(7)) is None
     assert loop.optimizer.param_groups[0]["lr"] == learning_rate(config, 6, 3 * BATCHES) < 0.03
+
+
+def test_small_images_fit_the_deepest_network(small: tuple[TrainingData, Split]) -> None:
+    network, config = parse(RESIZED | {"blocks": 5, "channels": 4, "resize": 0.25, "epochs": 4})
+    loop = Loop(network, config, *small, 5, torch.device("cpu"))
+    sizes = [loop.training_size(epoch) for epoch in range(4)]
+    assert sizes == [(16, 16), (16, 16), (23, 23), (28, 28)]  # 16 can be halved four times, as 28
+    while not loop.finished:
+        assert loop.run_step(lambda: False) is not None
 
 
 def plain_loop(

@@ -239,8 +239,16 @@ def _refuse_many_valued(before: Sequence[StudySpec], new: StudySpec) -> None:
     fixed = [spec.fixed for spec in before]
     for name in dict.fromkeys(itertools.chain(*fixed, new.fixed)):
         earlier, now = [values.get(name) for values in fixed], new.fixed.get(name)
-        others = [value for value in earlier if _canonical(value) != _canonical(now)]
-        if not others or not any(isinstance(value, list | dict) for value in (*others, now)):
+        differing = [
+            pair
+            for pair in itertools.combinations((*earlier, now), 2)
+            if _canonical(pair[0]) != _canonical(pair[1])
+        ]
+        if any(isinstance(value, list | dict) for pair in differing for value in pair):
+            kind = "a list or a table"
+        elif alike := [pair for pair in differing if pair[0] == pair[1]]:  # 1, true and 1.0
+            kind = " and ".join(map(_canonical, alike[0])) + " at times, which count as the same,"
+        else:
             continue
         changes = _canonical(earlier[-1]) != _canonical(now)
         rule, remedy = (
@@ -249,8 +257,8 @@ def _refuse_many_valued(before: Sequence[StudySpec], new: StudySpec) -> None:
             else ("was changed by an amendment", "remove [confirm]")
         )
         raise SpecError(
-            f"fixed.{name} of study {new.name!r} is a list or a table and {rule}, but [confirm] "
-            "repeats trials side by side, which differ in single values alone; "
+            f"fixed.{name} of study {new.name!r} is {kind} and {rule}, but [confirm] repeats "
+            "trials side by side, which differ in single values alone; "
             f"{remedy}, or give the file another name"
         )
 

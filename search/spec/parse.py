@@ -1,5 +1,6 @@
 """Reads and validates a study file."""
 
+import json
 import os
 import re
 import stat
@@ -27,7 +28,16 @@ from search.spec.strategies import (
     check_options,
 )
 from search.spec.study_file import NamedTrial, Strategy, StudySpec, Workers
-from search.spec.values import MOST_DEPTH, check_depth, check_table, shown, study_name_of, value_of
+from search.spec.values import (
+    MANY_DIGITS,
+    MOST_DEPTH,
+    check_document,
+    check_parameter_name,
+    check_table,
+    shown,
+    study_name_of,
+    value_of,
+)
 from search.text import describe_error
 
 __all__ = ["DEFAULTS", "parse_spec", "read_spec", "read_workers"]
@@ -87,6 +97,8 @@ def parse_spec(text: str, *, where: str) -> StudySpec:
     if not all(part.isidentifier() for part in (*module.split("."), class_name)):
         raise SpecError(f"{where}: problem must be 'module:Class', got {shown(given['problem'])}")
     fixed = given["fixed"] or {}
+    for name in fixed:
+        check_parameter_name(name, f"{where}: fixed")
     space = parse_space(given["space"] or {}, fixed, where)
     sampler = _strategy(given["sampler"] or {}, "sampler", SAMPLERS, where)
     pruner = _strategy(given["pruner"] or {}, "pruner", PRUNERS, where)
@@ -205,8 +217,8 @@ def _load(text: str, where: str) -> dict[str, Any]:
         reason = describe_error(error).partition(": ")[2]
         raise SpecError(f"{where} is not valid TOML: {reason}") from error
     except ValueError as error:  # Python's limit is 4,300 digits
-        raise SpecError(f"{where}: a number has too many digits; shorten it") from error
-    check_depth(table, where)
+        raise SpecError(f"{where}: {MANY_DIGITS}") from error
+    check_document(table, where)
     return table
 
 
@@ -324,13 +336,27 @@ def _named(
         space.check(_scalars(params, here), fixed, f"{here} ({name})")
         if values["reshuffle"] and values["repeat"] is None:
             raise SpecError(f"{here}: reshuffle needs a repeat, got none; add repeat = 0")
+        for other in named.values():
+            _check_types(params, other, space, here)
         named[name] = NamedTrial(**values)
     return tuple(named.values())
+
+
+def _check_types(params: Mapping[str, Any], other: NamedTrial, space: Space, here: str) -> None:
+    """Refuse 1 beside true or 1.0, which are one and the same among the choices of Optuna."""
+    for name, value in params.items():
+        before = other.params.get(name)
+        if space.owner(name) is None and value == before and type(value) is not type(before):
+            raise SpecError(
+                f"{here}: {name} is {json.dumps(value)} here and {json.dumps(before)} in "
+                f"{other.name!r}, which count as the same value; write both alike"
+            )
 
 
 def _scalars(params: Mapping[str, Any], here: str) -> Mapping[str, Any]:
     """The parameters, of which none is a list, a table or a date."""
     for key, value in params.items():
+        check_parameter_name(key, here)
         if not isinstance(value, bool | int | float | str):
             raise SpecError(
                 f"{here}: {key} must be a string, a number, true or false, got {shown(value)}"

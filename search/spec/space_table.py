@@ -14,14 +14,13 @@ from optuna.distributions import (
 from search.errors import SpecError, nearest
 from search.spec.keys import keys_of, unknown_key
 from search.spec.space import Parameter, Space, Value, contains, is_instance, range_text
-from search.spec.values import is_finite, shown
+from search.spec.values import check_parameter_name, is_finite, shown
 
 __all__ = ["parse_space"]
 
 MOST_EXACT = 2**53  # up to here every whole number is a float of its own
 MOST_CHOICES = 1_000
 MOST_PARAMETERS = 1_000  # of one trial, those of for_each included
-LONGEST_NAME = 200  # characters; Optuna's column holds 512
 _MANY = f"a trial has at most {MOST_PARAMETERS:,} parameters"
 
 
@@ -35,11 +34,7 @@ def parse_space(table: Mapping[str, Any], fixed: Mapping[str, Any], where: str) 
     if len(table) > MOST_PARAMETERS:
         raise SpecError(f"{where}: {_MANY}, got {len(table):,}; declare fewer in [space]")
     for name, declared in table.items():
-        if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
-            raise SpecError(
-                f"{where}: a parameter's name is 1 to {LONGEST_NAME} printable characters, got "
-                f"{shown(name)}; rename it"
-            )
+        check_parameter_name(name, where)
         if name in fixed:
             raise SpecError(f"{where}: {name} stands in [fixed] and in [space]; keep one of them")
         parameters.append(_parameter(name, declared, parameters, fixed, where))

@@ -15,7 +15,8 @@ from search.spec.keys import Key, unknown_key
 
 __all__ = [
     "MOST_DEPTH",
-    "check_depth",
+    "check_document",
+    "check_parameter_name",
     "check_table",
     "equal",
     "is_finite",
@@ -26,6 +27,10 @@ __all__ = [
 ]
 
 MOST_DEPTH = 20  # tables and lists within each other
+#: Of a whole number, fewer than Python's 4,300 decimal digits.
+MOST_BITS = 14_000
+MANY_DIGITS = "a number has too many digits; shorten it"
+LONGEST_NAME = 200  # characters of a parameter's name; Optuna's column holds 512
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 120
@@ -51,6 +56,15 @@ def study_name_of(value: Any, where: str) -> str:
             f"a letter or digit and not end in .toml, got {shown(value)}; rename it"
         )
     return value
+
+
+def check_parameter_name(name: str, where: str) -> None:
+    """Raise `SpecError` unless every storage can hold the name and a line of text can show it."""
+    if not name.isprintable() or not 0 < len(name) <= LONGEST_NAME:
+        raise SpecError(
+            f"{where}: a parameter's name is 1 to {LONGEST_NAME} printable characters, got "
+            f"{shown(name)}; rename it"
+        )
 
 
 def check_table(value: Any, table: str, known: Mapping[str, Key], where: str) -> None:
@@ -125,10 +139,11 @@ def equal(one: Any, other: Any) -> bool:
     return all(undefined) or bool(one == other)
 
 
-def check_depth(document: Any, where: str) -> None:
-    """Raise `SpecError` if tables lie too deep within each other, or a value is a date.
+def check_document(document: Any, where: str) -> None:
+    """Raise `SpecError` for what cannot be written as JSON, of which the study's hash is taken.
 
-    Neither can be written as JSON, of which the study's hash is taken.
+    Tables that lie too deep within each other, dates, and whole numbers of more digits than Python
+    writes, which TOML may have in hexadecimal.
     """
     level, depth = [document], 0
     while level:
@@ -146,6 +161,8 @@ def check_depth(document: Any, where: str) -> None:
                 below += value
             elif isinstance(value, datetime.date | datetime.time):
                 raise SpecError(f"{where}: a value is no date, got {value}; write it as a string")
+            elif isinstance(value, int) and value.bit_length() > MOST_BITS:
+                raise SpecError(f"{where}: {MANY_DIGITS}")
         level = below
 
 

@@ -59,6 +59,40 @@ def test_an_undeclared_parameter_is_a_choice_among_the_named_values() -> None:
     assert distributions["rate"] == spec.space.parameters[0].distribution
 
 
+@pytest.mark.parametrize(("one", "other"), [("1", "true"), ("1.0", "1"), ("false", "0.0")])
+def test_an_undeclared_parameter_has_one_type_for_one_value(one: str, other: str) -> None:
+    """Optuna takes 1, true and 1.0 for the same choice, so the second would run with the first."""
+    text = TEXT.replace('extra = "a"', f"extra = {one}").replace('extra = "b"', f"extra = {other}")
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, where="demo.toml")
+    assert str(caught.value) == (
+        f"demo.toml: trials[1]: extra is {other} here and {one} in 'first', which count as the "
+        "same value; write both alike"
+    )
+    parse_spec(TEXT.replace("rate = 0.02", "rate = 0.01"), where="demo.toml")
+
+
+@pytest.mark.parametrize("name", ["a" * 201, "a\\u0000", "a\\n", ""])
+@pytest.mark.parametrize(
+    ("where", "before"),
+    [
+        ("demo.toml", "[space]\n"),
+        ("demo.toml: fixed", "[fixed]\n"),
+        ("demo.toml: refit", "[refit]\n"),
+        ("demo.toml: trials[0]", "params = {"),
+    ],
+)
+def test_a_name_that_not_every_storage_holds(name: str, where: str, before: str) -> None:
+    text = TEXT + ("\n[refit]\n" if "refit" in before else "")
+    value = "{ int = [1, 2] }\n" if "space" in before else "1\n"
+    value = value if before.endswith("\n") else "1,"
+    text = text.replace(before, f'{before}"{name}" = {value}', 1)
+    with pytest.raises(SpecError) as caught:
+        parse_spec(text, where="demo.toml")
+    assert str(caught.value).startswith(f"{where}: a parameter's name is 1 to 200 printable char")
+    assert "\n" not in str(caught.value)
+
+
 def test_comments_and_order_do_not_change_the_hash_and_values_do() -> None:
     spec = parse_spec(TEXT, where="a")
     reordered = TEXT.replace('metric = "accuracy"\n', "").replace(
@@ -233,6 +267,8 @@ def test_the_files_that_ship_are_valid() -> None:
         ("x = " + "a" * 1_000_000, "is not valid TOML"),
         ("[a.b.c.d.e.f.g.h.i.j]\nx.y.z.a.b.c.d.e.f.g = [[1]]", "20 deep within each other"),
         ("seed = 1" + "0" * 100_000, "has too many digits; shorten it"),
+        ("seed = 0x1" + "0" * 12_000, "has too many digits; shorten it"),
+        ("[fixed]\na = [0b1" + "0" * 60_000 + "]", "has too many digits; shorten it"),
         ("seed = 1979-05-27\n", "a value is no date"),
         ("[data]\nday = [2000-01-01]\n", "a value is no date"),
         ("# " + "x" * (1 << 20), "has at most 1,048,576 bytes"),

@@ -314,6 +314,27 @@ def test_a_list_that_changed_leaves_nothing_that_could_be_confirmed(make_study):
     search.work(study)  # is over
 
 
+def test_a_type_that_changed_leaves_nothing_that_could_be_confirmed(make_study):
+    """Repeats of 1, true and 1.0 would be one and the same trial to Optuna."""
+
+    def text(alpha, confirm=""):
+        return toy_spec(trials=4, extra=f"[fixed]\nsteps = 1\nalpha = {alpha}\n{confirm}")
+
+    confirm = '[confirm]\ntop = 2\nseeds = 2\nsplits = "same"\n'
+    study = make_study(trials=4, extra="[fixed]\nsteps = 1\nalpha = 1\n")
+    run(study)
+    with pytest.raises(
+        SpecError, match=r"is 1 and true at times, .* and cannot change, but \[conf"
+    ):
+        study.amend(text("true", confirm))
+    study.amend(text("true"))
+    with pytest.raises(SpecError, match=r"is 1 and true at times, .* was changed by an amendment"):
+        study.amend(text("true", confirm))
+    with pytest.raises(SpecError, match=r"^fixed.alpha of study 'toy' is 1 and true at times"):
+        study.amend(text("2", confirm))
+    assert len(study.amendments) == 1
+
+
 def test_a_fixed_value_that_is_not_a_number_stays_the_same(make_study):
     """NaN equals nothing, and what was proposed with it would lie outside of every space."""
     fixed = "[data]\nmissing = nan\n[fixed]\nsteps = 1\nclip = nan\nclips = [1.0, nan]\n"

@@ -10,7 +10,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search.cross_validation import Fold, FoldContext, cross_validate
 from search.errors import ProblemError
-from search.problem import TrialContext, TrialStopped
+from search.problem import Diverged, TrialContext, TrialStopped
 
 if TYPE_CHECKING:
     from fmnist_hpo.bundle.export import Model
@@ -32,9 +32,24 @@ class ClassicalProblem(ImageProblem):
     keeps_model = False
 
     def check(self, params: Mapping[str, Any]) -> None:
-        """See `search.problem.Problem.check`."""
+        """See `search.problem.Problem.check`.
+
+        The data are read only where the number of images bounds a parameter.
+        """
         try:
-            classical_config.parse(params)
+            config = classical_config.parse(params)
+            neighbours = config.params.get("n_neighbors", 1)
+            bounded = neighbours > 1 or config.pca_components
+            fewest = self.fewest_images if bounded else None
+            if fewest is not None and neighbours > fewest:
+                raise InputError(
+                    f"need n_neighbors <= {fewest}, the number of training images of a trial, got "
+                    f"{neighbours}; lower it, or use more images"
+                )
+            if fewest is not None and config.pca_components:
+                from fmnist_hpo.classical.pipeline import check_components
+
+                check_components(config, self.data, fewest)
         except InputError as error:
             raise ProblemError(str(error)) from error
 
@@ -49,17 +64,20 @@ class ClassicalProblem(ImageProblem):
         return cross_validate(trial, len(self.splits), self._fold)
 
     def _fold(self, fold: FoldContext) -> Fold:
-        from fmnist_hpo.classical.pipeline import fit_and_score
+        from fmnist_hpo.classical.pipeline import NotFinite, fit_and_score
 
         if fold.should_stop:
             raise TrialStopped
-        scores = fit_and_score(
-            classical_config.parse(fold.params),
-            self.data,
-            self.splits[fold.index],
-            seed=fold.seed,
-            cache=FeatureCache(CACHE),
-        )
+        try:
+            scores = fit_and_score(
+                classical_config.parse(fold.params),
+                self.data,
+                self.splits[fold.index],
+                seed=fold.seed,
+                cache=FeatureCache(CACHE),
+            )
+        except NotFinite as error:
+            raise Diverged(str(error)) from error
         return Fold(
             fold_score=scores.validation,
             fold_train_score=scores.train,

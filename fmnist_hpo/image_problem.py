@@ -159,6 +159,17 @@ class ImageProblem(ABC):
             )
         return (held_out,)
 
+    @cached_property
+    def fewest_images(self) -> int | None:
+        """The training images of the smallest split; None where the data cannot be read here.
+
+        Whoever needs the data says why not.
+        """
+        try:
+            return min(len(split.train) for split in self.splits)
+        except ProblemError:
+            return None
+
     @property
     def _holdout_seed(self) -> int:
         if self._repeat is None:

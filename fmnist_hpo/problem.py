@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.errors import InputError
@@ -37,8 +36,8 @@ class FashionProblem(ImageProblem):
         """
         try:
             _, how = config.parse(params)
-            if how.reports_per_epoch > 1 and self._fewest_images is not None:
-                how.batches(self._fewest_images)
+            if how.reports_per_epoch > 1 and self.fewest_images is not None:
+                how.batches(self.fewest_images)
         except InputError as error:
             raise ProblemError(str(error)) from error
         if how.patience is not None and self.folds is not None:
@@ -69,22 +68,11 @@ class FashionProblem(ImageProblem):
             )
         try:
             _, how = config.parse(made)
-            if how.reports_per_epoch > 1 and self._fewest_images is not None:
+            if how.reports_per_epoch > 1 and self.fewest_images is not None:
                 how.batches(len(self.everything.train))
         except InputError as error:
             raise ProblemError(str(error)) from error
         return made
-
-    @cached_property
-    def _fewest_images(self) -> int | None:
-        """The training images of the smallest split; None where the data cannot be read here.
-
-        Whoever needs the data says why not.
-        """
-        try:
-            return min(len(split.train) for split in self.splits)
-        except ProblemError:
-            return None
 
     def environment(self) -> Mapping[str, str]:
         """See `search.problem.Problem.environment`."""

@@ -35,7 +35,16 @@ from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.environment import threads
 from fmnist_hpo.errors import InputError
 
-__all__ = ["HOG", "FoldScores", "fit", "fit_and_score", "image_features", "logits"]
+__all__ = [
+    "HOG",
+    "FoldScores",
+    "NotFinite",
+    "check_components",
+    "fit",
+    "fit_and_score",
+    "image_features",
+    "logits",
+]
 
 #: Arguments of skimage.feature.hog (Dalal & Triggs 2005). The cells are smaller than its default
 #: of 8x8 pixels, as the images are small.
@@ -47,6 +56,10 @@ HOG: Mapping[str, Any] = {
 }
 PIXEL_WEIGHT = np.float32(0.5)  # factor of the pixels beside HOG
 _CODE = "1"  # part of every cache key; to be raised when the features below change
+
+
+class NotFinite(Exception):
+    """Numbers of a model overflowed in its fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +79,18 @@ def fit_and_score(
 
     Raises:
         InputError: the images are too small for HOG, or too few for the number of components.
+        NotFinite: the fit overflowed.
     """
     with threadpool_limits(threads()):
         train, validation = _matrices(config, data, split, cache)
         labels = data.labels
         started = time.perf_counter()
-        model = _model(config, seed, labels[split.train]).fit(train, labels[split.train])
+        try:
+            model = _model(config, seed, labels[split.train]).fit(train, labels[split.train])
+        except ValueError as error:
+            if "not finite" not in str(error):
+                raise
+            raise NotFinite(str(error)) from error
         fitted = time.perf_counter()
         classes = len(data.classes)
         validation_score = _accuracy(model, validation, labels[split.validation], classes)
@@ -203,14 +222,22 @@ def _matrices(
         return np.concatenate([projected, preparation.transform(features(split.validation))])
 
     both = cache.get(_key("pca", config.features, config.scaling, split.hash), project)
-    largest = both.shape[1]
+    _check_components(config, both.shape[1])
+    both = np.ascontiguousarray(both[:, : config.pca_components])
+    return both[: len(split.train)], both[len(split.train) :]
+
+
+def check_components(config: ClassicalConfig, data: TrainingData, images: int) -> None:
+    """Raise `InputError` unless PCA can have so many components of so many training images."""
+    _check_components(config, min(images, image_features(config.features, data.images[:1]).size))
+
+
+def _check_components(config: ClassicalConfig, largest: int) -> None:
     if config.pca_components > largest:
         raise InputError(
             f"need pca_components <= {largest}, the fewer of training images and features, got "
             f"{config.pca_components}; lower it"
         )
-    both = np.ascontiguousarray(both[:, : config.pca_components])
-    return both[: len(split.train)], both[len(split.train) :]
 
 
 def _features(

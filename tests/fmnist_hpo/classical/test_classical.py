@@ -21,8 +21,10 @@ from fmnist_hpo.classical import bundle as classical_bundle
 from fmnist_hpo.classical import pipeline as classical
 from fmnist_hpo.classical.config import parse
 from fmnist_hpo.classical.feature_cache import FeatureCache
+from fmnist_hpo.classical_problem import ClassicalProblem
 from fmnist_hpo.data import TrainingData, folds, load_training
 from fmnist_hpo.errors import InputError
+from search.errors import ProblemError
 
 SMALL = {
     "svm": {"C": 5.0, "gamma": 0.02},
@@ -230,6 +232,32 @@ def test_too_many_components_are_refused(data: TrainingData, cache: FeatureCache
     config = parse({"model": "knn", "pca_components": 200})
     with pytest.raises(InputError, match="need pca_components <= "):
         scores(config, few, cache)
+
+
+@pytest.mark.parametrize(
+    ("params", "folds", "said"),
+    [
+        ({"model": "knn", "n_neighbors": 201}, 3, "need n_neighbors <= 200, .* got 201; lower it"),
+        ({"model": "knn", "n_neighbors": 241}, None, "need n_neighbors <= 240, "),
+        ({"model": "svm", "pca_components": 201}, 3, "need pca_components <= 200, .* got 201"),
+    ],
+)
+def test_what_the_images_do_not_allow_is_refused_before_a_trial(
+    fashion_dir: Path, params: dict[str, Any], folds: int | None, said: str
+) -> None:
+    problem = ClassicalProblem({"dir": str(fashion_dir), "tune_on": 300}, folds)
+    with pytest.raises(ProblemError, match=said) as caught:
+        problem.check(params)
+    assert "\n" not in str(caught.value)
+    name, most = ("n_neighbors", 240 if folds is None else 200)
+    problem.check({"model": "knn", name: most, "pca_components": most})
+    ClassicalProblem({"dir": "/nowhere"}, folds).check(params)  # whoever needs the data says so
+
+
+def test_an_overflow_is_a_trial_that_diverged(data: TrainingData, cache: FeatureCache) -> None:
+    config = parse({"model": "svm", "kernel": "poly", "degree": 10, "gamma": 1e9, "C": 1e9})
+    with pytest.raises(classical.NotFinite, match="not finite"):
+        scores(config, data, cache)
 
 
 def test_an_array_may_be_computed_from_another(tmp_path: Path) -> None:

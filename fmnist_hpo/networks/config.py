@@ -85,10 +85,11 @@ class ANNConfig:
 class CNNConfig:
     """A convolutional network: blocks of "same" convolutions and pooling, then a dense head.
 
-    A block is one to three times convolution, batch norm, activation; then 2x2 max-pooling while
-    the map is at least 2x2; then dropout. With shortcuts, each convolution of a block but the first
-    adds to what enters it: activation(x + batch norm(convolution(x))). The head flattens the last
-    map, or averages each channel, and adds dense layers before the output layer.
+    A block is one to three times convolution, batch norm, activation; with 2x2 max-pooling after
+    the last or the first of them, while the map is at least 2x2; then dropout. With shortcuts, each
+    convolution of a block but the first adds to what enters it: activation(x + batch
+    norm(convolution(x))). The head flattens the last map, or averages each channel, and adds dense
+    layers before the output layer.
 
     Raises:
         InputError: a value breaks its rule.
@@ -107,6 +108,12 @@ class CNNConfig:
         _FLAG,
         False,
         "Identity shortcuts around the convolutions of a block but the first; needs two of them.",
+    )
+    pool_after: str = parameter(
+        Choice(("first", "last")),
+        "last",
+        "The convolution of a block that pooling follows. After the first, the others see a "
+        "quarter of the pixels and take a quarter of the time.",
     )
     kernel_size: int = parameter(Choice((3, 5, 7)), 3, "Height and width of the kernels in pixels.")
     activation: str = parameter(

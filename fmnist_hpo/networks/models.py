@@ -93,6 +93,7 @@ def _cnn(config: CNNConfig, image_size: tuple[int, int], classes: int) -> Iterat
 def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Iterator[nn.Module]:
     """(n, incoming, h, w) -> (n, channels, h // 2, w // 2), or (n, channels, h, w) unpooled."""
     activation = _ACTIVATIONS[config.activation]
+    pooling = 0 if config.pool_after == "first" else config.convolutions - 1
     for index in range(config.convolutions):
         layers: list[nn.Module] = [
             nn.Conv2d(
@@ -109,7 +110,7 @@ def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Ite
             yield Shortcut(*layers)
         else:
             yield from layers
-        pool_here = pooled and index == config.convolutions - 1
+        pool_here = pooled and index == pooling
         if pool_here and config.activation in _MONOTONE:
             yield nn.MaxPool2d(2)
             yield activation()

@@ -3,12 +3,13 @@
 import dataclasses
 import statistics
 import time
+from collections.abc import Iterator
 
 import torch
 
 from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.networks import checkpoint
-from fmnist_hpo.networks.config import ANNConfig, NetworkConfig, TrainingConfig
+from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.loop import EpochMetrics, Loop
 from fmnist_hpo.networks.models import build, count_flops, count_parameters
 from fmnist_hpo.networks.preprocessing import EVALUATION_BATCH
@@ -85,10 +86,8 @@ def remarks(network: NetworkConfig, image_size: tuple[int, int]) -> tuple[str, .
     """
     if isinstance(network, ANNConfig):
         return ()
-    height, width = image_size
     size = network.kernel_size
-    for block in range(len(network.channels)):
-        pooled = min(height, width) >= 2
+    for block, (height, width), pooled in _convolutions(network, image_size):
         idle = size**2 - _used(size, height, pooled) * _used(size, width, pooled)
         if idle:
             return (
@@ -96,9 +95,22 @@ def remarks(network: NetworkConfig, image_size: tuple[int, int]) -> tuple[str, .
                 f"where {idle} of the {size**2} weights of each {size}x{size} kernel only ever "
                 "meet padding",
             )
-        if pooled:
-            height, width = height // 2, width // 2
     return ()
+
+
+def _convolutions(
+    network: CNNConfig, image_size: tuple[int, int]
+) -> Iterator[tuple[int, tuple[int, int], bool]]:
+    """Block, size of the map, and whether pooling follows, for each convolution."""
+    height, width = image_size
+    pooling = 0 if network.pool_after == "first" else network.convolutions - 1
+    for block in range(len(network.channels)):
+        pooled = min(height, width) >= 2
+        for index in range(network.convolutions):
+            here = pooled and index == pooling
+            yield block, (height, width), here
+            if here:
+                height, width = height // 2, width // 2
 
 
 def _used(size: int, length: int, pooled: bool) -> int:

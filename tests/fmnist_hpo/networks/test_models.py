@@ -50,6 +50,12 @@ WIDE = {"family": "cnn", "blocks": 3, "convolutions": 2, "channels": 8, "batch_n
             (72 + 16) + 5 * (576 + 16) + 80 + 10,
             784 * (72 + 576) + 196 * 1152 + 49 * 1152 + 80,
         ),
+        # all convolutions but the first of each block at the size after pooling
+        (
+            WIDE | {"head": "average", "dense_layers": 0, "pool_after": "first"},
+            (72 + 16) + 5 * (576 + 16) + 80 + 10,
+            784 * 72 + 196 * 576 + 196 * 576 + 49 * 576 + 49 * 576 + 9 * 576 + 80,
+        ),
     ],
 )
 def test_counts(params: dict[str, Any], parameters: int, multiply_adds: int) -> None:
@@ -69,6 +75,7 @@ def test_counts(params: dict[str, Any], parameters: int, multiply_adds: int) -> 
         CNN_4,
         CNN_5 | {"dropout_0": 0.25, "dropout_1": 0.25, "dropout_2": 0.4, "dense_dropout": 0.3},
         WIDE,
+        WIDE | {"blocks": 5, "pool_after": "first", "shortcut": True},
         {"family": "ann", "layers": 6, "hidden_units": 16, "activation": "gelu"},
         {"family": "cnn", "blocks": 1, "channels": 4},
         {"family": "cnn", "blocks": 4, "channels": 4, "dense_layers": 3, "dense_units": 16},

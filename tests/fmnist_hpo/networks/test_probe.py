@@ -19,22 +19,35 @@ def test_flops_without_computing_are_those_of_the_network(network: NetworkConfig
 
 @pytest.mark.parametrize("kernel_size", [3, 5, 7])
 @pytest.mark.parametrize("blocks", [1, 2, 3, 4, 5])
-def test_a_remark_is_made_where_weights_meet_padding_only(blocks: int, kernel_size: int) -> None:
+@pytest.mark.parametrize(
+    ("convolutions", "pool_after"), [(1, "last"), (1, "first"), (2, "last"), (3, "first")]
+)
+def test_a_remark_is_made_where_weights_meet_padding_only(
+    blocks: int, kernel_size: int, convolutions: int, pool_after: str
+) -> None:
     """Such weights have no gradient, whatever the image and the loss."""
     network = CNNConfig(
-        channels=(4,) * blocks, dropout=(0.0,) * blocks, kernel_size=kernel_size, activation="elu"
+        channels=(4,) * blocks,
+        dropout=(0.0,) * blocks,
+        kernel_size=kernel_size,
+        convolutions=convolutions,
+        pool_after=pool_after,
+        activation="elu",
     )
     torch.manual_seed(0)
     built = build(network)
+    for index, layer in enumerate(built):
+        if isinstance(layer, torch.nn.MaxPool2d):  # the mean sees all that the maximum may see
+            built[index] = torch.nn.AvgPool2d(2)
     built(torch.rand(64, 1, 28, 28)).square().sum().backward()
     kernels = [layer.weight.grad for layer in built if isinstance(layer, torch.nn.Conv2d)]
     idle = [int((kernel.abs().amax((0, 1)) == 0).sum()) for kernel in kernels]
     said = remarks(network, (28, 28))
     assert len(said) == int(any(idle))
     if said:
-        block = next(i for i, number in enumerate(idle) if number)
-        assert said[0].startswith(f"block {block + 1} of {blocks} sees maps of ")
-        assert f"where {idle[block]} of the {kernel_size**2} weights" in said[0]
+        index = next(i for i, number in enumerate(idle) if number)
+        assert said[0].startswith(f"block {index // convolutions + 1} of {blocks} sees maps of ")
+        assert f"where {idle[index]} of the {kernel_size**2} weights" in said[0]
 
 
 @pytest.mark.slow

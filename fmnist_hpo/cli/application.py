@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from fmnist_hpo.cli.arguments import add_data_dir, add_readout
+from fmnist_hpo.cli.arguments import add_data_dir, add_readout, is_refit
 from search.cli.application import Application
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class FashionApplication(Application):
     ) -> None:
         from fmnist_hpo.cli.run_texts import check
 
-        check(spec, problem, study, refit=args.refit, flip=args.flip)
+        check(spec, problem, study, refit=is_refit(args, spec), flip=args.flip)
 
     def describe(self, study: "Study") -> Sequence[tuple[str, str]]:
         from fmnist_hpo.cli.run_texts import describe
@@ -72,7 +72,8 @@ class FashionApplication(Application):
     def finish(self, study: "Study", args: argparse.Namespace) -> int:
         from fmnist_hpo.cli.run_texts import finish
 
-        return finish(study, refit=args.refit, flip=args.flip, storage=args.storage, prog=self.prog)
+        refit = is_refit(args, study.spec)
+        return finish(study, refit=refit, flip=args.flip, storage=args.storage, prog=self.prog)
 
     def exported(self, study: "Study") -> tuple[int, Path] | None:
         from fmnist_hpo.results.places import find_bundle

@@ -1,10 +1,14 @@
 """Arguments that several commands take."""
 
 import argparse
+from typing import TYPE_CHECKING
 
 from search.cli.arguments import place
 
-__all__ = ["BUNDLE_HELP", "add_data_dir", "add_readout"]
+if TYPE_CHECKING:
+    from search.spec import StudySpec
+
+__all__ = ["BUNDLE_HELP", "add_data_dir", "add_readout", "is_refit"]
 
 BUNDLE_HELP = "a folder that run or export wrote"
 
@@ -13,8 +17,9 @@ def add_readout(parser: argparse.ArgumentParser) -> None:
     """Add `--refit` and `--flip`, which say what model of a trial is exported."""
     parser.add_argument(
         "--refit",
-        action="store_true",
-        help="retrain the best configuration on training and validation images together",
+        action=argparse.BooleanOptionalAction,
+        help="retrain the best configuration on training and validation images together "
+        "(default: where the study has [refit])",
     )
     parser.add_argument(
         "--flip",
@@ -25,6 +30,11 @@ def add_readout(parser: argparse.ArgumentParser) -> None:
         help="average each picture's logits with its mirror image's, at twice the latency; auto: "
         "if more validation images are right so (default: no)",
     )
+
+
+def is_refit(args: argparse.Namespace, spec: "StudySpec") -> bool:
+    """Whether the best trial is to be refitted: as the user said, or as the study does."""
+    return bool(spec.refit) if args.refit is None else args.refit
 
 
 def add_data_dir(parser: argparse.ArgumentParser) -> None:

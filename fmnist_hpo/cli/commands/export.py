@@ -8,7 +8,7 @@ from typing import Any
 
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.ensemble import Selection
-from fmnist_hpo.cli.arguments import add_data_dir, add_readout
+from fmnist_hpo.cli.arguments import add_data_dir, add_readout, is_refit
 from fmnist_hpo.cli.texts import readout, say
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.ensemble import export_ensemble
@@ -69,8 +69,9 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
         return _ensemble(args, study, tell)
     out = args.out or bundle_path(study)
     number = args.trial if args.prefer is None else study.preferred(args.prefer).number
+    refit = is_refit(args, study.spec)
     bundle = export_trial(
-        study, number, out, refit=args.refit, flip=args.flip, train=args.retrain, say=tell
+        study, number, out, refit=refit, flip=args.flip, train=args.retrain, say=tell
     )
     showcase(study, bundle)
     made = bundle.provenance
@@ -86,7 +87,9 @@ def _ensemble(args: argparse.Namespace, study: Study, tell: Callable[[str], None
     if args.retrain:
         raise InputError("an ensemble is made of kept weights, got --retrain; leave it out")
     out = args.out or ensemble_path(study)
-    bundle = export_ensemble(study, args.ensemble, out, refit=args.refit, flip=args.flip, say=tell)
+    # Only where it is asked for: it trains each member again.
+    refit = args.refit is True
+    bundle = export_ensemble(study, args.ensemble, out, refit=refit, flip=args.flip, say=tell)
     made, found = bundle.provenance, Selection.of(bundle.config)
     if args.json:
         members = [{"trial": one.trial, "count": one.count} for one in found.members]

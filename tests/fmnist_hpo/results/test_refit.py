@@ -105,6 +105,21 @@ def test_it_is_trained_with_other_parameters_than_the_trial() -> None:
     assert together.provenance.overrides == LONGER
 
 
+def test_the_table_asks_for_the_refit_unless_the_user_does_not(out: Callable[..., str]) -> None:
+    study = worked(SPEC + REFIT)
+    said = out("run", "slice", "--no-refit")
+    assert "on all 300 images" not in said and "is not refitted" not in said
+    bundle = Bundle.open(places.bundle_path(study))
+    assert not bundle.provenance.refit and bundle.provenance.overrides == {}
+    assert "is not refitted" in out("run", "slice")  # it was measured, so it stays
+    out("export", "slice", "--no-refit", "--out", "own")
+    assert not Bundle.open(Path("own")).provenance.refit
+    out("export", "slice", "--out", "all")
+    assert Bundle.open(Path("all")).provenance.overrides == LONGER
+    out("export", "slice", "--ensemble", "2", "--out", "together")
+    assert not Bundle.open(Path("together")).provenance.refit
+
+
 def test_a_changed_table_is_an_amendment_and_another_refit(
     out: Callable[..., str], tmp_path: Path
 ) -> None:
@@ -117,7 +132,7 @@ def test_a_changed_table_is_an_amendment_and_another_refit(
     study.refresh()
     assert study.status().done
     assert study.best.number == best
-    said = out("run", "slice", "--refit")
+    said = out("run", "slice")  # with the table it need not be asked for
     assert "is finished: 2 of 2 trials ended" in said
     bundle = Bundle.open(places.bundle_path(study))
     assert same(bundle, weights_of(study, study.params(study.best) | LONGER))

@@ -10,7 +10,15 @@ from search.problem import Problem, StaticMetrics
 from search.sampling.freeze_thaw.encoding import Encoding
 from search.spec import StudySpec
 
-__all__ = ["DRAWN", "check_metrics", "excesses", "keeps_known", "random_points", "static_metrics"]
+__all__ = [
+    "DRAWN",
+    "check_known",
+    "check_metrics",
+    "excesses",
+    "keeps_known",
+    "random_points",
+    "static_metrics",
+]
 
 DRAWN = 500  # random configurations among which a feasible one must be
 
@@ -71,14 +79,24 @@ def check_metrics(problem: Problem, spec: StudySpec) -> None:
     known = static_metrics(problem, spec, {**spec.fixed, **points[0]})
     _check_names(spec, {spec.metric, *measured, *known})
     for named in spec.named:
-        metrics = static_metrics(problem, spec, {**spec.fixed, **named.params})
-        for name, excess in excesses(spec, metrics).items():
-            if excess > 0:
-                raise SpecError(
-                    f"trial {named.name!r} breaks a constraint: need {_bound(spec, name)}, got "
-                    f"{metrics[name]:g}; change it, or the constraint"
-                )
+        check_known(problem, spec, {**spec.fixed, **named.params}, f"trial {named.name!r}")
     _check_some_feasible(problem, spec)
+
+
+def check_known(problem: Problem, spec: StudySpec, params: Mapping[str, Any], which: str) -> None:
+    """Raise `SpecError` where a configuration breaks a constraint known before it is trained.
+
+    Args:
+        params: all of them, `[fixed]` included.
+        which: names the trial in the message.
+    """
+    metrics = static_metrics(problem, spec, params)
+    for name, excess in excesses(spec, metrics).items():
+        if excess > 0:
+            raise SpecError(
+                f"{which} breaks a constraint: need {_bound(spec, name)}, got {metrics[name]:g}; "
+                "change it, or the constraint"
+            )
 
 
 def _check_names(spec: StudySpec, known: set[str]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from search.aims.foreknown import check_known
 from search.errors import ProblemError, SearchError
 from search.problem import Problem, Resumable
 from search.spec import StudySpec
@@ -21,6 +22,7 @@ from search.text import describe_error
 __all__ = [
     "check_last_step",
     "check_params",
+    "check_trial",
     "labels_of",
     "last_step_of",
     "load_problem",
@@ -143,6 +145,18 @@ def check_params(problem: Problem, name: str, params: Mapping[str, Any]) -> None
     """
     with own_code(name, "asked to check parameters"):
         problem.check(params)
+
+
+def check_trial(problem: Problem, spec: StudySpec, params: Mapping[str, Any]) -> None:
+    """Refuse a trial that would run with these parameters.
+
+    Raises:
+        ProblemError: the problem does not accept them, or fails.
+        SpecError: they break a constraint that is known in advance.
+    """
+    check_params(problem, spec.problem, params)
+    with own_code(spec.problem, "asked for metrics"):
+        check_known(problem, spec, params, "the trial")
 
 
 def last_step_of(problem: Resumable, name: str, params: Mapping[str, Any]) -> int:

@@ -30,7 +30,7 @@ from search.study import stop_rules
 from search.study.amend import amend_study, preview, read
 from search.study.choose_sampler import Chosen
 from search.study.confirmation.find import confirming_ledgers, find_confirmation, mark_of
-from search.study.load_problem import check_params, last_step_of, load_study_problem
+from search.study.load_problem import check_trial, last_step_of, load_study_problem
 from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
 from search.study.specs import Specs
@@ -140,15 +140,15 @@ class Study:
                 parameter depends on must be given with it, or be fixed.
 
         Raises:
-            SpecError: a parameter is not in the space, has another value than it allows, or does
-                not apply.
+            SpecError: a parameter is not in the space, has another value than it allows, does not
+                apply, or all are given and break a constraint that is known in advance.
             ProblemError: all parameters are given, and the problem refuses them.
         """
         self.refresh()
         added(self.spec, params)  # refused before the problem is loaded
         whole = {**self.spec.fixed, **params}
         if self.spec.space.point_of(whole, self.spec.fixed) is not None:
-            check_params(self.problem, self.spec.problem, whole)  # no transaction waits for it
+            check_trial(self.problem, self.spec, whole)  # no transaction waits for it
         return self._amend(lambda before, _: added(before, params))
 
     def preview(self, spec: StudySpec | Path | str) -> Draft:

@@ -91,12 +91,12 @@ class History:
         self, trials: Sequence[FrozenTrial], params: Mapping[str, Any], number: int, lineage: int
     ) -> int | None:
         """The first trial before `number` with the same parameters and another lineage."""
-        unfinished = self.add(trials)
+        unfinished, key = self.add(trials), _key(params)
         found = [
             (other.number, other.user_attrs.get(attributes.LINEAGE))
             for other in unfinished
-            if self._params_of(other) == params
-        ] + self._tried.get(_key(params), [])
+            if _key(self._params_of(other)) == key
+        ] + self._tried.get(key, [])
         return min((n for n, of in found if n < number and of != lineage), default=None)
 
 
@@ -106,9 +106,9 @@ def _betters(one: _Ranked, other: _Ranked) -> bool:
 
 
 def _key(value: Any) -> Hashable:
-    """Parameters as a key: what `[fixed]` holds may be lists and tables."""
+    """Parameters as a key: what `[fixed]` holds may be lists and tables, and true is not 1."""
     if isinstance(value, Mapping):
         return tuple((name, _key(value[name])) for name in sorted(value))
     if isinstance(value, list):
         return tuple(map(_key, value))
-    return value  # type: ignore[no-any-return]
+    return isinstance(value, bool), value

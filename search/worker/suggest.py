@@ -12,9 +12,10 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
+from optuna.samplers import BaseSampler
 
 from search import attributes
-from search.aims.foreknown import excesses, keeps_known, random_points, static_metrics
+from search.aims.foreknown import DRAWN, excesses, keeps_known, static_metrics
 from search.ledger import Claim
 from search.sampling.make import make_sampler
 from search.spec import StudySpec
@@ -52,7 +53,7 @@ def suggest(study: Study, claim: Claim, history: History) -> Proposal:
 
     A proposal that breaks a constraint that is known in advance is rejected, and the sampler is
     asked again; after `PROPOSED` of them feasible parameters are drawn at random. If none is found,
-    the last proposal stays.
+    the last proposal stays. Parameters that a trial was given in advance stay in each.
 
     A trial whose parameters were tried before is marked, and run all the same: its seed differs,
     so it measures the spread of the value.
@@ -69,12 +70,13 @@ def suggest(study: Study, claim: Claim, history: History) -> Proposal:
     searched.sampler = make_sampler(name, options, seed=seed, conditional=conditional)
     searched._thread_local.cached_all_trials = None  # as Study.ask does for each new trial
     trial = optuna.Trial(searched, claim.trial._trial_id)
-    assigned = spec.assigned(lineage)
+    assigned, proposed = spec.assigned(lineage), bool(trial.params)
     if assigned is not None:
         for name, distribution in spec.distributions(assigned.params).items():
             _ask(trial, name, distribution)
-    elif spec.constraints and not trial.params:
-        trial._fixed_params = _feasible(study, spec, trial, spec.trial_seed(lineage))
+    if spec.constraints and not proposed:
+        given = {} if assigned is None else assigned.params
+        trial._fixed_params = _feasible(study, spec, trial, given, spec.trial_seed(lineage))
     chosen = spec.space.walk(lambda name, d: _ask(trial, name, d), {**spec.fixed, **trial.params})
     params = {**spec.fixed, **trial.params, **chosen}
     trials = study.optuna._get_trials(deepcopy=False, use_cache=True)
@@ -102,42 +104,52 @@ def set_constraints(trial: optuna.Trial, spec: StudySpec, metrics: Mapping[str, 
     return all(excess <= 0 for excess in found.values())
 
 
-def _feasible(study: Study, spec: StudySpec, trial: optuna.Trial, seed: int) -> dict[str, Any]:
+def _feasible(
+    study: Study, spec: StudySpec, trial: optuna.Trial, given: Mapping[str, Any], seed: int
+) -> dict[str, Any]:
     """Parameters of a new trial that keep what is known in advance; else the last that were drawn.
 
     Nothing is stored of a rejected proposal.
     """
     point: dict[str, Any] = {}
-    for point in _proposals(spec, trial, seed):
-        if keeps_known(study.problem, spec, {**spec.fixed, **point}):
+    for point in _proposals(spec, trial, given, seed):
+        if point.keys() <= given.keys() or keeps_known(
+            study.problem, spec, {**spec.fixed, **point}
+        ):
             break
     return point
 
 
-def _proposals(spec: StudySpec, trial: optuna.Trial, seed: int) -> Iterator[dict[str, Any]]:
-    """The sampler's proposals, then random ones."""
+def _proposals(
+    spec: StudySpec, trial: optuna.Trial, given: Mapping[str, Any], seed: int
+) -> Iterator[dict[str, Any]]:
+    """The sampler's proposals, then random ones, with what is given in each."""
     searched, stored, sampler = trial.study, trial._cached_frozen_trial, trial.study.sampler
     space = sampler.infer_relative_search_space(searched, stored)
     for _ in range(PROPOSED):
-        draft = copy.copy(stored)
-        draft.params, draft.distributions = {}, {}
         relative = sampler.sample_relative(searched, stored, space)
+        yield _draw(spec, trial, sampler, {**relative, **given})
+    random = make_sampler("random", {}, seed=seed, conditional=False)
+    for _ in range(DRAWN):
+        yield _draw(spec, trial, random, given)
 
-        def choose(
-            name: str,
-            distribution: BaseDistribution,
-            draft: optuna.trial.FrozenTrial = draft,
-            relative: Mapping[str, Any] = relative,
-        ) -> Any:
-            if name in relative:
-                value = relative[name]
-            else:
-                value = sampler.sample_independent(searched, draft, name, distribution)
-            draft.params[name], draft.distributions[name] = value, distribution
-            return value
 
-        yield spec.space.walk(choose, spec.fixed)
-    yield from random_points(spec, seed)
+def _draw(
+    spec: StudySpec, trial: optuna.Trial, sampler: BaseSampler, known: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A point of the space with the values that are known, where they apply."""
+    draft = copy.copy(trial._cached_frozen_trial)
+    draft.params, draft.distributions = {}, {}
+
+    def choose(name: str, distribution: BaseDistribution) -> Any:
+        if name in known:
+            value = known[name]
+        else:
+            value = sampler.sample_independent(trial.study, draft, name, distribution)
+        draft.params[name], draft.distributions[name] = value, distribution
+        return value
+
+    return spec.space.walk(choose, spec.fixed)
 
 
 def _ask(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

@@ -47,6 +47,21 @@ def test_every_sampler_is_asked_until_its_proposal_is_feasible(make_study, sampl
     assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
 
 
+def test_a_trial_that_is_added_keeps_what_is_known_in_advance(make_study):
+    """Whole, it is refused as one of [[trials]] is; what is left open is drawn where it is kept."""
+    space = "x = { float = [0.0, 1.0] }\ny = { choice = [1, 2] }"
+    study = make_study("toy:Sized", trials=2, extra=SIZE.replace("4", "1"), space=space)
+    with pytest.raises(SpecError, match=r"^the trial breaks a constraint: need size <= 1, got 9; "):
+        study.add({"x": 0.9, "y": 1})
+    study.add({"y": 2})
+    study.add({"x": 0.05, "y": 1})
+    run(study)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 4
+    assert all(trial.params["x"] <= 0.1 for trial in study.trials)
+    assert study.trials[0].params["y"] == 2
+    assert study.trials[1].params == {"x": 0.05, "y": 1}
+
+
 def test_a_point_of_a_grid_that_is_infeasible_ends_without_training_and_counts(make_study):
     extra = f'{SIZE}\n[sampler]\nname = "grid"'
     study = make_study("toy:Sized", trials=3, space="x = { choice = [0.1, 0.2, 0.9] }", extra=extra)

@@ -42,3 +42,11 @@ def test_the_same_as_looking_at_all_of_them_anew(direction, seed):
         found = history.twin(trials, params, number, lineage)
         assert found == twin_anew(trials, params, number, lineage)
         assert history.best == best_anew(trials, direction, 3)
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.RUNNING])
+def test_true_is_not_one(state):
+    trials = [trial(0, state, [0.5], lineage=0, params={"rate": 1})]
+    history = History(["maximize"], 1)
+    assert history.twin(trials, {"rate": True}, 1, 1) is None
+    assert history.twin(trials, {"rate": 1.0}, 1, 1) == 0

@@ -18,6 +18,7 @@ __all__ = [
     "finite",
     "install_extra",
     "labelled",
+    "on_one_line",
     "percent",
     "printable",
     "shorten",
@@ -85,9 +86,14 @@ def labelled(name: str | None, text: str) -> str:
 def show_params(params: Mapping[str, Any]) -> str:
     """Parameters on one line, floats to four significant digits."""
     return " ".join(
-        f"{name}={figure(value)}" if isinstance(value, float) else f"{name}={value}"
+        f"{name}={figure(value) if isinstance(value, float) else on_one_line(value)}"
         for name, value in params.items()
     )
+
+
+def on_one_line(value: Any) -> str:
+    """A value for a line of text, whatever it holds: control characters and line ends escaped."""
+    return printable(str(value)).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def counted(number: int, noun: str) -> str:

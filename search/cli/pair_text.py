@@ -20,7 +20,7 @@ from search import attributes
 from search.cli.tables import console, ending
 from search.outcome import value_of
 from search.study.views.trial_pair import Cost, TrialPair
-from search.text import clock, figure
+from search.text import clock, figure, on_one_line
 
 __all__ = ["pair_record", "print_pair"]
 
@@ -84,7 +84,7 @@ def _spread(steps: Sequence[int]) -> list[int]:
 def _shown(value: Any) -> str:
     if value is None:
         return "-"
-    return figure(value) if isinstance(value, float) else str(value)
+    return figure(value) if isinstance(value, float) else on_one_line(value)
 
 
 def pair_record(study: str, pair: TrialPair) -> dict[str, Any]:

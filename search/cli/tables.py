@@ -20,7 +20,7 @@ from search.outcome import is_feasible, value_of
 from search.study import Study
 from search.study.rows import columns, records, seconds, worked_seconds
 from search.study.status import Status
-from search.text import clock, counted, figure, show_trial
+from search.text import clock, counted, figure, on_one_line, show_trial
 from search.worker.reproduce import Epoch, Replay, same
 
 __all__ = [
@@ -169,7 +169,8 @@ def print_best(study: Study) -> None:
         if name != study.spec.metric and value is not None:
             print(f"  {name}: {figure(value)}")
     for name, value in study.params(best).items():
-        print(f"  {name} = {value:.6g}" if isinstance(value, float) else f"  {name} = {value}")
+        shown = f"{value:.6g}" if isinstance(value, float) else on_one_line(value)
+        print(f"  {name} = {shown}")
     print_confirmation(study, study.status())
 
 

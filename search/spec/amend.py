@@ -14,7 +14,7 @@ from search.spec.parse import DEFAULTS, parse_spec
 from search.spec.strategies import AUTO, FREEZE_THAW
 from search.spec.study_file import StudySpec
 from search.spec.values import equal, shown
-from search.text import counted, shorten
+from search.text import counted, printable, shorten
 
 __all__ = [
     "Changes",
@@ -365,4 +365,4 @@ def _values_of(params: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return shorten(toml_of(value), _MOST_CHARACTERS)
+    return shorten(printable(toml_of(value)), _MOST_CHARACTERS)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from made_trials import trial
 from optuna.trial import TrialState
 
-from search.text import figure, percent, show_params, verdict
+from search.text import figure, on_one_line, percent, show_params, verdict
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,20 @@ def test_a_loss_of_a_trial_is_not_shown_as_zero() -> None:
     assert verdict(trial(0, TrialState.COMPLETE, [1.0, 3.2e-05])) == "complete 3.2e-05"
     assert verdict(trial(0, TrialState.PRUNED, [-374.33])) == "pruned at step 1 with -374.3"
     assert show_params({"lr": 3.2e-05, "n": 4, "kind": "a"}) == "lr=3.2e-05 n=4 kind=a"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("a\x1b[2Jb", "a\\x1b[2Jb"),
+        ("\x9b31m", "\\x9b31m"),
+        ("two\nlines\tand\r", "two\\nlines\\tand\\x0d"),
+        ("half \udc80", "half \\udc80"),
+        (["\x07"], "['\\x07']"),
+        (True, "True"),
+        ("plain é", "plain é"),
+    ],
+)
+def test_a_value_stays_on_its_line(value: object, text: str) -> None:
+    assert on_one_line(value) == text
+    assert show_params({"x": value}) == f"x={text}"

@@ -311,7 +311,7 @@ def test_what_a_probe_does_wrong_is_one_line(
     how: str, said: str, traceback: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "toy.toml").write_text(toy_spec("toy:Probed", extra=f'[data]\nprobe = "{how}"'))
-    assert main(["plan", "toy.toml", "--workers", "2"]) == 2
+    assert main(["plan", "toy.toml", "--workers", "1"]) == 2
     *above, line = capsys.readouterr().err.splitlines()
     assert re.match(f"error: .*{said}", line)
     assert ("Traceback (most recent call last):" in above) is traceback

@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -43,7 +43,9 @@ def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
         raise
 
 
-def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str] = ()) -> None:
+def write_folder(
+    target: Path, files: Mapping[str, bytes], *, keep: Callable[[], Iterable[str]] = tuple
+) -> None:
     """Make `target` a folder of these files, names relative to it and with "/".
 
     The files are written and synced in a temporary folder beside `target`, which then replaces
@@ -52,7 +54,8 @@ def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str
     that were killed are removed.
 
     Args:
-        keep: files of the folder that is replaced, which the new one has too.
+        keep: returns the files of the folder that is replaced which the new one has too. It is
+            called while no other process writes there, and may raise: `target` is as it was then.
 
     Raises:
         OSError: the disk is full, the place is not writable, ...; `target` is as it was.
@@ -61,10 +64,11 @@ def write_folder(target: Path, files: Mapping[str, bytes], *, keep: Iterable[str
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.unfinished-"
     with alone(target.parent) as locked:
+        kept = list(keep())
         staging = Path(tempfile.mkdtemp(prefix=prefix, dir=target.parent))
         try:
             _fill(staging, files)
-            for name in keep:
+            for name in kept:
                 (staging / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(target / name, staging / name, follow_symlinks=False)
             _put_in_place(staging, target)

@@ -4,18 +4,19 @@ A long-running command must not fail because nobody reads what it prints, or bec
 holds its log is full.
 """
 
+import ctypes
 import io
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, redirect_stdout
+from typing import Any, TextIO
 
 from search.errors import SearchError
 
-__all__ = ["PACKAGES", "checked_output", "protect_output", "show_records"]
+__all__ = ["PACKAGES", "checked_output", "printed_apart", "protect_output", "show_records"]
 
 #: The top-level packages whose records of level INFO are shown.
 PACKAGES = ("search", "fmnist_hpo")
@@ -107,6 +108,27 @@ def checked_output() -> Iterator[None]:
             sys.stdout.flush()
         finally:
             sys.stdout = before
+
+
+@contextmanager
+def printed_apart() -> Iterator[TextIO]:
+    """Send what is printed inside to the standard error: by Python, C code or child processes.
+
+    It keeps the standard output free for an answer that a program reads.
+
+    Yields:
+        A stream to the standard output, open until the end.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr), open(kept, "w", encoding="utf-8", closefd=False) as out:
+            yield out
+    finally:
+        ctypes.CDLL(None).fflush(None)  # C code may print into a buffer of its own
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def protect_output(on_closed: Callable[[], None] = lambda: None) -> None:

@@ -10,7 +10,7 @@ import hashlib
 import logging
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -63,10 +63,14 @@ class Bundle:
                 raise
 
     @classmethod
-    def write(cls, path: Path, files: Mapping[str, bytes]) -> Self:
+    def write(cls, path: Path, files: Mapping[str, bytes], *, over: Self | None = None) -> Self:
         """Write a bundle, whole or not at all; a bundle of the same study is replaced in one step.
 
         Files in the folder that are not the bundle's stay there.
+
+        Args:
+            over: the bundle whose files are changed, as it was read from `path`; another model that
+                a process has written there since is not replaced.
 
         Raises:
             InputError: `path` is something else than a bundle of the same study, the files are too
@@ -80,9 +84,19 @@ class Bundle:
                 "model, as one of fewer trees"
             )
         owner = bundle.fields("provenance.json")
-        check_replaceable(path, owner.text("study"), owner.text("study_uid"))
+        study, uid = owner.text("study"), owner.text("study_uid")
+        check_replaceable(path, study, uid)
+
+        def foreign() -> Collection[str]:
+            check_replaceable(path, study, uid)  # nobody else writes there now
+            if over is not None:
+                _check_same(
+                    path, {n: data for n, data in files.items() if over.files.get(n) == data}
+                )
+            return _foreign(path)
+
         try:
-            write_folder(path, {**files, MANIFEST: _manifest(files)}, keep=_foreign(path))
+            write_folder(path, {**files, MANIFEST: _manifest(files)}, keep=foreign)
         except OSError as error:
             raise InputError(
                 f"cannot write the bundle {path} ({size:,} bytes): {error.strerror}; nothing was "
@@ -148,6 +162,18 @@ def check_replaceable(
         raise InputError(
             f"need a folder for study {study}, got {path}, which holds a bundle of {whose}; "
             f"move it away, or {instead}"
+        )
+
+
+def _check_same(path: Path, files: Mapping[str, bytes]) -> None:
+    """Refuse to replace a bundle in which one of these files is another by now."""
+    if not path.exists():
+        return
+    there = _read_manifest(path)
+    if any(there.get(name) != _sum(data) for name, data in files.items()):
+        raise InputError(
+            f"bundle {path} was replaced by another command while this one was at work, and stays "
+            "as that left it; export into a folder of its own, and run this command on that"
         )
 
 

@@ -90,7 +90,8 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int, *, remark: str = 
         remark: what else the card says about the measurement.
 
     Raises:
-        InputError: the disk is full or not writable; the bundle is as it was then.
+        InputError: the disk is full or not writable, or another process has replaced the bundle;
+            what is there is as it was then.
     """
     test = SealedMetrics(
         evaluations=count, metrics=evaluation.metrics, hashes=evaluation.hashes, remark=remark
@@ -110,7 +111,7 @@ def attach(bundle: Bundle, evaluation: Evaluation, count: int, *, remark: str = 
     if evaluation.samples:
         files["figures/samples.png"] = draw_samples(evaluation.samples, title)
     files["MODEL_CARD.md"] = write_card(bundle.config, metrics, provenance, files.keys())
-    return Bundle.write(bundle.path, files)
+    return Bundle.write(bundle.path, files, over=bundle)
 
 
 def recount(bundle: Bundle, count: int, *, remark: str) -> Bundle:
@@ -127,7 +128,7 @@ def recount(bundle: Bundle, count: int, *, remark: str) -> Bundle:
     metrics = replace(bundle.metrics, test=test)
     files = {**bundle.files, "metrics.json": to_json(metrics.to_json())}
     files["MODEL_CARD.md"] = write_card(bundle.config, metrics, bundle.provenance, files.keys())
-    return Bundle.write(bundle.path, files)
+    return Bundle.write(bundle.path, files, over=bundle)
 
 
 def _load_test(

@@ -119,6 +119,10 @@ def _accuracy_lines(model: Model) -> list[str]:
             f"({percent(found[0])} to {percent(found[1])}, {model.validation_images:,} images); "
             "optimistically biased, as the best of many trials."
         )
+    if model.row.mirrored and model.row.validation_accuracy is not None:
+        lines.append(
+            f"Validation accuracy with mirror images: {percent(model.row.validation_accuracy)}."
+        )
     made = None if model.bundle is None else model.bundle.provenance
     if made is not None and made.refit:
         instead = f", with {made.overridden} in place of the trial's" if made.overrides else ""
@@ -188,6 +192,14 @@ def _comparison(models: Sequence[Model], comparison: Comparison) -> list[Part]:
             else "Training is that of the best trial, in minutes and seconds."
         ),
     ]
+    if any(model.row.mirrored for model in models):
+        parts.append(
+            Paragraph(
+                text="A validation accuracy with mirror images is of logits averaged over each "
+                "image and its mirror image, as the exported model is read; each other one, here "
+                "and in the lists of trials, is of the images alone."
+            )
+        )
     if comparison.pairs:
         parts.append(
             Bullets(
@@ -284,7 +296,8 @@ def _chosen(model: Model) -> list[Section]:
 def _value(model: Model) -> str:
     """The trial's value: a percentage, or the number with the metric's name."""
     if model.row.validation_accuracy is not None:
-        return percent(model.row.validation_accuracy)
+        mirrored = " with mirror images" if model.row.mirrored else ""
+        return percent(model.row.validation_accuracy) + mirrored
     return f"{figure(float(model.trial.value or 0.0))} {model.metric}"
 
 

@@ -54,6 +54,7 @@ class Row:
     images_per_second: float | None = None  # in batches of 1,000
     metric: str = "val_accuracy"
     value: float | None = None  # of that trial, in the metric's own unit
+    mirrored: bool = False  # whether `value` is that of logits averaged with the mirror image
     data: str = ""  # the data set: "Fashion-MNIST", or the start of a hash over its files
 
 
@@ -253,10 +254,11 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 def _row(study: Study, one: Chosen) -> Row:
     bundle, measured = one.bundle, one.measured
     trial = study.pareto[0] if bundle is None else study.trial(bundle.provenance.trial)
-    value = value_of(trial)
+    value, mirrored = value_of(trial), False
     if bundle is not None and (bundle.provenance.members or bundle.config.readout.flip):
-        evidence = bundle.config.readout.evidence  # of the model as it is read, not the trial's
-        value = value if evidence is None else evidence.accuracy
+        readout = bundle.config.readout
+        if readout.evidence is not None:  # of the model as it is read, not the trial's
+            value, mirrored = readout.evidence.accuracy, readout.flip
     figures: dict[str, Any] = {}
     if measured is not None:
         metrics = measured.evaluation.metrics
@@ -272,6 +274,7 @@ def _row(study: Study, one: Chosen) -> Row:
         validation_accuracy=value if study.spec.metric in study.percent else None,
         metric=study.spec.metric,
         value=value,
+        mirrored=mirrored,
         search_seconds=study.ledger.elapsed(),
         data=_data(study),
         **figures,

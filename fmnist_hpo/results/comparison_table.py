@@ -31,6 +31,8 @@ def lines(comparison: Comparison) -> Iterator[str]:
         f"speed of prediction: OMP_NUM_THREADS={comparison.threads}, median; images/s in batches "
         f"of {BATCH:,}; MFLOPs: of one image"
     )
+    if any(row.mirrored for row in comparison.rows):
+        yield "mirrored: of logits averaged over each image and its mirror image; others are not"
     for pair in comparison.pairs:
         yield (
             f"McNemar, exact: {pair.best} against {pair.other}: {pair.only_best} images right by "
@@ -84,7 +86,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _validation(row: Row) -> str:
     if row.validation_accuracy is not None:
-        return percent(row.validation_accuracy)
+        return percent(row.validation_accuracy) + (", mirrored" if row.mirrored else "")
     return "" if row.value is None else f"{figure(row.value)} {row.metric}"
 
 

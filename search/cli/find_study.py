@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from search.errors import SearchError, SpecError, nearest
@@ -16,12 +17,13 @@ from search.storage import (
     open_storage,
     shown,
 )
-from search.study import Study, open_study
+from search.study import Study, open_study, study_names
 
 __all__ = [
     "add_overrides",
     "find_spec",
     "must_exist",
+    "no_file",
     "open_named",
     "open_stored",
     "overrides_of",
@@ -133,6 +135,29 @@ def unknown_study(name: str, folder: Path | None, stored: Sequence[str] = ()) ->
     if stored and not near:
         hint += f"; in the storage: {', '.join(sorted(stored))}"
     return SpecError(f"no study file and no study is called {name!r}; {hint}")
+
+
+def no_file(name: str, folder: Path | None, url: str) -> SpecError:
+    """The error for a name that is no study file's, where one is needed.
+
+    Args:
+        url: the storage in which a study of that name may be.
+    """
+    stored: list[str] = []
+    with suppress(SearchError):  # there is no such storage, or it does not answer
+        if not is_missing_file(url):
+            storage = open_stored(url)
+            stored = study_names(storage)
+            storage.close()
+    if name in stored:
+        return SpecError(
+            f"a study file is needed, got {name!r}, the name of a study in {shown(url)}; name the "
+            f"file that it was created from, or see how it stands with `status {name}`"
+        )
+    names = sorted(shipped(folder))
+    near = nearest(name, names)
+    hint = f"did you mean {near!r}?" if near else f"shipped: {', '.join(names) or 'none'}"
+    return SpecError(f"no study file is called {name!r}; {hint}")
 
 
 def shipped(folder: Path | None) -> dict[str, Path]:

@@ -17,6 +17,8 @@ __all__ = ["complete", "storage_option", "storage_remark"]
 _COMMAND = re.compile(r"`([a-z]+(?:-[a-z]+)*)([^`]*)`")
 #: Commands without `--storage`.
 _WITHOUT_STORAGE = ("new", "plan", "predict", "data", "copy-study")
+#: Commands that are run without any words after them; another one is then only named.
+_ALONE = ("dashboard", "status")
 
 
 def complete(message: str, prog: str, known: Collection[str], storage: str | None) -> str:
@@ -33,16 +35,16 @@ def complete(message: str, prog: str, known: Collection[str], storage: str | Non
         if name not in known:
             return found[0]
         option = ""
-        if storage is not None and name not in _WITHOUT_STORAGE and _takes_storage(rest):
+        if storage is not None and name not in _WITHOUT_STORAGE and _takes_storage(name, rest):
             option = storage_option(storage)
         return f"`{prog} {name}{rest}{option}`"
 
     return _COMMAND.sub(whole, message)
 
 
-def _takes_storage(rest: str) -> bool:
-    """Whether words after a command are to be run on a storage; without any, it is only named."""
-    return bool(rest) and "--help" not in rest and "--storage" not in rest
+def _takes_storage(name: str, rest: str) -> bool:
+    """Whether a command with these words after it is to be run on a storage."""
+    return (bool(rest) or name in _ALONE) and "--help" not in rest and "--storage" not in rest
 
 
 def storage_option(url: str) -> str:

@@ -36,14 +36,17 @@ A value that is no finite number is null. Times are in seconds.
     they differ). The exit code stays 0 or 3.
 """
 
+import argparse
 import json
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from optuna.trial import FrozenTrial
 
 from search import attributes
 from search.aims import choose
+from search.logs import printed_apart
 from search.outcome import value_of
 from search.study import Study
 from search.study.rows import records, worked_seconds
@@ -54,11 +57,17 @@ from search.worker.reproduce import Replay
 __all__ = [
     "best_record",
     "confirmed_record",
+    "json_alone",
     "print_json",
     "replay_record",
     "status_record",
     "trial_records",
 ]
+
+
+def json_alone(args: argparse.Namespace) -> AbstractContextManager[object]:
+    """Send what a problem's code prints to the standard error, if `--json` was given."""
+    return printed_apart() if args.json else nullcontext()
 
 
 def print_json(value: Any) -> None:

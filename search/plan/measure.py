@@ -15,13 +15,16 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import IO, Any
 
 from search.errors import SearchError
+from search.logs import printed_apart
+from search.plan.ask import TooLarge, cost_of
 from search.problem import Cost, Probing
 from search.signals import describe_exit, terminated
 from search.spec import StudySpec, parse_spec
-from search.study import load_problem
+from search.study.load_problem import labels_of, load_problem
 from search.supervisor.launchers.local import default_workers
 from search.text import printable, shorten
 from search.worker.contract import PARENT_VARIABLE
@@ -90,7 +93,7 @@ def probe(
             if gpus:
                 environment["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
             processes.append(_start(request, environment, stack))
-        answers = [_answers_of(one) for one in processes]
+        answers = [_answers_of(one, spec.problem, len(points)) for one in processes]
     crowd = 1.0 if gpus else max(1.0, workers * threads / default_workers(1, 0))
     return _combined(points, answers, crowd)
 
@@ -116,22 +119,33 @@ def _start(request: str, environment: Mapping[str, str], stack: ExitStack) -> _P
     return _Process(process=process, answers=answers, messages=messages)
 
 
-def _answers_of(one: _Process) -> list[dict[str, Any]]:
-    """The lines of a process: "ready" first, then a line per point until it ends or is killed."""
+def _answers_of(one: _Process, problem: str, points: int) -> list[dict[str, Any]]:
+    """The lines of a process: "ready" first, then a line per point until it ends or is killed.
+
+    Raises:
+        SearchError: the problem refused or failed, or ended the process.
+    """
     code = one.process.wait()
     one.answers.seek(0)
     one.messages.seek(0)
     lines = [json.loads(line) for line in one.answers if line.endswith("\n")]
-    if code == 0:
+    if lines and "refused" in lines[-1]:
+        refused = SearchError(lines[-1]["refused"])
+        for note in lines[-1]["notes"]:
+            refused.add_note(note)
+        raise refused
+    if code == 0 and len(lines) == 1 + points:
         return lines
     printed = one.messages.read()[-4 * LINE_CHARACTERS :].strip().splitlines()
     last = printable(shorten(printed[-1], LINE_CHARACTERS)) if printed else "it printed nothing"
-    if code > 0 and lines:
-        raise SearchError(last.removeprefix("error: "))
-    if not lines:
-        how = "" if code == 2 else f"a process ended {describe_exit(code)} before it was ready: "
-        raise SearchError(how + last.removeprefix("error: "))
-    return [*lines, {"failure": f"the process ended {describe_exit(code)}"}]
+    if code < 0 and lines:  # killed, as for want of memory
+        return [*lines, {"failure": f"the process ended {describe_exit(code)}"}]
+    when = "was ready" if not lines else "had measured all"
+    raise SearchError(
+        f"the problem {problem!r} is measured in processes of its own, and one ended "
+        f"{describe_exit(code)} before it {when}: {last.removeprefix('error: ')}; correct its "
+        "code, or start fewer with --workers if the memory is too small"
+    )
 
 
 def _combined(
@@ -163,15 +177,16 @@ def _combined(
 
 
 def _answers(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    problem = load_problem(parse_spec(request["spec"], where="the study file"))
+    spec = parse_spec(request["spec"], where="the study file")
+    problem = load_problem(spec)
     assert isinstance(problem, Probing)
-    problem.fingerprint()  # opens the data, as a worker does first
+    labels_of(problem, spec.problem, "fingerprint")  # opens the data, as a worker does first
     yield {"ready": time.process_time()}  # other work does not count here either
     for params in request["points"]:
         try:
-            cost = problem.probe(params)
-        except MemoryError as error:
-            yield {"failure": str(error).partition("\n")[0] or "out of memory"}
+            cost = cost_of(problem, spec.problem, params)
+        except TooLarge as error:
+            yield {"failure": str(error)}
         else:
             yield {"cost": vars(cost), "peak_bytes": _peak_bytes()}
 
@@ -197,14 +212,15 @@ def _leave_with_parent() -> None:
 def _main() -> int:
     _leave_with_parent()
     request = json.load(sys.stdin)
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what the problem prints is no answer
-    try:
-        for answer in _answers(request):
-            print(json.dumps(answer), file=answers, flush=True)
-    except SearchError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    with printed_apart() as answers:  # what the problem prints is no answer
+        tell = partial(print, file=answers, flush=True)
+        try:
+            for answer in _answers(request):
+                tell(json.dumps(answer))
+        except SearchError as error:
+            notes = list(getattr(error, "__notes__", ()))
+            tell(json.dumps({"refused": str(error), "notes": notes}))
+            return 2
     return 0
 
 

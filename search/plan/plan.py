@@ -16,6 +16,8 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 
 from search.aims.foreknown import keeps_known, random_points
+from search.errors import SearchError
+from search.plan.ask import outline_of
 from search.plan.measure import Probes, probe
 from search.plan.simulate import FOLLOWS_VALUES, simulate
 from search.problem import Cost, Probing, Problem
@@ -24,6 +26,7 @@ from search.spec import StudySpec
 from search.spec.size import Count, count, count_values
 from search.spec.strategies import FREEZE_THAW
 from search.study.choose_sampler import choose_sampler
+from search.study.load_problem import own_code
 from search.text import counted
 
 __all__ = ["Forecast", "Plan", "Range", "first_points", "make_plan"]
@@ -131,13 +134,17 @@ def make_plan(
     workers = min(workers, spec.trials)
     chosen = choose_sampler(spec, problem)
     spec = spec.with_sampler(chosen.name)
-    keeps = partial(keeps_known, problem, spec)
+
+    def keeps(params: Mapping[str, Any]) -> bool:
+        with own_code(spec.problem, "asked for the metrics of a configuration"):
+            return keeps_known(problem, spec, params)
+
     forecast = None
     remarks: dict[str, Mapping[str, Any]] = {}
     if isinstance(problem, Probing):
         first = _feasible(_first_probed(spec), spec, keeps)
         known = [*first.values(), *filter(keeps, _ends(spec))]
-        outlines = [problem.outline(point) for point in known]
+        outlines = [outline_of(problem, spec.problem, point) for point in known]
         for point, outline in zip(known, outlines, strict=True):
             for remark in outline.remarks:
                 remarks.setdefault(remark, point)
@@ -146,6 +153,13 @@ def make_plan(
         log.info("measuring what a trial takes, for %s", counted(len(points), "configuration"))
         probes = probe(spec, points, workers=workers, threads=threads, gpus=gpus)
         forecast = _forecast(spec, first, probes, workers)
+        if forecast is None:
+            failure = next(one.failure for one in probes.probes if one.failure is not None)
+            raise SearchError(
+                f"a plan measures {counted(len(first), 'configuration')} of the study, and none of "
+                f"them fits here ({failure}); narrow [space], start fewer with --workers, or plan "
+                "on a larger machine"
+            )
     return Plan(
         spec=spec,
         sampler_reason=chosen.reason,

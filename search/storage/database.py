@@ -195,8 +195,9 @@ def open_storage(
         rdb.remove_session()
         rdb.engine.dispose()  # what is open was opened without our settings
         return Storage(rdb, retry or Retry(), file)
+    postgres.check_options(parsed)
     limits = postgres.Limits()
-    kwargs = postgres.engine_kwargs(CONNECTIONS)
+    kwargs = postgres.engine_kwargs(CONNECTIONS, parsed)
     listen = partial(postgres.listen, limits=limits, is_writing=_writing.get, durable=_durable.get)
     rdb = _open(parsed, kwargs, listen=listen)
     return Storage(rdb, retry or Retry(), limits)
@@ -249,8 +250,7 @@ def _parse(url: str) -> sa.URL:
     except (exc.ArgumentError, ValueError):
         # Without its cause, whose text may hold the password.
         raise StorageError(
-            f"a storage is {known}, got something that is no URL; correct --storage, or "
-            "the variable with its default"
+            f"a storage is {known}, got something that is no URL; give one of these"
         ) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql":
@@ -262,22 +262,13 @@ def _parse(url: str) -> sa.URL:
     if parsed.get_driver_name() != "pysqlite":
         driver = parsed.get_driver_name()
         raise StorageError(f"a storage is {known}, got SQLite by {driver!r}; leave the driver out")
-    _check_options(parsed)
+    sqlite.check_options(parsed)
     if not parsed.database or parsed.database == ":memory:":
         raise StorageError(
             "a study must outlive the process, got an SQLite URL without a file; "
             "write sqlite:///FILE"
         )
     return parsed
-
-
-def _check_options(url: sa.URL) -> None:
-    """Refuse an option of an SQLite URL that nothing would read: it is misspelt."""
-    unknown = url.query.keys() - sqlite.OPTIONS
-    if unknown and "uri" not in url.query:  # SQLite's own to read
-        raise StorageError(
-            f"an SQLite URL has no option {min(unknown)!r}; it takes {', '.join(sqlite.OPTIONS)}"
-        )
 
 
 def _open(

@@ -44,6 +44,11 @@ class StudyCopy:
     uid: str
     _parts: Sequence[tuple[str, Mapping[str, Any], _Content]]  # name, user attributes, content
 
+    @property
+    def has_file(self) -> bool:
+        """Whether the study has a study file; one of StudySearchCV has none."""
+        return attributes.SPEC in self._parts[0][1]
+
     @classmethod
     def read(cls, name: str, source: Storage) -> "StudyCopy":
         """Read a study at one moment; the source is not changed.

@@ -112,7 +112,7 @@ def _read(
     if opened is None:
         raise SpecError(
             f"prior: the storage of the new study does not exist yet, so no study {earlier.name!r} "
-            "is in it; correct the name or --storage, or remove it from prior.studies"
+            "is in it; correct the name or the storage, or remove it from prior.studies"
         )
     try:
         study = Study(opened, earlier.name, checkpoints=None)

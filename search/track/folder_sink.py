@@ -71,11 +71,7 @@ class FolderSink(ABC):
             try:
                 uid = dict(json.loads(owner.read_text(encoding="utf-8")))["uid"]
             except FileNotFoundError:
-                content = {"study": self.origin.name, "uid": self.origin.uid}
-                draft = self.folder / f".{_OWNER}"
-                draft.write_text(json.dumps(content), encoding="utf-8")
-                draft.replace(owner)
-                uid = self.origin.uid
+                uid = self._own(owner)
             if uid != self.origin.uid:
                 raise Unwritten(
                     f"{self.folder} holds another study named {self.origin.name!r}; move it "
@@ -84,6 +80,17 @@ class FolderSink(ABC):
             self._sweep()
             found = (_TRIAL.fullmatch(each.name) for each in self.folder.iterdir())
             return {int(one[1]) for one in found if one}
+
+    def _own(self, owner: Path) -> str:
+        """Say of which study the folder is; another process may do so at the same time."""
+        content = {"study": self.origin.name, "uid": self.origin.uid}
+        with tempfile.NamedTemporaryFile(
+            "w", dir=self.folder, prefix=f".{_OWNER}-", delete=False, encoding="utf-8"
+        ) as draft:
+            json.dump(content, draft)
+        Path(draft.name).chmod(0o644)
+        Path(draft.name).replace(owner)
+        return self.origin.uid
 
     def write(self, trial: TrackedTrial) -> None:
         """See `records.Sink.write`."""

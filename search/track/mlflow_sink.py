@@ -1,14 +1,19 @@
 """Writes trials to an MLflow server: an experiment for each study, a run for each trial."""
 
+import errno
+import fcntl
 import hashlib
 import itertools
 import os
 import posixpath
 import re
 import socket
+import tempfile
 import warnings
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,7 +39,9 @@ _NAME = re.compile(r"[^\w./ -]")  # what a name may not hold
 
 
 class MlflowSink:
-    """See `records.Sink`.
+    """See `records.Sink`. As long as it lives no other process of this user and machine has one.
+
+    Two of them would write a trial twice, and each would delete the run that the other has begun.
 
     Args:
         uri: of the tracking server, or of a file or database that MLflow's client opens.
@@ -53,6 +60,7 @@ class MlflowSink:
             ) from error
         self._uri = uri
         self._origin = origin
+        weakref.finalize(self, os.close, _lock(uri, origin))
         with self._reached():
             self._client: Any = MlflowClient(tracking_uri=uri)
         self._runs: dict[int, Any] = {}
@@ -166,6 +174,29 @@ class MlflowSink:
             raise Unwritten(f"{self._uri} is no address of a server; correct it") from error
         with _one_line(self._uri):
             yield
+
+
+def _lock(uri: str, origin: Origin) -> int:
+    """The descriptor of a file that is locked until it is closed or this process ends.
+
+    Raises:
+        Unwritten: another process holds it.
+    """
+    name = hashlib.sha256(f"{uri} {origin.uid}".encode()).hexdigest()[:16]
+    path = Path(tempfile.gettempdir(), f"fmnist-hpo-{os.getuid()}-track-{name}.lock")
+    with _one_line(uri):
+        descriptor = os.open(path, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno == errno.EWOULDBLOCK:
+            raise Unwritten(
+                f"another command writes {origin.name!r} to {uri}, such as a run whose study file "
+                "has [track]; wait until it has ended"
+            ) from error
+        raise Unwritten(f"{path} cannot be locked: {describe_error(error)}") from error
+    return descriptor
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from search.study import Study
 from search.study.confirmation.repeats import problem_of
 from search.study.load_problem import labels_of
 from search.text import describe_error
+from search.worker.trial_run import checked_report
 
 __all__ = ["Epoch", "Replay", "differences", "reproduce", "same"]
 
@@ -112,9 +113,12 @@ def _run(study: Study, replay: "_ReplayRun") -> float | None:
     try:
         problem = problem_of(study.problem, study.specs.of(replay.trial), lineage)
         returned = problem.run(replay)
-        return float(returned[study.spec.metric] if isinstance(returned, Mapping) else returned)
+        value = float(returned[study.spec.metric] if isinstance(returned, Mapping) else returned)
+        if not math.isfinite(value):  # which ends a trial as diverged
+            raise Diverged
+        return value
     except (TrialPruned, Diverged):
-        return replay.last_value
+        return None if replay.trial.state is TrialState.COMPLETE else replay.last_value
     except SearchError:
         raise
     except MemoryError as error:
@@ -166,12 +170,15 @@ class _ReplayRun:
         self.checkpoint = data
 
     def report(self, step: int, value: float, **curves: float) -> None:
+        step, value, new_figures = checked_report(step, value, curves)
+        if any(one.step == step for one in self.epochs):  # a trial passes it over, too
+            return
         self.last_value = value
         stored = self._stored(step)
         figures: dict[str, tuple[float | None, float | None]] = {
             self._metric: (self.trial.intermediate_values.get(step), value)
         }
-        for name, new in curves.items():
+        for name, new in new_figures.items():
             if not name.endswith(_TIMINGS) and name != self._metric:
                 # A curve is stored as JSON, with null for what is no finite number.
                 figures[name] = (stored.get(name), new if math.isfinite(new) else None)

@@ -15,12 +15,33 @@ from search.ledger import Choice, Fenced
 from search.problem import TrialPruned, TrialStopped
 from search.storage.checkpoint import CheckpointStore
 
-__all__ = ["TrialRun"]
+__all__ = ["TrialRun", "checked_report"]
 
 # What a report may hold at most, as every step is stored and all curves are written with each.
 MOST_STEP = 2**31 - 1  # of the database's integer
 MOST_CURVES = 1_000
 NAME_CHARACTERS = 200  # of a curve's name
+
+
+def checked_report(
+    step: int, value: float, curves: Mapping[str, float]
+) -> tuple[int, float, dict[str, float]]:
+    """What a problem reports, as numbers of Python: it may have those of numpy or torch.
+
+    Raises:
+        TypeError: one of them is no number.
+        ValueError: see `search.problem.TrialContext.report`.
+    """
+    step, value = operator.index(step), float(value)
+    if not 0 <= step <= MOST_STEP:
+        raise ValueError(f"need a step of 0 to {MOST_STEP}, got {step}")
+    figures = {name: float(figure) for name, figure in curves.items()}
+    length = max(map(len, figures), default=0)
+    if length > NAME_CHARACTERS:
+        raise ValueError(
+            f"need names of curves of at most {NAME_CHARACTERS} characters, got {length}"
+        )
+    return step, value, figures
 
 
 class TrialRun:
@@ -136,15 +157,7 @@ class TrialRun:
     def report(self, step: int, value: float, **curves: float) -> None:
         """See `search.problem.TrialContext.report`."""
         # What is wrong here is the problem's fault, what fails below is the storage's.
-        step, value = operator.index(step), float(value)
-        if not 0 <= step <= MOST_STEP:
-            raise ValueError(f"need a step of 0 to {MOST_STEP}, got {step}")
-        figures = {name: float(figure) for name, figure in curves.items()}
-        length = max(map(len, figures), default=0)
-        if length > NAME_CHARACTERS:
-            raise ValueError(
-                f"need names of curves of at most {NAME_CHARACTERS} characters, got {length}"
-            )
+        step, value, figures = checked_report(step, value, curves)
         steps = self._curves.setdefault("step", [])
         count = len((self._curves.keys() | figures.keys()) - {"step"})
         if count > MOST_CURVES:

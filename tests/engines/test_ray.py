@@ -25,30 +25,42 @@ def parent(pid):
         return int(file.read().rpartition(")")[2].split()[1])
 
 
-def changed_after(study, until, what, before):
-    until(
-        lambda: len(holders(study)) == 3 and holders(study).keys() != before,
-        f"three workers hold a trial after {what}",
-    )
+def changed_after(study, until, what, gone):
+    """Wait until three workers hold a trial, and none that is gone does.
+
+    One that was asked to leave may hold its trial for a while beside those that take its place.
+    """
+
+    def changed():
+        now = holders(study).keys()
+        return len(now) == 3 and now.isdisjoint(gone)
+
+    until(changed, f"three workers hold a trial after {what}")
+
+
+def workers_of(node, running):
+    """The names of those that run on a node: a worker's actor is a child of the node's raylet."""
+    (raylet,) = node.all_processes["raylet"]
+    return [name for name, pid in running.items() if parent(parent(pid)) == raylet.process.pid]
 
 
 def test_worker_actor_and_driver_may_be_killed(cluster_of_ray, runner, until):
     run = runner({**os.environ, "RAY_ADDRESS": cluster_of_ray.address})
     study = run.create(trials=4)
     first = run.start(*ARGV)
-    changed_after(study, until, "the start", {})
+    changed_after(study, until, "the start", ())
     # Three workers on two GPUs, one on each node.
     devices = [variable(pid, "CUDA_VISIBLE_DEVICES") for pid in holders(study).values()]
     assert devices == ["0", "0", "0"]
 
-    before = holders(study)
-    os.kill(next(iter(before.values())), signal.SIGKILL)
-    changed_after(study, until, "a worker was killed", before.keys())
+    name, pid = next(iter(holders(study).items()))
+    os.kill(pid, signal.SIGKILL)
+    changed_after(study, until, "a worker was killed", [name])
     assert study.ledger.counts().lost_attempts == 1
 
-    before = holders(study)
-    os.kill(parent(next(iter(before.values()))), signal.SIGKILL)
-    changed_after(study, until, "an actor was killed", before.keys())
+    name, pid = next(iter(holders(study).items()))
+    os.kill(parent(pid), signal.SIGKILL)
+    changed_after(study, until, "an actor was killed", [name])
     until(lambda: study.ledger.counts().lost_attempts == 1, "no other loss counts")
 
     before = holders(study)
@@ -72,18 +84,20 @@ def test_a_raylet_may_be_killed_and_a_node_removed(cluster_of_ray, runner, until
     run = runner({**os.environ, "RAY_ADDRESS": cluster_of_ray.address})
     study = run.create(trials=4)
     process = run.start(*ARGV)
-    changed_after(study, until, "the start", {})
+    changed_after(study, until, "the start", ())
 
-    before = holders(study)
-    (raylet,) = cluster_of_ray.nodes.pop().all_processes["raylet"]
+    node = cluster_of_ray.nodes.pop()
+    gone = workers_of(node, holders(study))
+    (raylet,) = node.all_processes["raylet"]
     os.kill(raylet.process.pid, signal.SIGKILL)
     cluster_of_ray.nodes.append(cluster_of_ray.add_node(**NODE))
-    changed_after(study, until, "a raylet was killed", before.keys())
+    changed_after(study, until, "a raylet was killed", gone)
 
-    before = holders(study)
-    cluster_of_ray.remove_node(cluster_of_ray.nodes.pop(), allow_graceful=False)
+    node = cluster_of_ray.nodes.pop()
+    gone = workers_of(node, holders(study))
+    cluster_of_ray.remove_node(node, allow_graceful=False)
     cluster_of_ray.nodes.append(cluster_of_ray.add_node(**NODE))
-    changed_after(study, until, "a node was removed", before.keys())
+    changed_after(study, until, "a node was removed", gone)
     until(lambda: study.ledger.counts().lost_attempts == 0, "no loss counts")
 
     run.open_gate()

@@ -301,7 +301,14 @@ class Probed(Toy):
         return Outline(size=params["x"], remarks=("x is 1",) if params["x"] == 1.0 else ())
 
     def probe(self, params: Mapping[str, Any]) -> Cost:
-        if params["x"] == 1.0 and self.settings.get("too_large") == "memory":
+        how = self.settings.get("probe")
+        if how == "error":
+            raise ValueError("a typo")
+        if how == "none":
+            return None  # type: ignore[return-value]
+        if how == "exit":
+            os._exit(0)
+        if how == "all" or (params["x"] == 1.0 and self.settings.get("too_large") == "memory"):
             raise MemoryError("tried to allocate 1 TB")
         if params["x"] == 1.0 and self.settings.get("too_large") == "killed":
             os.kill(os.getpid(), signal.SIGKILL)

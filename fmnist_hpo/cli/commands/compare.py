@@ -13,6 +13,7 @@ from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage, path
 from search.cli.find_study import open_named, open_stored
 from search.cli.hints import complete
+from search.cli.json_output import json_alone
 
 EXAMPLE = "{prog} compare ann cnn --csv comparison.csv"
 
@@ -33,7 +34,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
         )
     names = list(dict.fromkeys(args.studies))
     storage = open_stored(args.storage, names[0])
-    comparison = compare([open_named(name, storage=storage) for name in names])
+    with json_alone(args):
+        comparison = compare([open_named(name, storage=storage) for name in names])
     missing = [
         complete(line, app.prog, commands.COMMANDS, args.storage) for line in comparison.missing
     ]

@@ -10,7 +10,7 @@ from fmnist_hpo.results.showcase import showcase
 from search.cli.application import Application
 from search.cli.arguments import add_storage, path
 from search.cli.find_study import open_named, open_stored
-from search.cli.json_output import print_json
+from search.cli.json_output import json_alone, print_json
 
 EXAMPLE = "{prog} evaluate runs/quick/bundle"
 
@@ -29,8 +29,9 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     bundle = Bundle.open(args.bundle)
     name = bundle.provenance.study
     study = open_named(name, storage=open_stored(args.storage, name))
-    measured = measure(study, bundle, again=args.again)
-    showcase(study, Bundle.open(args.bundle))
+    with json_alone(args):
+        measured = measure(study, bundle, again=args.again)
+        showcase(study, Bundle.open(args.bundle))
     metrics = measured.evaluation.metrics
     if args.json:
         low, high = metrics.accuracy_interval

@@ -18,7 +18,7 @@ from fmnist_hpo.results.winner import export_trial
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage, natural, path, place
 from search.cli.find_study import open_named, open_stored
-from search.cli.json_output import print_json
+from search.cli.json_output import json_alone, print_json
 from search.study import Study
 
 EXAMPLE = "{prog} export quick --refit"
@@ -70,10 +70,11 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     out = args.out or bundle_path(study)
     number = args.trial if args.prefer is None else study.preferred(args.prefer).number
     refit = is_refit(args, study.spec)
-    bundle = export_trial(
-        study, number, out, refit=refit, flip=args.flip, train=args.retrain, say=tell
-    )
-    showcase(study, bundle)
+    with json_alone(args):
+        bundle = export_trial(
+            study, number, out, refit=refit, flip=args.flip, train=args.retrain, say=tell
+        )
+        showcase(study, bundle)
     made = bundle.provenance
     if args.json:
         print_json({"study": study.name, "trial": made.trial, **_json(bundle)})
@@ -87,9 +88,9 @@ def _ensemble(args: argparse.Namespace, study: Study, tell: Callable[[str], None
     if args.retrain:
         raise InputError("an ensemble is made of kept weights, got --retrain; leave it out")
     out = args.out or ensemble_path(study)
-    # Only where it is asked for: it trains each member again.
-    refit = args.refit is True
-    bundle = export_ensemble(study, args.ensemble, out, refit=refit, flip=args.flip, say=tell)
+    refit = args.refit is True  # only where it is asked for: it trains each member again
+    with json_alone(args):
+        bundle = export_ensemble(study, args.ensemble, out, refit=refit, flip=args.flip, say=tell)
     made, found = bundle.provenance, Selection.of(bundle.config)
     if args.json:
         members = [{"trial": one.trial, "count": one.count} for one in found.members]

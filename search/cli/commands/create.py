@@ -4,7 +4,7 @@ import argparse
 
 from search.cli.application import Application
 from search.cli.arguments import CHECKPOINTS_HELP, SHIPPED_HELP, add_storage, place_here
-from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
+from search.cli.find_study import add_overrides, find_spec, no_file, overrides_of
 from search.cli.hints import storage_option, storage_remark
 from search.study import create_study_at
 from search.text import counted
@@ -23,7 +23,7 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 def main(args: argparse.Namespace, app: Application) -> int:
     spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None:
-        raise unknown_study(args.study, app.studies)
+        raise no_file(args.study, app.studies, args.storage)
     study = create_study_at(spec, args.storage, checkpoints=args.checkpoints)
     print(
         f"study {spec.name!r} is in {study.storage.url}, {counted(spec.trials, 'trial')}; start "

@@ -5,9 +5,9 @@ import argparse
 import optuna
 
 from search.cli.application import Application
-from search.cli.arguments import SHIPPED_HELP, WORKERS_HELP, positive
-from search.cli.find_study import add_overrides, find_spec, overrides_of, unknown_study
-from search.cli.json_output import print_json
+from search.cli.arguments import SHIPPED_HELP, WORKERS_HELP, default_storage, positive
+from search.cli.find_study import add_overrides, find_spec, no_file, overrides_of
+from search.cli.json_output import json_alone, print_json
 from search.cli.plan_text import print_plan
 from search.plan.plan import make_plan
 from search.study import validate
@@ -27,11 +27,12 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 def main(args: argparse.Namespace, app: Application) -> int:
     spec = find_spec(args.study, app.studies, overrides_of(args))
     if spec is None:
-        raise unknown_study(args.study, app.studies)
+        raise no_file(args.study, app.studies, default_storage())
     gpus = app.gpus()
     workers = args.workers or default_workers(1, len(gpus))
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces studies in memory too
-    plan = make_plan(spec, validate(spec), workers=workers, threads=1, gpus=gpus)
+    with json_alone(args):
+        plan = make_plan(spec, validate(spec), workers=workers, threads=1, gpus=gpus)
     if args.json:
         print_json(plan.to_json())
     else:

@@ -5,7 +5,7 @@ import argparse
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage, natural
 from search.cli.find_study import open_named, open_stored
-from search.cli.json_output import print_json, replay_record
+from search.cli.json_output import json_alone, print_json, replay_record
 from search.cli.tables import EpochPrinter, print_verdict
 from search.worker.reproduce import reproduce
 
@@ -25,7 +25,8 @@ def main(args: argparse.Namespace, app: Application) -> int:
     study = open_named(args.study, storage=open_stored(args.storage, args.study))
     trial = study.trial(args.trial)
     if args.json:
-        replay = reproduce(study, trial.number)
+        with json_alone(args):
+            replay = reproduce(study, trial.number)
         print_json(replay_record(study, replay))
         return 0 if replay.identical else DIFFERENT
     print(f"trial {trial.number} of {study.name!r}: stored figures, then the new ones", flush=True)

@@ -9,6 +9,7 @@ from search.cli.find_study import open_named, open_stored
 from search.cli.json_output import confirmed_record, print_json, status_record
 from search.cli.tables import print_confirmation, print_status, print_studies, watch_status
 from search.errors import SearchError
+from search.storage import Storage
 from search.study import open_study, study_names
 
 EXAMPLE = "{prog} status quick --watch"
@@ -28,6 +29,18 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
     app.add_options("status", parser)
 
 
+def _nothing_to_list(storage: Storage) -> str:
+    """Why there is nothing to list, and what to do."""
+    others = [study.study_name for study in storage.optuna.get_all_studies()]
+    if not others:
+        return f"there is no study in {storage.url} yet; `run --help` shows how to start one"
+    return (
+        f"status lists studies that have a study file, and {storage.url} holds only "
+        f"{', '.join(map(repr, sorted(others)))}, made by StudySearchCV or by another program; "
+        "browse it with `dashboard`, or name another storage"
+    )
+
+
 def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if args.study is None and args.watch:
         raise SearchError("--watch follows one study, got none; name it")
@@ -35,9 +48,7 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if args.study is None:
         names = study_names(storage)
         if not names:
-            raise SearchError(
-                f"there is no study in {storage.url} yet; `run --help` shows how to start one"
-            )
+            raise SearchError(_nothing_to_list(storage))
         statuses = [open_study(name, storage).status() for name in names]
         if args.json:
             print_json([status_record(status) for status in statuses])

@@ -6,7 +6,7 @@ from typing import Any
 from search.cli.application import Application
 from search.cli.arguments import STORED_HELP, add_storage
 from search.cli.find_study import open_named, open_stored
-from search.cli.json_output import print_json
+from search.cli.json_output import json_alone, print_json
 from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError, SpecError
 from search.spec.overrides import read_params
@@ -32,7 +32,8 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 def main(args: argparse.Namespace, app: Application) -> int:
     study = open_named(args.study, storage=open_stored(args.storage, args.study))
     try:
-        made = study.add(args.params)
+        with json_alone(args):
+            made = study.add(args.params)
     except SpecError as error:
         raise SearchError(f"--params: {error}") from error
     annotate(study)

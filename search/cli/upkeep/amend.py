@@ -6,9 +6,9 @@ from contextlib import suppress
 
 from search.cli.application import Application
 from search.cli.arguments import SHIPPED_HELP, STORED_HELP, add_storage
-from search.cli.find_study import find_spec, open_named, open_stored, unknown_study
+from search.cli.find_study import find_spec, no_file, open_named, open_stored
 from search.cli.hints import storage_option
-from search.cli.json_output import print_json
+from search.cli.json_output import json_alone, print_json
 from search.cli.upkeep.remarks import remark_on
 from search.errors import SearchError
 from search.spec.amend import lines_of
@@ -33,17 +33,19 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 def main(args: argparse.Namespace, app: Application) -> int:
     spec = find_spec(args.file, app.studies)
     if spec is None:
-        raise unknown_study(args.file, app.studies)
+        raise no_file(args.file, app.studies, args.storage)
     study = open_named(args.study, storage=open_stored(args.storage, args.study))
-    draft, seen = study.preview(spec), len(study.amendments)
+    with json_alone(args):
+        draft, seen = study.preview(spec), len(study.amendments)
     if not args.json:
         print(f"what the file changes of study {study.name!r}:")
         for line in lines_of(draft.changes):
             print(f"  {line}")
     if not args.yes:
         _confirm(study.name, asks=not args.json)
-    made = study.amend(spec, seen=seen)
-    annotate(study)
+    with json_alone(args):
+        made = study.amend(spec, seen=seen)
+        annotate(study)
     if args.json:
         print_json(made.to_json())
         return 0

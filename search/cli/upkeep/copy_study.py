@@ -5,7 +5,7 @@ import argparse
 from search import DEFAULT_STORAGE
 from search.cli.application import Application
 from search.cli.arguments import default_storage
-from search.cli.find_study import open_named, open_stored
+from search.cli.find_study import open_stored
 from search.cli.hints import storage_option, storage_remark
 from search.storage import open_storage
 from search.study.copy_study import StudyCopy
@@ -35,12 +35,12 @@ def add(parser: argparse.ArgumentParser, app: Application) -> None:
 
 def main(args: argparse.Namespace, app: Application) -> int:
     source = open_stored(args.source, args.study)
-    open_named(args.study, storage=source)
     copied = StudyCopy.read(args.study, source)  # before a file of the target is made
     copied.write(open_storage(args.target))
+    command = f"status {args.study}" if copied.has_file else "dashboard"
     print(
         f"study {args.study!r} was copied; see it with: "
-        f"{app.prog} status {args.study}{storage_option(args.target)}"
+        f"{app.prog} {command}{storage_option(args.target)}"
     )
     if (remark := storage_remark(args.target)) is not None:
         print(remark)

@@ -76,6 +76,10 @@ _SQLITE = {
 
 
 #: libpq passes on no SQLSTATE of a connection that the server refuses, only its message.
+_OPTION = re.compile(
+    r"invalid (\w+ )+value|invalid value for|bad value for|invalid \S+ value|invalid port|"
+    r"unrecognized configuration parameter|private key file|root certificate file"
+)
 _NO_DATABASE = re.compile(r'FATAL:\s+database ".*" does not exist')
 
 
@@ -135,6 +139,8 @@ def remedy(error: BaseException) -> str:
         return "make room on its disk, or give another file"
     if name:
         return "check the permissions on it and on its directory, or give another file"
+    if _OPTION.search(first_line(error)):
+        return "correct that option of the URL, or leave it out"
     if failure_of(error) is Failure.REFUSED:
         return "the server answers, so check what this user may do there, and the database's name"
     return "is it running, and the URL right?"

@@ -16,7 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from search.errors import StorageError
+from search.errors import StorageError, nearest
 from search.storage.retry import giving_up
 
 __all__ = ["Limits", "engine_kwargs", "listen"]
@@ -76,19 +76,36 @@ class Limits:
         }
 
 
-def engine_kwargs(connections: int) -> dict[str, Any]:
-    """Arguments of `sqlalchemy.create_engine`."""
+def check_options(url: sa.URL) -> None:
+    """Refuse an option of a URL that libpq does not know. It judges the values when it connects.
+
+    Raises:
+        StorageError: the message names the option.
+    """
+    from psycopg.pq import Conninfo  # not before: a command on an SQLite file has no need of it
+
+    known = [option.keyword.decode() for option in Conninfo.get_defaults()]
+    for name in url.query:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near!r}?" if near else "leave it out"
+            raise StorageError(f"a PostgreSQL URL has no option {name!r}; {hint}")
+
+
+def engine_kwargs(connections: int, url: sa.URL) -> dict[str, Any]:
+    """Arguments of `sqlalchemy.create_engine`; what the URL sets itself is left to it."""
+    ours = {
+        # PgBouncer's transaction mode gives each transaction another server connection, which
+        # does not know the statements prepared on the one before.
+        "prepare_threshold": None,
+        "connect_timeout": CONNECT_S,
+        "application_name": f"fmnist-hpo {os.getpid()}",
+    }
     return {
         "pool_size": 1,  # the others are closed after use, as most stand idle
         "max_overflow": connections - 1,
         "pool_pre_ping": True,
-        "connect_args": {
-            # PgBouncer's transaction mode gives each transaction another server connection, which
-            # does not know the statements prepared on the one before.
-            "prepare_threshold": None,
-            "connect_timeout": CONNECT_S,
-            "application_name": f"fmnist-hpo {os.getpid()}",
-        },
+        "connect_args": {name: value for name, value in ours.items() if name not in url.query},
     }
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -16,9 +17,44 @@ from search.text import shorten
 __all__ = ["File", "engine_kwargs"]
 
 OPTIONS = ("timeout", "uri")  # of a URL
+#: Options of a URL: what their values match, as SQLAlchemy reads them, and what they are.
+RULES = {
+    "timeout": (r"[0-9]+(\.[0-9]+)?", "a number of seconds"),
+    "uri": (r"(?i:true|yes|on|y|t|1|false|no|off|n|f|0)", "true or false"),
+}
+RULES_OF_SQLITE = {
+    "mode": (r"ro|rw|rwc", "ro, rw or rwc"),
+    "cache": (r"shared|private", "shared or private"),
+}
 LOCK_WAIT_MS = 30_000  # SQLite waits this long for a lock before it reports one
 OWNER_ALONE = 0o600
 MOST_SHOWN = 200  # characters of a path in a message
+
+
+def check_options(url: sa.URL) -> None:
+    """Refuse an option of a URL that nothing reads, as it is misspelt, or that has a wrong value.
+
+    Raises:
+        StorageError: the message names the option.
+    """
+    of_sqlite = "uri" in url.query  # SQLite reads further ones
+    unknown = url.query.keys() - OPTIONS
+    if unknown and not of_sqlite:
+        raise StorageError(
+            f"an SQLite URL has no option {min(unknown)!r}; it takes {', '.join(OPTIONS)}"
+        )
+    rules = {**RULES, **(RULES_OF_SQLITE if of_sqlite else {})}
+    for name, value in url.query.items():
+        if not isinstance(value, str):
+            raise StorageError(
+                f"an SQLite URL has each option once, got {name} {len(value)} times; leave one"
+            )
+        pattern, need = rules.get(name, ("", ""))
+        if not re.fullmatch(pattern or ".*", value, re.DOTALL):
+            raise StorageError(
+                f"the option {name} of an SQLite URL is {need}, got {shorten(value, 60)!r}; "
+                "correct it, or leave it out"
+            )
 
 
 class File:

@@ -11,10 +11,12 @@ import textwrap
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
+from fmnist_hpo import atomic
 from fmnist_hpo.atomic import _put_in_place, write_folder
 from fmnist_hpo.bundle import Bundle, to_json
 from fmnist_hpo.bundle.bundle import FORMAT
@@ -199,6 +201,35 @@ def test_only_a_bundle_of_the_same_study_is_replaced(bundle: Bundle, tmp_path: P
             Bundle.write(path, FILES)
     assert (precious / "thesis.txt").read_text() == "years"
     assert {path.name for path in tmp_path.iterdir()} == {"bundle", "precious"}
+
+
+def test_another_model_that_was_written_meanwhile_is_not_replaced(bundle: Bundle) -> None:
+    measured = {**FILES, "metrics.json": b"{}"}
+    Bundle.write(bundle.path, measured, over=bundle)
+    Bundle.write(bundle.path, {**FILES, "metrics.json": b"{ }"}, over=bundle)  # the same model
+    other = Bundle.write(bundle.path, {**FILES, "model.safetensors": b"newer"})
+    with pytest.raises(InputError, match=r"bundle .* was replaced by another command while"):
+        Bundle.write(bundle.path, measured, over=bundle)
+    assert Bundle.open(bundle.path).files == other.files
+
+
+def test_a_folder_that_became_another_studys_meanwhile_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two exports into one new folder: the other one is whole before this one has the lock."""
+    path = tmp_path / "bundle"
+    theirs = {**FILES, "provenance.json": to_json({"study": "two", "study_uid": "2"})}
+    alone = atomic.alone
+
+    def late(folder: Path) -> AbstractContextManager[bool]:
+        monkeypatch.setattr(atomic, "alone", alone)
+        Bundle.write(path, theirs)
+        return alone(folder)
+
+    monkeypatch.setattr(atomic, "alone", late)
+    with pytest.raises(InputError, match="holds a bundle of study two"):
+        Bundle.write(path, FILES)
+    assert Bundle.open(path).files == theirs
 
 
 def test_replacing_is_right_where_folders_cannot_change_places(

@@ -143,6 +143,7 @@ def test_an_ensemble_is_chosen_exported_used_measured_and_compared(
     assert [row.test_measurements for row in found.rows] == [2, 2]
     assert found.rows[1].test_accuracy == measured.metrics.test.metrics.accuracy
     assert found.rows[1].validation_accuracy == bundle.metrics.validation.accuracy
+    assert [row.mirrored for row in found.rows] == [False, True]
     assert found.rows[1].latency_seconds > 0
     assert len(found.pairs) == 1
     assert found.missing == ()

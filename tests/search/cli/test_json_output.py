@@ -1,13 +1,17 @@
 """What `--json` prints is JSON with fixed keys, and says what the other forms say."""
 
 import csv
+import ctypes
+import functools
 import io
 import json
 import math
+import subprocess
 import threading
 
+import numpy as np
 import pytest
-from toy import toy_spec
+from toy import Toy, toy_spec
 
 import search
 from search.cli import app
@@ -93,3 +97,46 @@ def test_trials_are_those_of_the_csv_with_all_their_parameters(make_study, sqlit
         assert {name: "" if value is None else str(value) for name, value in one.items()} == {
             name: value for name, value in row.items() if not name.startswith("param_")
         }
+
+
+@pytest.mark.process
+def test_what_a_problem_prints_is_not_on_the_standard_output(
+    make_study, sqlite_url, tmp_path, monkeypatch, capfd
+):
+    @functools.cache  # `check` is called hundreds of times
+    def shout(argv):
+        print("from Python")
+        ctypes.CDLL(None).puts(b"from C")
+        subprocess.run(["echo", "from a child"], check=True)
+
+    def loud(method):
+        def wrapped(self, *args):
+            shout(tuple(argv))
+            return method(self, *args)
+
+        return wrapped
+
+    def reports(self, run):
+        run.report(np.int64(1), np.float32(0.1), double=np.float32(math.nan))
+        return np.float32(0.1)
+
+    work(make_study(trials=1), name="w", stop=threading.Event())
+    study = make_study(name="numpy", trials=1)
+    monkeypatch.setattr(Toy, "run", reports)
+    work(study, name="w", stop=threading.Event())
+    (tmp_path / "toy.toml").write_text(toy_spec(space="x = { float = [0.0, 2.0] }"))
+    monkeypatch.setattr(Toy, "run", loud(reports))
+    monkeypatch.setattr(Toy, "check", loud(lambda self, params: None))
+    capfd.readouterr()
+    for argv in (
+        ["reproduce", "numpy"],
+        ["add", "toy", "--params", "x=0.5"],
+        ["amend", "toy", "toy.toml", "--yes"],
+        ["plan", "toy.toml"],
+    ):
+        storage = [] if argv[0] == "plan" else ["--storage", sqlite_url]
+        assert app.main([*argv, "--json", *storage]) == 0
+        out, err = capfd.readouterr()
+        assert out.startswith("{"), (argv, out, err)
+        json.loads(out)
+        assert {"from Python", "from C", "from a child"} <= {*err.splitlines()}

@@ -1,7 +1,9 @@
 """Plans of toy studies, probed in real processes."""
 
 import json
+import math
 import os
+import re
 import signal
 import statistics
 import subprocess
@@ -10,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import toy
 from toy import toy_spec
@@ -17,10 +20,11 @@ from toy import toy_spec
 import search
 from search.cli.app import main
 from search.cli.plan_text import _range, print_plan
-from search.errors import SearchError
+from search.errors import ProblemError, SearchError
+from search.plan.ask import cost_of, outline_of
 from search.plan.measure import Probe, Probes
 from search.plan.plan import Plan, Range, _forecast, first_points, make_plan
-from search.problem import Cost
+from search.problem import Cost, Outline
 from search.spec import StudySpec, parse_spec
 from search.study import validate
 from search.supervisor.launchers.local import default_workers
@@ -74,7 +78,10 @@ def test_what_does_not_fit_is_said(
 
 @pytest.mark.slow
 def test_a_process_that_dies_before_it_is_ready_is_named() -> None:
-    with pytest.raises(SearchError, match=r"ended by SIGKILL before it was ready: it printed noth"):
+    with pytest.raises(
+        SearchError,
+        match=r"'toy:Starving' .* ended by SIGKILL before it was ready: it printed noth",
+    ):
         plan("toy:Starving", trials=3)
 
 
@@ -241,3 +248,70 @@ def test_a_plan_of_what_is_infinite_is_json(
     assert main(["plan", "toy.toml", "--json", "--workers", "1"]) == 0
     shown = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
     assert shown["forecast"]["probes"][0]["params"]["limit"] is None
+
+
+@pytest.mark.parametrize("bad", ["None", "Outline(size=math.nan)", "Outline(size=1, remarks='x')",
+                                 "1 / 0", "sys.exit(0)", "Outline(size='big')"])  # fmt: skip
+def test_an_outline_that_is_none_is_one_line(bad: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"Outline": Outline, "math": math, "sys": sys}
+    monkeypatch.setattr(toy.Probed, "outline", lambda self, params: eval(bad, names))
+    with pytest.raises(ProblemError, match="^the problem 'toy:Probed'.* outline .*; correct its"):
+        plan(trials=3)
+
+
+BAD_COSTS = (
+    "None",
+    "Cost(steps=4, step_seconds=math.nan, start_seconds=0)",
+    "Cost(steps=0, step_seconds=1, start_seconds=0)",
+    "Cost(steps=2.5, step_seconds=1, start_seconds=0)",
+    "Cost(steps=4, step_seconds=1, start_seconds=-1)",
+    "Cost(steps=4, step_seconds=1, start_seconds=0, share=0)",
+    "1 / 0",
+    "sys.exit(0)",
+)
+
+
+@pytest.mark.parametrize("bad", BAD_COSTS)
+def test_a_cost_that_is_none_is_one_line(bad: str) -> None:
+    class Bad(toy.Probed):
+        def probe(self, params):
+            return eval(bad, {"Cost": Cost, "math": math, "sys": sys})
+
+    with pytest.raises(ProblemError, match="^the problem 'toy:Bad'.* prob.*; correct its code"):
+        cost_of(Bad({}), "toy:Bad", {"x": 0.5})
+
+
+def test_numbers_of_numpy_become_those_of_python() -> None:
+    class Numpy(toy.Probed):
+        def outline(self, params):
+            return Outline(size=np.float32(2), remarks=[np.str_("a remark")])
+
+        def probe(self, params):
+            return Cost(steps=np.int64(4), step_seconds=np.float32(1), start_seconds=np.int8(0))
+
+    assert outline_of(Numpy({}), "", {}) == Outline(size=2.0, remarks=("a remark",))
+    cost = cost_of(Numpy({}), "", {})
+    assert json.loads(json.dumps(vars(cost))) == {
+        "steps": 4, "step_seconds": 1.0, "start_seconds": 0.0, "share": 1.0
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("how", "said", "traceback"),
+    [
+        ("error", r"the problem 'toy:Probed' failed when it was asked to probe .*: a typo; ", True),
+        ("none", r"the problem 'toy:Probed': probe must return a Cost .* got None; ", False),
+        ("exit", r"the problem 'toy:Probed' .* ended with exit code 0 before it had mea", False),
+        ("all", r"none of them fits here \(tried to allocate 1 TB\); ", False),
+    ],
+)
+def test_what_a_probe_does_wrong_is_one_line(
+    how: str, said: str, traceback: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "toy.toml").write_text(toy_spec("toy:Probed", extra=f'[data]\nprobe = "{how}"'))
+    assert main(["plan", "toy.toml", "--workers", "1"]) == 2
+    *above, line = capsys.readouterr().err.splitlines()
+    assert re.match(f"error: .*{said}", line)
+    assert ("Traceback (most recent call last):" in above) is traceback

@@ -44,10 +44,46 @@ class TestOptunaContract(StorageTestCase):
     [
         ("grpc://localhost:13000", "PgBouncer"),
         ("mysql://root@localhost/x", "mysql"),
-        ("journal.log", "no URL"),
+        ("journal.log", "got something that is no URL; give one of these"),
         ("sqlite://", "without a file"),
         ("sqlite:///:memory:", "without a file"),
         ("sqlite:///a.db?tmieout=3", "has no option 'tmieout'; it takes timeout, uri"),
+        (
+            "sqlite:///a.db?timeout=abc",
+            "timeout of an SQLite URL is a number of seconds, got",
+        ),
+        ("sqlite:///a.db?timeout=-1", "the option timeout of an SQLite URL"),
+        ("sqlite:///a.db?timeout=inf", "the option timeout of an SQLite URL"),
+        ("sqlite:///a.db?timeout=1&timeout=2", "each option once, got timeout 2 times"),
+        (
+            "sqlite:///a.db?uri=maybe",
+            "uri of an SQLite URL is true or false, got 'maybe'",
+        ),
+        (
+            "sqlite:///file:a.db?uri=true&mode=x",
+            "mode of an SQLite URL is ro, rw or rwc, got 'x'",
+        ),
+        ("sqlite:///file:a.db?uri=true&cache=x", "is shared or private, got 'x'"),
+        ("postgresql://127.0.0.1:1/x?conect_timeout=3", "did you mean 'connect_timeout'?"),
+        (
+            "postgresql://127.0.0.1:1/x?autocommit=secret",
+            "no option 'autocommit'; leave it out",
+        ),
+        *(
+            (
+                f"postgresql://127.0.0.1:1/x?{bad}",
+                "; correct that option of the URL, or leave it out",
+            )
+            for bad in (
+                "connect_timeout=abc",
+                "sslmode=abc",
+                "keepalives=abc",
+                "gssencmode=abc",
+                "channel_binding=abc",
+                "target_session_attrs=abc",
+                "require_auth=abc",
+            )
+        ),
         ("sqlite+aiosqlite:///a.db", "got SQLite by 'aiosqlite'"),
         ("sqlite+pysqlcipher://:secret@/a.db", "got SQLite by 'pysqlcipher'"),
         ("postgresql://u:secret@127.0.0.1:1/x", "cannot open"),

@@ -1,12 +1,13 @@
 """Names that a tracker would confuse or refuse, and folders that processes leave behind."""
 
 import os
+from pathlib import Path
 
 import pytest
 
 from search.track.folder_sink import FolderSink
-from search.track.mlflow_sink import _names
-from search.track.records import Origin, TrackedTrial
+from search.track.mlflow_sink import _lock, _names
+from search.track.records import Origin, TrackedTrial, Unwritten
 from search.track.track import bring_up_to_date
 
 
@@ -78,6 +79,35 @@ def test_a_trial_that_another_process_has_written_meanwhile_is_there(sink, tmp_p
     assert bring_up_to_date(sink, [trial(0)]).error is None
     assert bring_up_to_date(sink, [trial(0)], known=()).error is None
     assert {path.name for path in (tmp_path / "toy").iterdir()} == {"study.json", "trial-00000"}
+
+
+def test_two_processes_may_say_at_once_whose_a_folder_is(sink, tmp_path, monkeypatch):
+    """The other one does so between this one's draft and its place."""
+    replace, others = Path.replace, [TextSink(str(tmp_path), sink.origin)]
+
+    def after_the_other(draft, place):
+        while others:
+            assert others.pop().known() == set()
+        return replace(draft, place)
+
+    monkeypatch.setattr(Path, "replace", after_the_other)
+    assert sink.known() == set()
+    assert {path.name for path in (tmp_path / "toy").iterdir()} == {"study.json"}
+
+
+def test_only_one_process_at_a_time_writes_a_study_to_mlflow(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    uri, toy = "http://127.0.0.1:5000", Origin(name="toy", uid="mine", spec="")
+    held = _lock(uri, toy)
+    with pytest.raises(Unwritten, match="another command writes 'toy' to .*; wait until it has"):
+        _lock(uri, toy)
+    for other in (
+        _lock("http://127.0.0.1:5001", toy),
+        _lock(uri, Origin(name="toy", uid="other", spec="")),
+    ):
+        os.close(other)
+    os.close(held)
+    os.close(_lock(uri, toy))
 
 
 def test_the_draft_of_a_killed_process_is_removed_and_that_of_another_is_not(sink, tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import search
@@ -71,3 +72,36 @@ def test_a_trial_of_another_program_cannot_be_run_again(make_study):
     study.optuna.optimize(lambda trial: trial.report(0.5, 1) or 0.5, n_trials=1)
     with pytest.raises(SearchError, match="trial 0 .* was made by another program"):
         reproduce(study, 0)
+
+
+def test_numbers_of_numpy_are_compared_as_those_of_python(make_study, monkeypatch):
+    def reports(self, run):
+        for step in np.arange(1, 3):
+            run.report(step, np.float32(0.1) * step, double=np.float32(0.2), steps=np.int64(step))
+        return np.float32(0.1)
+
+    study = make_study(trials=1)
+    monkeypatch.setattr(type(study.problem), "run", reports)
+    search.work(study)
+    replay = reproduce(study, 0)
+    assert replay.identical
+    numbers = [epoch.step for epoch in replay.epochs]
+    numbers += [new for epoch in replay.epochs for _, new in epoch.figures.values()]
+    assert {type(number) for number in numbers} == {int, float}
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.5])
+def test_a_value_that_is_not_finite_ends_a_trial_as_diverged(make_study, monkeypatch, value):
+    """The trial then has the metric at its last step; one that completed before is different."""
+
+    def reports(self, run):
+        run.report(1, 0.5)
+        run.report(1, 0.25)  # passed over
+        return value
+
+    study = make_study(trials=1)
+    monkeypatch.setattr(type(study.problem), "run", reports)
+    search.work(study)
+    assert reproduce(study, 0).identical
+    value = math.nan
+    assert reproduce(study, 0).identical is (study.trials[0].state.name == "PRUNED")

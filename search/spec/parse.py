@@ -203,6 +203,8 @@ def _workers(table: Mapping[str, Any] | None, where: str) -> Workers:
 
 def _load(text: str, where: str) -> dict[str, Any]:
     """The document, or `SpecError` for whatever the parser of TOML raises."""
+    if not text.isascii() and text != text.encode(errors="ignore").decode():
+        raise SpecError(f"{where}: it holds half of a surrogate pair; save it as UTF-8 text")
     if len(text) > MOST_BYTES:
         raise SpecError(f"{where}: a study file has at most {MOST_BYTES:,} bytes, got more")
     if _DEEP_KEY.search(text):

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from search.address import redact
 from search.errors import StorageError
-from search.storage.engines.failure import Failure, failure_of, first_line, is_read_only
+from search.storage.engines.failure import Failure, failure_of, first_line, is_read_only, refusal
 
 __all__ = ["READING_SECONDS", "Retry", "giving_up"]
 
@@ -126,8 +126,7 @@ class Retry:
             raise error
         if failure is Failure.REFUSED or (failure is Failure.MISSING and waited > MISSING_S):
             raise StorageError(
-                f"the database rejected the statement: {self._line(error)}; check that the "
-                "database is whole, and the permissions on it and its files"
+                f"the database rejected the statement: {self._line(error)}; {refusal(error)}"
             ) from error
         if self._limit is not None and waited > self._limit:
             raise StorageError(

@@ -83,6 +83,8 @@ def study_id_of(session: orm.Session, uid: str) -> int | None:
 
 def study_attrs(session: orm.Session, name: str) -> tuple[int, dict[str, Any]] | None:
     """The id and the user attributes of the Optuna study of that name; None without any."""
+    if "\0" in name or (not name.isascii() and name != name.encode(errors="ignore").decode()):
+        return None  # no database can be asked for it
     study, attr = models.StudyModel, models.StudyUserAttributeModel
     study_id = session.scalar(sa.select(study.study_id).where(study.study_name == name))
     if study_id is None:

@@ -14,7 +14,15 @@ from typing import Any
 import optuna
 from sqlalchemy import exc
 
-__all__ = ["Failure", "driver_error", "failure_of", "first_line", "is_read_only", "remedy"]
+__all__ = [
+    "Failure",
+    "driver_error",
+    "failure_of",
+    "first_line",
+    "is_read_only",
+    "refusal",
+    "remedy",
+]
 
 
 class Failure(Enum):
@@ -34,6 +42,7 @@ _SQLSTATES = {
     "22": Failure.CALL,  # data exception
     "23": Failure.CALL,  # integrity constraint violation
     "54": Failure.CALL,  # program limit exceeded: a value too large, a statement too complex
+    "25006": Failure.REFUSED,  # a database that takes no writes
     "25P02": Failure.BUSY,  # in a failed transaction
     "25P03": Failure.BUSY,  # idle-in-transaction timeout
     "25P04": Failure.BUSY,  # transaction timeout
@@ -109,9 +118,14 @@ def failure_of(error: BaseException) -> Failure:
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether an SQLite file cannot be written: a matter of rights, or a disk mounted read-only."""
-    name = getattr(driver_error(error), "sqlite_errorname", "")
-    return str(name).startswith("SQLITE_READONLY")
+    """Whether a database takes no writes.
+
+    An SQLite file does so for want of rights, or on a disk that is mounted read-only; PostgreSQL as
+    a standby, or where `default_transaction_read_only` is on.
+    """
+    driver = driver_error(error)
+    name = getattr(driver, "sqlite_errorname", "")
+    return str(name).startswith("SQLITE_READONLY") or getattr(driver, "sqlstate", "") == "25006"
 
 
 def _longest_match(table: dict[str, Failure], code: str) -> Failure:
@@ -141,9 +155,21 @@ def remedy(error: BaseException) -> str:
         return "check the permissions on it and on its directory, or give another file"
     if _OPTION.search(first_line(error)):
         return "correct that option of the URL, or leave it out"
+    if is_read_only(error):
+        return refusal(error)
     if failure_of(error) is Failure.REFUSED:
         return "the server answers, so check what this user may do there, and the database's name"
     return "is it running, and the URL right?"
+
+
+def refusal(error: BaseException) -> str:
+    """What to do about a statement that an open database refuses."""
+    if is_read_only(error) and getattr(driver_error(error), "sqlstate", None):
+        return (
+            "it is a standby, or default_transaction_read_only is on: give the address of one that "
+            "takes writes, or switch that off"
+        )
+    return "check that the database is whole, and the permissions on it and its files"
 
 
 def first_line(error: BaseException) -> str:

@@ -157,6 +157,8 @@ def _connect(
             except _Silence as silence:
                 self.pgconn.finish()  # closes the socket; the connection counts as lost
                 raise psycopg.OperationalError(str(silence)) from None
+            except UnicodeError:  # a text that cannot be sent; the connection is whole
+                raise
             except (OSError, ValueError) as error:  # its socket was closed by somebody else
                 self.pgconn.finish()
                 raise psycopg.OperationalError(f"the connection is lost: {error}") from error
@@ -208,10 +210,10 @@ def _prepare(limits: Limits, connection: Any) -> None:
     """Check the database's encoding and set the session's limits.
 
     Raises:
-        StorageError: the database stores texts without an encoding.
+        StorageError: the database cannot store every text.
     """
     encoding = connection.info.parameter_status("server_encoding")
-    if encoding == "SQL_ASCII":  # texts then are bytes of no known meaning
+    if encoding != "UTF8":  # nor SQL_ASCII, whose texts are bytes of no known meaning
         name = connection.info.dbname
         raise StorageError(
             f"need a Postgres database in UTF8, got {name!r} in {encoding}; create one with "

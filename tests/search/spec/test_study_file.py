@@ -269,6 +269,7 @@ def test_the_files_that_ship_are_valid() -> None:
         ("seed = 1" + "0" * 100_000, "has too many digits; shorten it"),
         ("seed = 0x1" + "0" * 12_000, "has too many digits; shorten it"),
         ("[fixed]\na = [0b1" + "0" * 60_000 + "]", "has too many digits; shorten it"),
+        ('name = "a\udc80"', "it holds half of a surrogate pair; save it as UTF-8 text"),
         ("seed = 1979-05-27\n", "a value is no date"),
         ("[data]\nday = [2000-01-01]\n", "a value is no date"),
         ("# " + "x" * (1 << 20), "has at most 1,048,576 bytes"),

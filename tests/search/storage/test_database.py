@@ -16,8 +16,10 @@ import sqlalchemy as sa
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState
+from toy import toy_spec
 
-from search.errors import StorageError
+import search
+from search.errors import StorageError, StudyNotFound
 from search.storage import Storage, open_storage, schema
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
@@ -134,15 +136,47 @@ def test_old_postgres_scheme(postgres_url: str) -> None:
     storage.close()
 
 
-def test_a_postgres_database_without_an_encoding_is_refused(postgres: Any) -> None:
-    name = f"ascii_{uuid.uuid4().hex[:12]}"
-    postgres.execute(f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0")
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_a_postgres_database_that_cannot_store_every_text_is_refused(
+    postgres: Any, encoding: str
+) -> None:
+    name = f"encoded_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE DATABASE {name} ENCODING '{encoding}' LOCALE 'C' TEMPLATE template0")
     url = sa.make_url(postgres.url).set(database=name).render_as_string(hide_password=False)
+    said = f"got '{name}' in {encoding}; create one with.*UTF8"
     try:
-        with pytest.raises(StorageError, match=f"got '{name}' in SQL_ASCII; create one with.*UTF8"):
+        with pytest.raises(StorageError, match=said):
             open_storage(url)
     finally:
         postgres.drop_database(url)
+
+
+def test_a_postgres_that_takes_no_writes_is_said_at_once(postgres: Any, tmp_path: Path) -> None:
+    """One without our tables, and one with them, which may be read."""
+    url = postgres.create_database()
+    name = sa.make_url(url).database
+    read_only = f"ALTER DATABASE {name} SET default_transaction_read_only = on"
+    said = "read-only transaction.*; it is a standby, or default_transaction_read_only is on"
+    try:
+        postgres.execute(read_only)
+        with pytest.raises(StorageError, match=said):
+            open_storage(url)
+        postgres.execute(read_only.replace("= on", "= off"))
+        search.create(toy_spec(trials=2), storage=url, checkpoints=str(tmp_path))
+        postgres.execute(read_only)
+        study = search.open("toy", storage=url)
+        assert study.status().budget == 2
+        with pytest.raises(StorageError, match=said):
+            study.extend(trials=1)
+    finally:
+        postgres.drop_database(url)
+
+
+@pytest.mark.parametrize("name", ["half \udc80", "nul \0"])
+def test_a_name_that_no_database_can_be_asked_for(storage_url: str, name: str) -> None:
+    open_storage(storage_url).close()
+    with pytest.raises(StudyNotFound, match="no study named"):
+        search.open(name, storage=storage_url)
 
 
 def test_sqlite_settings(sqlite_url: str) -> None:

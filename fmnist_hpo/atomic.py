@@ -30,6 +30,7 @@ def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full, the place is not writable, ...; `target` is as it was.
     """
+    target = target.resolve()  # where it is a link, what that leads to is replaced
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -60,7 +61,7 @@ def write_folder(
     Raises:
         OSError: the disk is full, the place is not writable, ...; `target` is as it was.
     """
-    target = target.absolute()
+    target = target.resolve()  # where it is a link, what that leads to is replaced
     target.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{target.name}.unfinished-"
     with alone(target.parent) as locked:

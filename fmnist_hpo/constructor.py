@@ -90,7 +90,10 @@ def to_flat(known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[st
             continue
         if one.count is not None and given[one.count.name] is not None:
             params[one.count.name] = _plain(given[one.count.name])
-        if one.count is not None and isinstance(value, Sequence | np.ndarray):
+        several = isinstance(value, Sequence) and not isinstance(value, str)
+        if isinstance(value, np.ndarray):
+            several = value.ndim > 0
+        if one.count is not None and several:
             params |= {f"{name}_{index}": _plain(each) for index, each in enumerate(value)}
             params.setdefault(one.count.name, len(value))
         elif value is not None:
@@ -99,5 +102,6 @@ def to_flat(known: Mapping[str, Parameter], given: Mapping[str, Any]) -> dict[st
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy scalar as Python's own, as a search over NumPy arrays proposes them."""
-    return value.item() if isinstance(value, np.generic) else value
+    """A scalar of NumPy as Python's own, as a search over NumPy arrays proposes them."""
+    scalar = isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0)
+    return value.item() if scalar else value

@@ -51,7 +51,7 @@ class FashionProblem(ImageProblem):
     ) -> Mapping[str, Any]:
         """See `search.problem.Refitting.refit_params`.
 
-        No validation part ends such a training early, so it has no patience.
+        Nothing is validated in such a training, so it has neither `patience` nor `report_every`.
         """
         for name in ("patience", "report_every"):
             if name in overrides:
@@ -60,6 +60,7 @@ class FashionProblem(ImageProblem):
                     "leave it out of [refit]"
                 )
         made = {**params, **overrides}
+        made.pop("report_every", None)
         patience = made.pop("patience", None)
         if patience is not None and "epochs" not in overrides:
             raise ProblemError(
@@ -67,9 +68,7 @@ class FashionProblem(ImageProblem):
                 "validate on; add epochs to [refit]"
             )
         try:
-            _, how = config.parse(made)
-            if how.reports_per_epoch > 1 and self.fewest_images is not None:
-                how.batches(len(self.everything.train))
+            config.parse(made)
         except InputError as error:
             raise ProblemError(str(error)) from error
         return made

@@ -99,8 +99,8 @@ class Bundle:
             write_folder(path, {**files, MANIFEST: _manifest(files)}, keep=foreign)
         except OSError as error:
             raise InputError(
-                f"cannot write the bundle {path} ({size:,} bytes): {error.strerror}; nothing was "
-                "changed; make room there or name another folder"
+                f"cannot write the bundle {path} ({size:,} bytes): {error.strerror}; what is "
+                "there stays as it was; make room there, or use another folder"
             ) from error
         return bundle
 
@@ -144,7 +144,7 @@ def check_replaceable(
         InputError: something else is there.
     """
     try:
-        if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        if is_free(path):
             return
     except OSError as error:
         raise InputError(f"cannot look into {path}: {error.strerror}; {instead}") from error
@@ -163,6 +163,11 @@ def check_replaceable(
             f"need a folder for study {study}, got {path}, which holds a bundle of {whose}; "
             f"move it away, or {instead}"
         )
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing is there, or an empty folder. Raises OSError where one cannot look."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
 def _check_same(path: Path, files: Mapping[str, bytes]) -> None:

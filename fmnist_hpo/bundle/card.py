@@ -271,6 +271,11 @@ def _calibration(config: Config, metrics: ModelMetrics) -> str:
             for name, raw, after in rows
         ],
     )
+    if readout.temperature == 1:
+        return (
+            f"{table}\n\nThe logits are as they were trained (temperature 1): no other temperature "
+            f"minimises the cross-entropy of {found.images:,} validation images."
+        )
     return (
         f"{table}\n\nThe logits are divided by a temperature of {readout.temperature:g}, which "
         f"minimises the cross-entropy of {found.images:,} validation images; the error on those is "

@@ -65,7 +65,9 @@ def locate(directory: Path, name: str, *, known: bool = True) -> Path:
         InputError: neither is there, or the directory cannot be read.
     """
     elsewhere = (
-        "another directory with --data-dir" if known else "another dir in the study's [data]"
+        "another directory with --data-dir"
+        if known
+        else "another dir in [data], or put a link to the data there for a study that exists"
     )
     try:
         path = present(directory, name)

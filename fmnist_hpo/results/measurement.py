@@ -67,7 +67,8 @@ def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
 def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     """Measure the test set, record that in the study's storage, and only then write it down.
 
-    The study's other bundle, where there is one, then says how many measurements there were.
+    The study's other bundle, where there is one, then says how many measurements there were. A
+    measurement that a bundle could not be given, as its disk was full, is given to it and returned.
 
     Raises:
         Sealed: it was measured before, and `again` was not asked for.
@@ -80,6 +81,11 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
             f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.url}; "
             "name its own storage with --storage, or export the study's trial again"
         )
+    if not again and bundle.metrics.test is None:
+        known = recorded(study, bundle)
+        if known is not None:  # the disk was full when it was to be written
+            evaluation.attach(bundle, known.evaluation, known.count, remark=known.remark)
+            return known
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
     measured = evaluation.evaluate(bundle, image_problem(study).directory)
     payload = {
@@ -92,7 +98,14 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     count = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
     found = evaluations.measurements(study.storage, study.uid)
     remark = _remark(study, found[:count])
-    evaluation.attach(bundle, measured, count, remark=remark)
+    try:
+        evaluation.attach(bundle, measured, count, remark=remark)
+    except InputError as error:  # the measurement counts all the same
+        log.warning(
+            "the measurement is recorded in the study, and not yet in its bundle: %s; the same "
+            "command writes it there",
+            error,
+        )
     _recount_others(study, bundle)
     return Measured(evaluation=measured, count=count, remark=remark)
 

@@ -1,8 +1,10 @@
 """A study's bundles: whether its models can be exported, and where they lie."""
 
+from contextlib import suppress
 from pathlib import Path
 
 from fmnist_hpo.bundle import Bundle
+from fmnist_hpo.bundle.bundle import is_free
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from search import attributes
@@ -44,8 +46,9 @@ def find_bundle(study: Study, path: Path | None = None) -> Bundle | None:
         InputError: it is damaged.
     """
     path = path or bundle_path(study)
-    if not path.exists():
-        return None
+    with suppress(OSError):  # `open` says why one cannot look
+        if is_free(path):
+            return None
     bundle = Bundle.open(path)
     return bundle if bundle.provenance.study_uid == study.uid else None
 

@@ -374,3 +374,12 @@ def test_a_pickled_schedule_free_classifier_predicts_the_same(train: Arrays) -> 
     ).fit(X, y)
     again = pickle.loads(pickle.dumps(fitted))
     assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_what_is_no_sequence_of_units_is_one_value(train: Arrays) -> None:
+    """An array without an axis is a number, and a string is no sequence of its letters."""
+    one = ANNClassifier(hidden_units=np.array(4), epochs=1, random_state=0).fit(*train)
+    other = ANNClassifier(hidden_units=4, epochs=1, random_state=0).fit(*train)
+    assert np.array_equal(one.predict_proba(train[0]), other.predict_proba(train[0]))
+    with pytest.raises(ValueError, match="hidden_units.* must be a whole number, got '64'"):
+        ANNClassifier(hidden_units="64").fit(*train)

@@ -170,7 +170,7 @@ def test_a_data_set_without_test_files_is_said_before_the_search_and_exported(sl
     folder = sliced.directory / "runs" / "slice" / "bundle"
     assert Bundle.open(folder).metrics.test is None
     line = sliced.error("evaluate", str(folder))
-    assert "put the file there or name another dir in the study's [data]" in line
+    assert "put the file there or name another dir in [data], or put a link" in line
     away.rename(there)
     done = sliced("run", "slice.toml")
     assert "to measure on" not in done.stdout

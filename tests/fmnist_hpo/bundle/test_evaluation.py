@@ -173,7 +173,9 @@ def test_a_full_disk_while_attaching_leaves_the_bundle(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
     try:
-        with pytest.raises(InputError, match=r"cannot write the bundle .*; nothing was changed"):
+        with pytest.raises(
+            InputError, match=r"cannot write the bundle .*; what is there stays as it was"
+        ):
             attach(exported, evaluation, 1)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

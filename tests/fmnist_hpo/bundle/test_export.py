@@ -244,7 +244,9 @@ def test_a_full_disk_during_export_leaves_nothing(trained: "Trained", tmp_path: 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
     try:
-        with pytest.raises(InputError, match=r"cannot write the bundle .*; nothing was changed"):
+        with pytest.raises(
+            InputError, match=r"cannot write the bundle .*; what is there stays as it was"
+        ):
             trained.export(tmp_path / "bundle")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -105,7 +105,9 @@ def make_dimension(key: str, source: Any, name: str) -> Dimension:
 def _has_quantiles(source: Any) -> bool:
     """Whether values and quantiles can be computed from each other.
 
-    A class of one's own need not define more than what it is drawn by.
+    A class of one's own need not define more than what it is drawn by. SciPy adds the terms of a
+    discrete distribution one by one up to a quantile, which takes minutes where its tail is so
+    heavy that it has no finite deviation.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -113,7 +115,7 @@ def _has_quantiles(source: Any) -> bool:
             middle = float(source.ppf(0.5))
             found = [source.cdf(middle)]
             if hasattr(source, "pmf"):
-                found.append(source.pmf(middle))
+                found += [source.pmf(middle), source.std()]
             return bool(np.isfinite([middle, *found]).all())
         except Exception:  # scipy derives each function from the others, in a circle if need be
             return False

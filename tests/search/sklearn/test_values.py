@@ -235,6 +235,13 @@ def test_a_family_is_known_by_its_class() -> None:
     assert make_dimension("a", stats.halfnorm, "a").quantile
 
 
+@pytest.mark.parametrize("heavy", [stats.zipf(1.1), stats.zipf(2.5), stats.yulesimon(1.5)])
+def test_the_quantiles_of_a_heavy_tail_are_not_summed_up(heavy: Any) -> None:
+    """Its terms are added one by one; of zipf(1.1) 10**60 lie below the quantile 1 - 1e-6."""
+    assert make_dimension("a", heavy, "a").distribution is None  # it is drawn from
+    assert make_dimension("a", stats.poisson(3), "a").quantile
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("frozen", [False, True])

@@ -27,6 +27,7 @@ from search.storage.engines.failure import (
     driver_error,
     failure_of,
     first_line,
+    is_read_only,
     remedy,
 )
 from search.storage.migrations import migrate
@@ -309,7 +310,7 @@ def _open(
                 raise
             server = url.get_backend_name() != "sqlite"  # whose restart takes seconds
             lost = failure_of(error) in (Failure.AWAY, Failure.BUSY)
-            went_away = server and answered.is_set() and lost
+            went_away = server and answered.is_set() and lost and not is_read_only(error)
             if time.monotonic() > deadline or not (went_away or _may_work_later(error)):
                 raise StorageError(
                     f"cannot open {shown(address)}: {redact(first_line(error), address)}; "

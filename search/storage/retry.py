@@ -120,8 +120,11 @@ class Retry:
     def _judge(self, error: Exception, waited: float) -> None:
         """Log an error that is to be waited out; raise one that is not."""
         failure = failure_of(error)
-        if self._has_written and is_read_only(error):
-            failure = Failure.AWAY  # it was no matter of rights: the disk is read-only now
+        if is_read_only(error):
+            if self._has_written:  # it was no matter of rights: the disk is read-only now
+                failure = Failure.AWAY
+            elif self._limit is not None:  # somebody waits, and a standby may stay one
+                failure = Failure.REFUSED
         if failure is Failure.CALL:
             raise error
         if failure is Failure.REFUSED or (failure is Failure.MISSING and waited > MISSING_S):

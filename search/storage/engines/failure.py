@@ -42,7 +42,6 @@ _SQLSTATES = {
     "22": Failure.CALL,  # data exception
     "23": Failure.CALL,  # integrity constraint violation
     "54": Failure.CALL,  # program limit exceeded: a value too large, a statement too complex
-    "25006": Failure.REFUSED,  # a database that takes no writes
     "25P02": Failure.BUSY,  # in a failed transaction
     "25P03": Failure.BUSY,  # idle-in-transaction timeout
     "25P04": Failure.BUSY,  # transaction timeout

@@ -20,7 +20,8 @@ from toy import toy_spec
 
 import search
 from search.errors import StorageError, StudyNotFound
-from search.storage import Storage, open_storage, schema
+from search.storage import Retry, Storage, open_storage, schema
+from search.study import open_study
 
 MAXIMIZE = [StudyDirection.MAXIMIZE]
 
@@ -164,10 +165,12 @@ def test_a_postgres_that_takes_no_writes_is_said_at_once(postgres: Any, tmp_path
         postgres.execute(read_only.replace("= on", "= off"))
         search.create(toy_spec(trials=2), storage=url, checkpoints=str(tmp_path))
         postgres.execute(read_only)
-        study = search.open("toy", storage=url)
+        storage = open_storage(url, retry=Retry(limit_seconds=30.0))  # as of a command
+        study = open_study("toy", storage)
         assert study.status().budget == 2
         with pytest.raises(StorageError, match=said):
             study.extend(trials=1)
+        storage.close()
     finally:
         postgres.drop_database(url)
 

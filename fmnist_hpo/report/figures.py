@@ -77,6 +77,10 @@ def draw_reliability(predictions: "Predictions", error: float, title: str) -> "F
     width = 100 / len(counts)
     lower.bar([width * (i + 0.5) for i in range(len(counts))], counts, 0.9 * width, color=BLUE)
     lower.set_yscale("symlog", linthresh=1)
+    powers = [10**k for k in range(len(str(int(counts.max()))))]
+    ticks = [0, *powers[:: 1 + len(powers) // 4]]  # so many that their labels fit
+    lower.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
+    lower.yaxis.set_minor_locator(NullLocator())
     lower.set(xlabel="confidence: probability of the predicted class (%)", ylabel="images")
     lower.set_xlim(0, 100)
     return drawn

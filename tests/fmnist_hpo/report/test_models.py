@@ -111,6 +111,9 @@ def test_the_reliability_is_scikit_learns(model):
     assert accurate[counts > 0] == pytest.approx(expected[0], abs=2e-3)
     assert confident[counts > 0] == pytest.approx(expected[1], abs=2e-3)
     drawn = figures.draw_reliability(model.predictions, model.test.calibration_error, "t")
+    drawn.canvas.draw()
+    labels = [text.get_text() for axes in drawn.axes for text in axes.get_yticklabels()]
+    assert labels and not any("$" in label for label in labels)  # no TeX: names are people's
     upper, lower = drawn.get_axes()
     assert lines(upper)["this model"].get_ydata() == pytest.approx(100 * accurate[counts > 0])
     assert [bar.get_height() for bar in lower.patches] == counts.tolist()

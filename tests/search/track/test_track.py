@@ -311,7 +311,9 @@ def test_a_real_mlflow_server_has_each_trial_once(
     trials = [tracked(study, trial) for trial in study.trials]
     sink = open_sink(tracker, origin)
     sink.known()
-    half = sink._client.create_run(sink._experiment, tags={"fmnist-hpo.uid": study.uid})
+    client, experiment = sink._client, sink._experiment
+    half = client.create_run(experiment, tags={"fmnist-hpo.uid": study.uid})
+    del sink  # as if its process had been killed here
     best = study.best.number
     argv = ["track", "toy", "--to", str(tracker), "--json", "--storage", sqlite_url]
     assert app.main(argv) == 0
@@ -322,10 +324,9 @@ def test_a_real_mlflow_server_has_each_trial_once(
             open_sink(tracker, origin), trials, [Bundle(trial=best, path=bundle)]
         )
         assert (outcome.written, outcome.missing, outcome.error) == (expected, (), None)
-    client = sink._client
     runs = {
         int(one.data.tags["fmnist-hpo.trial"]): one
-        for one in client.search_runs([sink._experiment])
+        for one in client.search_runs([experiment])
     }
     assert runs.keys() == {0, 1, 2}
     assert half.info.run_id not in {one.info.run_id for one in runs.values()}

@@ -224,14 +224,14 @@ def two_against_one(name: str, images: int, repeats: int) -> None:
 def torchvision_root(directory: Path) -> str:
     """The verified training files where torchvision looks; stand-ins for the test files."""
     from fmnist_hpo import data
-    from fmnist_hpo.data import idx
+    from fmnist_hpo.data import files, idx
 
     raw = directory / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     source = data.find()
-    for file in data.FILES:
-        if file in (data.IMAGES, data.LABELS):
-            mapped, _ = idx.open_idx(idx.locate(source, file), data.FILES[file])
+    for file in files.FILES:
+        if file in (files.IMAGES, files.LABELS):
+            mapped, _ = idx.open_idx(idx.locate(source, file), files.FILES[file])
             (raw / file).symlink_to(Path(str(mapped.filename)))  # type: ignore[attr-defined]
         else:
             (raw / file).touch()

@@ -241,6 +241,7 @@ class FashionProblem(ImageProblem):
         epochs = f"{steps * how.report_every:g}"
         if 0 < done < steps:
             say(f"continuing after epoch {done * how.report_every:g} of {epochs}")
+        work = [how.scale(step // how.reports_per_epoch) ** 2 for step in range(steps)]
         began = time.monotonic()
         try:
             for epoch in training.epochs(
@@ -249,7 +250,6 @@ class FashionProblem(ImageProblem):
                 number = epoch.number
                 if not epoch.resumed:
                     save(epoch.save())
-                    work = [how.scale(step // how.reports_per_epoch) ** 2 for step in range(steps)]
                     left = sum(work[number:]) / sum(work[done:number])
                     left *= time.monotonic() - began
                     say(

@@ -17,6 +17,7 @@ __all__ = [
     "figure",
     "finite",
     "install_extra",
+    "is_unicode",
     "labelled",
     "on_one_line",
     "percent",
@@ -130,6 +131,11 @@ def printable(text: str) -> str:
     Half of a surrogate pair, as the name of a file that is not in UTF-8 has it, is escaped too.
     """
     return text.translate(_CONTROL).encode(errors="backslashreplace").decode()
+
+
+def is_unicode(text: str) -> bool:
+    """Whether UTF-8 can write a text: it holds no half of a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def shorten(text: str, length: int) -> str:

@@ -73,7 +73,7 @@ def draw_reliability(predictions: "Predictions", error: float, title: str) -> "F
     upper.plot(100 * confident[some], 100 * accurate[some], "o-", color=BLUE, label="this model")
     upper.set_ylabel("accuracy of these images (%)")
     upper.set_title(f"expected calibration error {100 * error:.2f} %", fontsize=10)
-    upper.legend(loc="lower right")  # few images are surer than right
+    upper.legend(loc="lower right")  # a curve seldom passes there
     width = 100 / len(counts)
     lower.bar([width * (i + 0.5) for i in range(len(counts))], counts, 0.9 * width, color=BLUE)
     lower.set_yscale("symlog", linthresh=1)

@@ -129,11 +129,7 @@ def find_spec(
 
 def unknown_study(name: str, folder: Path | None, stored: Sequence[str] = ()) -> SpecError:
     """The error for a name that is neither a study file nor a stored study."""
-    names = sorted(shipped(folder))
-    near = nearest(name, [*names, *stored])
-    hint = f"did you mean {near!r}?" if near else f"shipped: {', '.join(names) or 'none'}"
-    if stored and not near:
-        hint += f"; in the storage: {', '.join(sorted(stored))}"
+    hint = _shipped_hint(name, folder, stored)
     return SpecError(f"no study file and no study is called {name!r}; {hint}")
 
 
@@ -154,10 +150,17 @@ def no_file(name: str, folder: Path | None, url: str) -> SpecError:
             f"a study file is needed, got {name!r}, the name of a study in {shown(url)}; name the "
             f"file that it was created from, or see how it stands with `status {name}`"
         )
+    return SpecError(f"no study file is called {name!r}; {_shipped_hint(name, folder)}")
+
+
+def _shipped_hint(name: str, folder: Path | None, stored: Sequence[str] = ()) -> str:
+    """The study whose name is nearest, or which ones there are."""
     names = sorted(shipped(folder))
-    near = nearest(name, names)
-    hint = f"did you mean {near!r}?" if near else f"shipped: {', '.join(names) or 'none'}"
-    return SpecError(f"no study file is called {name!r}; {hint}")
+    near = nearest(name, [*names, *stored])
+    if near:
+        return f"did you mean {near!r}?"
+    held = f"; in the storage: {', '.join(sorted(stored))}" if stored else ""
+    return f"shipped: {', '.join(names) or 'none'}{held}"
 
 
 def shipped(folder: Path | None) -> dict[str, Path]:

@@ -38,7 +38,7 @@ from search.spec.values import (
     study_name_of,
     value_of,
 )
-from search.text import describe_error
+from search.text import describe_error, is_unicode
 
 __all__ = ["DEFAULTS", "parse_spec", "read_spec", "read_workers"]
 
@@ -203,7 +203,7 @@ def _workers(table: Mapping[str, Any] | None, where: str) -> Workers:
 
 def _load(text: str, where: str) -> dict[str, Any]:
     """The document, or `SpecError` for whatever the parser of TOML raises."""
-    if not text.isascii() and text != text.encode(errors="ignore").decode():
+    if not is_unicode(text):
         raise SpecError(f"{where}: it holds half of a surrogate pair; save it as UTF-8 text")
     if len(text) > MOST_BYTES:
         raise SpecError(f"{where}: a study file has at most {MOST_BYTES:,} bytes, got more")

@@ -12,6 +12,7 @@ from sqlalchemy import orm
 
 from search import attributes
 from search.storage.optuna_tables import models
+from search.text import is_unicode
 
 __all__ = [
     "Marked",
@@ -83,7 +84,7 @@ def study_id_of(session: orm.Session, uid: str) -> int | None:
 
 def study_attrs(session: orm.Session, name: str) -> tuple[int, dict[str, Any]] | None:
     """The id and the user attributes of the Optuna study of that name; None without any."""
-    if "\0" in name or (not name.isascii() and name != name.encode(errors="ignore").decode()):
+    if "\0" in name or not is_unicode(name):
         return None  # no database can be asked for it
     study, attr = models.StudyModel, models.StudyUserAttributeModel
     study_id = session.scalar(sa.select(study.study_id).where(study.study_name == name))

@@ -5,6 +5,25 @@ from pathlib import Path
 
 from fmnist_hpo import data
 
+#: The smallest study of a slice in ./data.
+STUDY = """
+problem = "fmnist_hpo.problem:FashionProblem"
+name = "slice"
+metric = "val_accuracy"
+direction = "maximize"
+[budget]
+trials = 1
+[data]
+dir = "data"
+[fixed]
+family = "ann"
+layers = 1
+hidden_units = 8
+epochs = 1
+[space]
+learning_rate = { float = [1e-3, 1e-2], log = true }
+"""
+
 
 def write_slice(target: Path, *, train: int = 2000, test: int = 500) -> Path:
     """Write the four idx files; returns their folder."""

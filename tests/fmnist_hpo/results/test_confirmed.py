@@ -6,33 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from slices import write_slice
+from slices import STUDY, write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.results import places
 from search.study import open_study
 
-SPEC = """
-problem = "fmnist_hpo.problem:FashionProblem"
-name = "slice"
-metric = "val_accuracy"
-direction = "maximize"
-[budget]
-trials = 3
-[confirm]
-top = 3
-seeds = 2
-[data]
-dir = "data"
-[fixed]
-family = "ann"
-layers = 1
-hidden_units = 8
-epochs = 1
-[space]
-learning_rate = { float = [1e-3, 1e-2], log = true }
-"""
+SPEC = STUDY.replace("trials = 1", "trials = 3\n[confirm]\ntop = 3\nseeds = 2")
 
 
 @pytest.mark.slow

@@ -5,30 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slices import write_slice
+from slices import STUDY, write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.results import places
 from search.supervisor.run import annotate
 
-SPEC = """
-problem = "fmnist_hpo.problem:FashionProblem"
-name = "slice"
-metric = "val_accuracy"
-direction = "maximize"
-[budget]
-trials = 1
-[data]
-dir = "data"
-[fixed]
-family = "ann"
-layers = 1
-hidden_units = 8
-epochs = 1
-[space]
-learning_rate = { float = [1e-3, 1e-2], log = true }
-"""
 SAID = "The study was amended after its test set had been measured, on"
 
 
@@ -37,7 +20,7 @@ def test_it_is_said_wherever_the_later_measurement_is_shown(
     tmp_path: Path, out: Callable[..., str]
 ) -> None:
     write_slice(tmp_path / "data", train=400, test=100)
-    study = search.create(SPEC)
+    study = search.create(STUDY)
     search.work(study)
     assert SAID not in out("run", "slice")  # measures
     assert "budget.trials 1 -> 2" in out("extend", "slice", "--trials", "+1")

@@ -6,30 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from slices import write_slice
+from slices import STUDY, write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.results import measurement, places
 from search.study import Study
-
-SPEC = """
-problem = "fmnist_hpo.problem:FashionProblem"
-name = "slice"
-metric = "val_accuracy"
-direction = "maximize"
-[budget]
-trials = 1
-[data]
-dir = "data"
-[fixed]
-family = "ann"
-layers = 1
-hidden_units = 8
-epochs = 1
-[space]
-learning_rate = { float = [1e-3, 1e-2], log = true }
-"""
 
 pytestmark = pytest.mark.slow
 
@@ -38,7 +20,7 @@ pytestmark = pytest.mark.slow
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
     monkeypatch.chdir(tmp_path)
     write_slice(tmp_path / "data", train=300, test=100)
-    study = search.create(SPEC)
+    study = search.create(STUDY)
     search.work(study)
     return study
 

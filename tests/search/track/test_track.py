@@ -324,10 +324,7 @@ def test_a_real_mlflow_server_has_each_trial_once(
             open_sink(tracker, origin), trials, [Bundle(trial=best, path=bundle)]
         )
         assert (outcome.written, outcome.missing, outcome.error) == (expected, (), None)
-    runs = {
-        int(one.data.tags["fmnist-hpo.trial"]): one
-        for one in client.search_runs([experiment])
-    }
+    runs = {int(one.data.tags["fmnist-hpo.trial"]): one for one in client.search_runs([experiment])}
     assert runs.keys() == {0, 1, 2}
     assert half.info.run_id not in {one.info.run_id for one in runs.values()}
     for trial in study.trials:

@@ -309,8 +309,8 @@ def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     cells: list[Cell] = []
     with tempfile.TemporaryDirectory(prefix="fmnist-hpo-bench-") as name:
-        for kind in ({"sqlite": Sqlite, "postgres": Postgres}[s] for s in args.storages):
-            database = kind(Path(name))
+        for storage in args.storages:
+            database = Sqlite(Path(name)) if storage == "sqlite" else Postgres(Path(name))
             try:
                 cells += _measure_all(database, args)
             finally:

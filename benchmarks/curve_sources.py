@@ -38,8 +38,10 @@ class Source(Protocol):
     name: str
     space: Space
     epochs: int
-    pool: list[Params] | None
     noisy: bool
+
+    @property
+    def pool(self) -> Sequence[Params] | None: ...
 
     def curve(self, params: Params) -> tuple[Array, Array]:
         """Accuracy after each epoch and seconds since the start, (epochs,) each."""
@@ -224,8 +226,8 @@ def _without_noise(
     mean = np.array([np.mean(values) for values in finals])
     x = Encoding(space, {}).encode(pool)
     good = np.flatnonzero(mean > np.quantile(mean, 0.2))
-    row = np.repeat(good, [len(finals[i]) for i in good])
-    y = np.log(100.0 - np.concatenate([finals[i] for i in good]))
+    row = np.repeat(good, [len(finals[i]) for i in good.tolist()])
+    y = np.log(100.0 - np.concatenate([finals[i] for i in good.tolist()]))
     kernel = ConstantKernel(1.0) * Matern(np.full(x.shape[1], 0.7), nu=2.5) + WhiteKernel(0.1)
     model = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
     with warnings.catch_warnings():

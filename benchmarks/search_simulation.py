@@ -66,7 +66,8 @@ class _Best:
     """The best observed of the completed trials so far."""
 
     def __init__(self) -> None:
-        self._value, self._chosen = -np.inf, None
+        self._value = -np.inf
+        self._chosen: Params = {}
 
     def add(self, seconds: float, value: float, params: Params) -> Completed:
         if value > self._value:

@@ -33,7 +33,7 @@ FIT_SECONDS = 0.020
 FOLDS = 2
 
 
-class Waiting(BaseEstimator):
+class Waiting(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Its fit takes 20 ms and no processor time."""
 
     def __init__(self, x: float = 0.0) -> None:

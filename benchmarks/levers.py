@@ -75,6 +75,11 @@ RECIPES: dict[str, dict[str, Any]] = {
     "muon, one-cycle, resize": ONE_CYCLE | {"optimizer": "muon", "resize": 0.5},
     "schedule-free, resize": FREE | {"resize": 0.5},
     "schedule-free, erase": FREE | {"erase": 0.5},
+    "schedule-free, whitening": FREE | {"whitening": True},
+    "schedule-free, identity": FREE | {"init": "identity"},
+    "schedule-free, no scale": FREE | {"batch_norm_scale": False},
+    "schedule-free, whitening, identity, no scale": FREE
+    | {"whitening": True, "init": "identity", "batch_norm_scale": False},
     "schedule-free, flip in turn": FREE | {"flip_in_turn": True},
     "schedule-free, mixup": FREE | {"mixup": 0.2},
 }

@@ -72,6 +72,9 @@ class ANNConfig:
     batch_norm: bool = parameter(
         _FLAG, False, "Batch normalisation between each linear layer and its activation."
     )
+    batch_norm_scale: bool = parameter(
+        _FLAG, True, "Whether batch normalisation learns a scale.", when=("batch_norm", True)
+    )
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -121,6 +124,20 @@ class CNNConfig:
     )
     batch_norm: bool = parameter(
         _FLAG, False, "Batch normalisation between each convolution and its activation."
+    )
+    batch_norm_scale: bool = parameter(
+        _FLAG, True, "Whether batch normalisation learns a scale.", when=("batch_norm", True)
+    )
+    whitening: bool = parameter(
+        _FLAG,
+        False,
+        "A first layer of fixed 2x2 filters, 4 and their negatives, that whiten the patches of the "
+        "training images; only its bias is trained.",
+    )
+    init: str = parameter(
+        Choice(("default", "identity")),
+        "default",
+        "Weights of a convolution at the start: torch's, or those that pass the first channels on.",
     )
     head: str = parameter(
         Choice(("flatten", "average")),
@@ -257,7 +274,6 @@ class TrainingConfig:
                 'optimizer "schedule-free" takes schedule "constant" only, got '
                 f"{json.dumps(self.schedule)}; leave schedule out"
             )
-
         if self.optimizer == "schedule-free" and self.average:
             raise InputError(
                 'optimizer "schedule-free" has an average of its own, got '
@@ -349,6 +365,7 @@ def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
     training = read(TrainingConfig, params)
     refuse_idle(training, params)
     network = read(FAMILIES[family], params)
+    refuse_idle(network, params)
     if training.resize < 1 and not (isinstance(network, CNNConfig) and network.head == "average"):
         raise InputError(
             'resize needs a network that takes images of any size: a cnn with head = "average", '

@@ -4,10 +4,12 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
-__all__ = ["Dropout", "FlattenChannelsLast", "Shortcut", "measure_statistics"]
+__all__ = ["Dropout", "FlattenChannelsLast", "Shortcut", "Whitening", "measure_statistics"]
 
+_EPSILON = 5e-4  # added to the variances that whitening divides by
 _LEVELS = 1 << 16  # probabilities are rounded to multiples of 2**-16
 
 
@@ -39,6 +41,31 @@ class Shortcut(nn.Sequential):
         for layer in self:
             added = layer(added)
         return x + added
+
+
+class Whitening(nn.Conv2d):
+    """Fixed 2x2 filters that whiten grey images, and a bias that is trained.
+
+    (n, 1, h, w) -> (n, 8, h - 1, w - 1). The filters are the eigenvectors of the patches' second
+    moments, over the square roots of the eigenvalues, and their negatives: Jordan 2024, "94% on
+    CIFAR-10 in 3.29 Seconds on a Single GPU". They are random before `fit`.
+    """
+
+    CHANNELS = 8
+
+    def __init__(self) -> None:
+        super().__init__(1, self.CHANNELS, 2)
+        self.weight.requires_grad_(False)
+
+    @torch.no_grad()
+    def fit(self, images: Tensor) -> None:
+        """Set the filters to those of images (n, 1, h, w), and the bias to 0."""
+        assert self.bias is not None
+        patches = F.unfold(images.cpu().float(), 2).transpose(1, 2).reshape(-1, 4)
+        moments, directions = torch.linalg.eigh((patches.T @ patches / len(patches)).double())
+        filters = (directions / (moments + _EPSILON).sqrt()).T.reshape(4, 1, 2, 2)
+        self.weight.copy_(torch.cat([filters, -filters]))
+        self.bias.zero_()
 
 
 class FlattenChannelsLast(nn.Module):

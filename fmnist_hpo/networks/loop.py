@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.networks.augmentation import augment, mixup, resize
 from fmnist_hpo.networks.config import CNNConfig, NetworkConfig, TrainingConfig
-from fmnist_hpo.networks.layers import measure_statistics
-from fmnist_hpo.networks.models import build
+from fmnist_hpo.networks.layers import Whitening, measure_statistics
+from fmnist_hpo.networks.models import build, map_size
 from fmnist_hpo.networks.optimization import (
     RunningAverage,
     build_optimizer,
@@ -39,6 +39,8 @@ __all__ = [
 
 #: Images on which batch normalisation is measured for an evaluation, at most.
 STATISTICS_IMAGES = 2000
+#: Images whose patches are whitened, at most.
+WHITENED_IMAGES = 2000
 
 
 class Diverged(Exception):
@@ -88,7 +90,6 @@ class Loop:
             torch.manual_seed(seed)
             network = build(network_config, image_size=data.image_size, classes=len(data.classes))
             self.network = network.to(device).to(memory_format=torch.channels_last)
-            self.optimizer = build_optimizer(self.network, config)
             self.preprocessing = preprocessing or Preprocessing.of(
                 config, *normalization(config.normalization, data, split)
             )
@@ -97,6 +98,8 @@ class Loop:
             self.labels = as_tensor(data.labels).to(device)  # (n,) int64
             self.train_indices = torch.from_numpy(split.train)
             self.validation_indices = torch.from_numpy(split.validation).to(device)
+            self._whiten()
+            self.optimizer = build_optimizer(self.network, config)
             # Summed on the device and read once an epoch, so that the device never waits.
             self.loss = torch.zeros((), device=device)  # sum of the batches' means
             self.correct = torch.zeros((), dtype=torch.int64, device=device)
@@ -113,6 +116,13 @@ class Loop:
         #: The network's state to be kept, where it may differ from the present one: of the best
         #: step, or as evaluated after the last one. On the CPU.
         self.stored_weights: dict[str, Tensor] = {}
+
+    def _whiten(self) -> None:
+        """Fit the network's whitening, if it has one, to images of the training part."""
+        for layer in self.network.modules():
+            if isinstance(layer, Whitening):
+                first = self.train_indices[:WHITENED_IMAGES].to(self.device)
+                layer.fit(self.preprocessing.inputs(self.images.index_select(0, first)))
 
     @property
     def step(self) -> int:
@@ -278,8 +288,10 @@ class Loop:
         if scale == 1 or not isinstance(self.network_config, CNNConfig):
             return self.image_size
         # Every block that halves a map of the full size has to find one that can be halved.
-        halved = min(len(self.network_config.channels), int(math.log2(min(rows, columns))))
-        return max(round(scale * rows), 2**halved), max(round(scale * columns), 2**halved)
+        entering = min(map_size(self.network_config, self.image_size))
+        halved = min(len(self.network_config.channels), int(math.log2(entering)))
+        least = 2**halved + min(rows, columns) - entering
+        return max(round(scale * rows), least), max(round(scale * columns), least)
 
     def mirrored(self, indices: Tensor) -> Tensor | None:
         """Which images of a batch are mirrored; None where chance decides in each epoch."""

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig
-from fmnist_hpo.networks.layers import Dropout, FlattenChannelsLast, Shortcut
+from fmnist_hpo.networks.layers import Dropout, FlattenChannelsLast, Shortcut, Whitening
 
-__all__ = ["build", "count_flops", "count_parameters"]
+__all__ = ["build", "count_flops", "count_parameters", "map_size"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -36,7 +36,7 @@ def build(
         image_size: (rows, columns).
 
     Raises:
-        InputError: there are fewer than 2 classes, or the images have no pixels.
+        InputError: there are fewer than 2 classes, or the images are too small.
     """
     if classes < 2:
         raise InputError(
@@ -57,7 +57,7 @@ def _ann(config: ANNConfig, image_size: tuple[int, int], classes: int) -> Iterat
     for units, dropout in zip(config.hidden_units, config.dropout, strict=True):
         yield nn.Linear(width, units, bias=not config.batch_norm)
         if config.batch_norm:
-            yield nn.BatchNorm1d(units)
+            yield _scaled(nn.BatchNorm1d(units), config.batch_norm_scale)
         yield _ACTIVATIONS[config.activation]()
         if dropout > 0:
             yield Dropout(dropout)
@@ -66,8 +66,16 @@ def _ann(config: ANNConfig, image_size: tuple[int, int], classes: int) -> Iterat
 
 
 def _cnn(config: CNNConfig, image_size: tuple[int, int], classes: int) -> Iterator[nn.Module]:
-    height, width = image_size
+    height, width = map_size(config, image_size)
     channels = 1
+    if config.whitening:
+        if min(height, width) < 1:
+            raise InputError(
+                f"whitening needs images of at least 2x2, got {image_size}; leave whitening out"
+            )
+        yield Whitening()
+        yield _ACTIVATIONS[config.activation]()
+        channels = Whitening.CHANNELS
     for block_channels, dropout in zip(config.channels, config.dropout, strict=True):
         pooled = min(height, width) >= 2
         yield from _block(config, channels, block_channels, pooled)
@@ -90,22 +98,28 @@ def _cnn(config: CNNConfig, image_size: tuple[int, int], classes: int) -> Iterat
     yield nn.Linear(features, classes)
 
 
+def map_size(config: CNNConfig, image_size: tuple[int, int]) -> tuple[int, int]:
+    """The rows and columns of the map that enters the first block."""
+    return image_size[0] - config.whitening, image_size[1] - config.whitening
+
+
 def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Iterator[nn.Module]:
     """(n, incoming, h, w) -> (n, channels, h // 2, w // 2), or (n, channels, h, w) unpooled."""
     activation = _ACTIVATIONS[config.activation]
     pooling = 0 if config.pool_after == "first" else config.convolutions - 1
     for index in range(config.convolutions):
-        layers: list[nn.Module] = [
-            nn.Conv2d(
-                incoming if index == 0 else channels,
-                channels,
-                config.kernel_size,
-                padding=config.kernel_size // 2,
-                bias=not config.batch_norm,
-            )
-        ]
+        convolution = nn.Conv2d(
+            incoming if index == 0 else channels,
+            channels,
+            config.kernel_size,
+            padding=config.kernel_size // 2,
+            bias=not config.batch_norm,
+        )
+        if config.init == "identity":
+            nn.init.dirac_(convolution.weight[: convolution.in_channels])
+        layers: list[nn.Module] = [convolution]
         if config.batch_norm:
-            layers.append(nn.BatchNorm2d(channels))
+            layers.append(_scaled(nn.BatchNorm2d(channels), config.batch_norm_scale))
         if config.shortcut and index > 0:
             yield Shortcut(*layers)
         else:
@@ -120,9 +134,15 @@ def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Ite
                 yield nn.MaxPool2d(2)
 
 
+def _scaled(norm: nn.Module, scale: bool) -> nn.Module:
+    """A batch normalisation whose scale is trained, or stays 1."""
+    norm.get_parameter("weight").requires_grad_(scale)
+    return norm
+
+
 def count_parameters(network: nn.Module) -> int:
     """The number of trainable values; running statistics of batch normalisation do not count."""
-    return sum(parameter.numel() for parameter in network.parameters())
+    return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
 
 
 def count_flops(network: nn.Module, image_size: tuple[int, int] = (28, 28)) -> int:

@@ -38,10 +38,10 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
     "The Road Less Scheduled". The latter steps with other weights than the network is evaluated
     with, see `evaluation_weights`. The learning rate is set before each step, see `learning_rate`.
     """
-    parameters, decay = network.parameters(), config.weight_decay
+    parameters, decay = _trained(network), config.weight_decay
     if config.optimizer == "schedule-free":
         # On a CPU one tensor after the other stays in the cache, and is a third faster.
-        on_gpu = next(network.parameters()).is_cuda
+        on_gpu = parameters[0].is_cuda
         free: Any = _eager(AdamWScheduleFree)(parameters, weight_decay=decay, foreach=on_gpu)
         free.train()
         kept: torch.optim.Optimizer = free
@@ -53,6 +53,10 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
         return kind(parameters, momentum=momentum, weight_decay=decay, fused=True)
     kind = _eager(torch.optim.AdamW if config.optimizer == "adamw" else torch.optim.Adam)
     return kind(parameters, weight_decay=decay, fused=True)
+
+
+def _trained(network: nn.Module) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
 class _Eager(torch.optim.Optimizer):
@@ -86,7 +90,7 @@ class MuonAndAdamW(_Eager):
     """
 
     def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
-        everything = list(network.parameters())
+        everything = _trained(network)
         super().__init__(everything, {"lr": 1e-3})
         *hidden, _ = (p for p in everything if p.ndim > 1)
         self._matrices = [(p, nn.Parameter(_as_matrix(p.detach()))) for p in hidden]

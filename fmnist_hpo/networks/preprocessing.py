@@ -46,9 +46,6 @@ class Preprocessing:
 
     def logits(self, network: nn.Module, images: Tensor) -> Tensor:
         """Images (n, rows, columns), uint8 or float32 -> logits (n, classes), float32."""
-        # Subtract before scaling: bf16 represents pixel - 127.5 exactly. Float images stay float32.
-        dtype = torch.float32 if images.is_floating_point() else self.dtype
-        inputs = images.to(dtype, copy=True).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
         with torch.autocast(
             images.device.type,
             dtype=torch.bfloat16,
@@ -56,8 +53,15 @@ class Preprocessing:
             # In a surrounding autocast block the cache of cast weights would survive the step.
             cache_enabled=False,
         ):
-            logits: Tensor = network(inputs.unsqueeze(1))
+            logits: Tensor = network(self.inputs(images))
         return logits.float()
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Images (n, rows, columns) -> what a network takes, (n, 1, rows, columns)."""
+        # Subtract before scaling: bf16 represents pixel - 127.5 exactly. Float images stay float32.
+        dtype = torch.float32 if images.is_floating_point() else self.dtype
+        inputs = images.to(dtype, copy=True).sub_(255 * self.mean).mul_(1 / (255 * self.deviation))
+        return inputs.unsqueeze(1)
 
 
 def as_tensor(array: NDArray[Any]) -> Tensor:

@@ -21,6 +21,7 @@ __all__ = [
     "MUON",
     "PATIENT",
     "RESIZED",
+    "WHITENED",
     "StopAfter",
     "assert_same",
     "curve",
@@ -69,6 +70,9 @@ MUON = {"optimizer": "muon", "weight_decay": 0.01, "batch_norm": True}
 
 
 RESIZED = FREE | {"head": "average", "resize": 0.5, "epochs": 3}
+
+
+WHITENED = FREE | {"whitening": True, "init": "identity", "batch_norm_scale": False}
 
 
 FREE_ANN = {**ANN, "optimizer": "schedule-free", "schedule": "constant"}

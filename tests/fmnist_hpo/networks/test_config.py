@@ -111,6 +111,9 @@ def test_json_round_trip(params: dict[str, Any]) -> None:
         ({"resize": 0.5}, 'cnn with head = "average"', "resize=0.5", "leave resize out"),
         ({"family": "cnn", "resize": 0.5}, 'head = "average"', "resize=0.5", "set that head"),
         ({"resize": 0.1}, "0.25 <= resize <= 1", "resize=0.1", "choose"),
+        ({"batch_norm_scale": False}, "batch_norm true only", "batch_norm false", "leave it out"),
+        ({"whitening": True}, "does not apply to family 'ann'", "whitening", "when ="),
+        ({"family": "cnn", "init": "zero"}, '"default", "identity"', "'zero'", "choose"),
         ({"precision": "fp16"}, '"bf16"', "'fp16'", "did you mean"),
     ],
 )

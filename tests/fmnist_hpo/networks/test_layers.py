@@ -1,10 +1,11 @@
-"""Dropout keeps its share and the mean, does nothing in evaluation, and repeats with its seed."""
+"""Dropout keeps its share and the mean and repeats with its seed; whitening whitens."""
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from fmnist_hpo.networks.layers import Dropout
+from fmnist_hpo.networks.layers import Dropout, Whitening
 
 
 def dropped(p: float, x: Tensor, seed: int = 0) -> Tensor:
@@ -49,3 +50,23 @@ def test_seed_and_evaluation() -> None:
     assert torch.equal(dropped(0.3, x, seed=1), dropped(0.3, x, seed=1))
     assert not torch.equal(dropped(0.3, x, seed=1), dropped(0.3, x, seed=2))
     assert torch.equal(Dropout(0.3).eval()(x), x)
+
+
+def test_whitened_patches_are_uncorrelated() -> None:
+    """Against NumPy: the values of the first four channels, over all places of all images."""
+    torch.manual_seed(0)
+    images = torch.rand(50, 1, 9, 12).cumsum(3) - 3  # neighbours are alike
+    layer = Whitening()
+    layer.fit(images)
+    values = layer(images).detach().numpy()
+    assert values.shape == (50, 8, 8, 11)
+    assert np.allclose(values[:, 4:], -values[:, :4])
+    by_channel = values[:, :4].transpose(1, 0, 2, 3).reshape(4, -1)
+    moments = by_channel @ by_channel.T / by_channel.shape[1]
+    assert np.allclose(moments, np.eye(4), atol=0.02)  # the smallest ones are 1 less a little
+
+
+def test_images_without_any_contrast_are_whitened() -> None:
+    layer = Whitening()
+    layer.fit(torch.full((3, 1, 4, 4), -1.0))
+    assert torch.isfinite(layer.weight).all()

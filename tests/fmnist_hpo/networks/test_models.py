@@ -23,6 +23,7 @@ CNN_5 = {
     "activation": "leaky_relu",
 }
 WIDE = {"family": "cnn", "blocks": 3, "convolutions": 2, "channels": 8, "batch_norm": True}
+WHITENED = WIDE | {"whitening": True, "batch_norm_scale": False, "init": "identity"}
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,18 @@ WIDE = {"family": "cnn", "blocks": 3, "convolutions": 2, "channels": 8, "batch_n
             (72 + 16) + 5 * (576 + 16) + 80 + 10,
             784 * 72 + 196 * 576 + 196 * 576 + 49 * 576 + 49 * 576 + 9 * 576 + 80,
         ),
+        # of the whitening a bias is trained, of batch norm a shift; 28 -> 27 -> 13 -> 6 -> 3
+        (
+            WHITENED | {"head": "average", "dense_layers": 0},
+            8 + 6 * (576 + 8) + 80 + 10,
+            729 * 8 * 4 + 729 * 1152 + 169 * 1152 + 36 * 1152 + 80,
+        ),
+        # batch norm without a scale
+        (
+            ANN_4 | {"batch_norm": True, "batch_norm_scale": False},
+            235_146,
+            784 * 256 + 256 * 128 + 128 * 10,
+        ),
     ],
 )
 def test_counts(params: dict[str, Any], parameters: int, multiply_adds: int) -> None:
@@ -76,6 +89,7 @@ def test_counts(params: dict[str, Any], parameters: int, multiply_adds: int) -> 
         CNN_5 | {"dropout_0": 0.25, "dropout_1": 0.25, "dropout_2": 0.4, "dense_dropout": 0.3},
         WIDE,
         WIDE | {"blocks": 5, "pool_after": "first", "shortcut": True},
+        WHITENED,
         {"family": "ann", "layers": 6, "hidden_units": 16, "activation": "gelu"},
         {"family": "cnn", "blocks": 1, "channels": 4},
         {"family": "cnn", "blocks": 4, "channels": 4, "dense_layers": 3, "dense_units": 16},
@@ -88,7 +102,8 @@ def test_shapes(params: dict[str, Any], size: tuple[int, int], classes: int) -> 
     logits = network(torch.randn(5, 1, *size))
     assert logits.shape == (5, classes)
     logits.sum().backward()
-    assert all(parameter.grad is not None for parameter in network.parameters())
+    for parameter in network.parameters():
+        assert (parameter.grad is not None) is parameter.requires_grad
 
 
 def test_the_cnn_is_the_textbook_one() -> None:
@@ -114,6 +129,19 @@ def test_the_cnn_is_the_textbook_one() -> None:
 def test_impossible_data() -> None:
     with pytest.raises(InputError, match="at least 2 classes, got 1"):
         build(CNNConfig(), classes=1)
+    with pytest.raises(InputError, match=r"whitening needs images of at least 2x2, got \(1, 9\)"):
+        build(CNNConfig(whitening=True), image_size=(1, 9))
+
+
+@pytest.mark.parametrize(("incoming", "channels"), [(4, 9), (6, 6), (9, 4)])
+def test_identity_passes_the_first_channels_on(incoming: int, channels: int) -> None:
+    config = CNNConfig(channels=(incoming, channels), init="identity", kernel_size=5)
+    convolution = [layer for layer in build(config) if isinstance(layer, nn.Conv2d)][1]
+    x = torch.randn(2, incoming, 7, 7)
+    passed = min(incoming, channels)
+    y = convolution(x) - convolution.bias[:, None, None]  # type: ignore[index]
+    torch.testing.assert_close(y[:, :passed], x[:, :passed])
+    assert not convolution.weight[passed:].eq(0).any()
 
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])

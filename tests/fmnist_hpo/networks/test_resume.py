@@ -20,6 +20,7 @@ from small_trainings import (
     MUON,
     PATIENT,
     RESIZED,
+    WHITENED,
     assert_same,
     curve,
     interrupted,
@@ -34,10 +35,10 @@ from fmnist_hpo.networks.config import parse
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "params",
-    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON, RESIZED],
+    [ANN, CNN, CNN_ADAM, FREE_ANN, FREE, DEEP, ANN | MUON, CNN | MUON, RESIZED, WHITENED],
     ids=[
         *("ann", "cnn-sgd", "cnn-adamw", "ann-schedule-free", "cnn-schedule-free", "cnn-deep"),
-        *("ann-muon", "cnn-muon", "cnn-resized"),
+        *("ann-muon", "cnn-muon", "cnn-resized", "cnn-whitened"),
     ],
 )
 @pytest.mark.parametrize("batches", [1, BATCHES, BATCHES + 5, 3 * BATCHES])

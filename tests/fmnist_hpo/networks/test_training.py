@@ -18,6 +18,7 @@ from small_trainings import (
     FREE_ANN,
     PATIENT,
     RESIZED,
+    WHITENED,
     StopAfter,
     assert_same,
     curve,
@@ -195,6 +196,39 @@ def test_small_images_fit_the_deepest_network(small: tuple[TrainingData, Split])
     assert sizes == [(16, 16), (16, 16), (23, 23), (28, 28)]  # 16 can be halved four times, as 28
     while not loop.finished:
         assert loop.run_step(lambda: False) is not None
+
+
+def test_small_images_fit_a_whitened_network(small: tuple[TrainingData, Split]) -> None:
+    params = WHITENED | {"head": "average", "blocks": 4, "channels": 4, "resize": 0.25, "epochs": 4}
+    loop = Loop(*parse(params), *small, 5, torch.device("cpu"))
+    sizes = [loop.training_size(epoch) for epoch in range(4)]
+    assert sizes == [(17, 17), (17, 17), (23, 23), (28, 28)]  # 16 can be halved four times, as 27
+    while not loop.finished:
+        assert loop.run_step(lambda: False) is not None
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "schedule-free", "muon"])
+def test_whitening_and_the_scale_of_batch_norm_stay(
+    small: tuple[TrainingData, Split], optimizer: str
+) -> None:
+    average = 0.0 if optimizer == "schedule-free" else 0.9
+    params = WHITENED | {"optimizer": optimizer, "average": average, "weight_decay": 0.1}
+    loop = Loop(*parse(params), *small, 5, torch.device("cpu"))
+    before = loop.weights()
+    data, part = small
+    first = data.images[part.train[:2000]].astype("float32") / 255
+    mean, deviation = loop.preprocessing.mean, loop.preprocessing.deviation
+    patches = torch.nn.functional.unfold(torch.from_numpy((first - mean) / deviation)[:, None], 2)
+    white = torch.einsum("oi,nip->nop", before["0.weight"][:4].flatten(1), patches)
+    moments = torch.einsum("nop,nqp->oq", white, white) / (len(patches) * patches.shape[2])
+    torch.testing.assert_close(moments, torch.eye(4), atol=0.1, rtol=0)
+    assert loop.run_step(lambda: False) is not None
+    after = loop.kept_weights()
+    scales = [name for name in before if name.endswith("running_mean")]
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert not torch.equal(after["0.bias"], before["0.bias"])
+    for name in scales:
+        assert (after[name.replace("running_mean", "weight")] == 1).all()
 
 
 @pytest.mark.parametrize("family", ["ann", "cnn"])

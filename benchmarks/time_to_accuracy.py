@@ -39,6 +39,7 @@ from fmnist_hpo import data
 from fmnist_hpo.environment import describe_torch
 from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import parse
+from fmnist_hpo.networks.layers import Whitening
 
 STUDY = Path(__file__).parent.parent / "studies" / "cnn.toml"
 EPOCHS = 40  # of the ways that have no horizon
@@ -140,7 +141,7 @@ def airbench(seed: int) -> Measured:
     for epoch in range(math.ceil(epochs)):
         began = time.perf_counter()
         network.train()
-        network.whitening_bias.requires_grad_(epoch < 3)
+        network.whitening.bias.requires_grad_(epoch < 3)
         flipped = torch.where(
             (mirrored ^ (epoch % 2 == 1))[:, None, None, None], images.flip(3), images
         )
@@ -172,20 +173,13 @@ class AirbenchNetwork(nn.Module):
 
     def __init__(self, images: Tensor) -> None:
         super().__init__()
-        self.whitening = nn.Conv2d(1, 8, 2, bias=False)
-        self.whitening_bias = nn.Parameter(torch.empty(8))
-        patches = F.unfold(images, 2).transpose(1, 2).reshape(-1, 4)
-        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        filters = (vectors / (values + 5e-4).sqrt()).T.reshape(4, 1, 2, 2)
-        with torch.no_grad():
-            self.whitening.weight.copy_(torch.cat([filters, -filters]))
-            self.whitening_bias.zero_()
-        self.whitening.weight.requires_grad_(False)
+        self.whitening = Whitening()
+        self.whitening.fit(images)
         self.blocks = nn.Sequential(_block(8, 64), _block(64, 256), _block(256, 256))
         self.head = nn.Linear(256, 10, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.blocks(F.gelu(self.whitening(x) + self.whitening_bias[:, None, None]))
+        x = self.blocks(F.gelu(self.whitening(x)))
         return torch.as_tensor(self.head(x.amax((2, 3)))) / 9
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from fmnist_hpo.errors import InputError
-from fmnist_hpo.rules import Integer, Rule
+from fmnist_hpo.rules import Integer, Rule, suggest
 
 __all__ = [
     "Count",
@@ -29,6 +29,7 @@ __all__ = [
     "per_layer",
     "read",
     "refuse_idle",
+    "refuse_misplaced",
     "rows",
     "split_index",
 ]
@@ -186,6 +187,42 @@ def refuse_idle(record: Any, params: Mapping[str, Any]) -> None:
                     f"{json.dumps(found)}; leave it out, or in a space add "
                     f"when = {{ {other} = {json.dumps(wanted)} }}"
                 )
+
+
+def refuse_misplaced(
+    params: Mapping[str, Any], family: str, families: Mapping[str, type], common: type
+) -> None:
+    """Refuse parameters that a family does not have.
+
+    Args:
+        families: the record of each family.
+        common: a record that all families have beside their own.
+
+    Raises:
+        InputError: one of `params` is such a parameter.
+    """
+    names = {name: _names(kind) for name, kind in families.items()}
+    known = {"family": False} | names[family] | _names(common)
+    for name in params:
+        base, index = split_index(name)
+        if name in known or (index is not None and known.get(base)):
+            continue  # an index is checked against the number of layers later
+        for other, theirs in names.items():
+            if name in theirs or (index is not None and theirs.get(base)):
+                raise InputError(
+                    f"{name} does not apply to family {family!r}; leave it out, or in a space add "
+                    f'when = {{ family = "{other}" }}'
+                )
+        anywhere = base in known or any(base in theirs for theirs in names.values())
+        hint = f"did you mean {base!r}?" if anywhere else suggest(base, known)
+        listed = f"the known ones are {', '.join(known)}"
+        raise InputError(f"unknown parameter {name!r}; {hint or listed}")
+
+
+def _names(kind: type) -> dict[str, bool]:
+    """The flat names of a record, counts included; True for a parameter per layer."""
+    counts = {one.count.name: False for one in parameters(kind).values() if one.count is not None}
+    return counts | {name: one.count is not None for name, one in parameters(kind).items()}
 
 
 def rows(kind: type) -> Iterator[tuple[str, str, str, str]]:

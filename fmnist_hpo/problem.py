@@ -32,10 +32,11 @@ class FashionProblem(ImageProblem):
     def check(self, params: Mapping[str, Any]) -> None:
         """See `search.problem.Problem.check`.
 
-        The data are read only where `report_every` needs so many batches in an epoch.
+        The data are read only where `report_every` needs so many batches in an epoch, or whitening
+        images of some size.
         """
         try:
-            _, how = config.parse(params)
+            _, how = self._parse(params)
             if how.reports_per_epoch > 1 and self.fewest_images is not None:
                 how.batches(self.fewest_images)
         except InputError as error:
@@ -45,6 +46,23 @@ class FashionProblem(ImageProblem):
                 f"patience needs one validation part, got patience={how.patience} with "
                 f"{self.folds} folds, whose refit has none; leave patience out"
             )
+
+    def _parse(
+        self, params: Mapping[str, Any]
+    ) -> tuple[config.NetworkConfig, config.TrainingConfig]:
+        """The two records, which suit the images.
+
+        Raises:
+            InputError: a rule is broken.
+        """
+        network, how = config.parse(params)
+        if (
+            isinstance(network, config.CNNConfig)
+            and network.whitening
+            and self.fewest_images is not None
+        ):
+            network.map_size(self.data.image_size)
+        return network, how
 
     def refit_params(
         self, params: Mapping[str, Any], overrides: Mapping[str, Any]
@@ -68,7 +86,7 @@ class FashionProblem(ImageProblem):
                 "validate on; add epochs to [refit]"
             )
         try:
-            config.parse(made)
+            self._parse(made)
         except InputError as error:
             raise ProblemError(str(error)) from error
         return made

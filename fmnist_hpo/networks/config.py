@@ -21,9 +21,9 @@ from fmnist_hpo.parameters import (
     per_layer,
     read,
     refuse_idle,
-    split_index,
+    refuse_misplaced,
 )
-from fmnist_hpo.rules import Choice, Integer, Number, suggest
+from fmnist_hpo.rules import Choice, Integer, Number
 
 __all__ = [
     "FAMILIES",
@@ -158,6 +158,18 @@ class CNNConfig:
                 "shortcut needs convolutions >= 2, got convolutions=1; leave shortcut out, or in a "
                 "space add when = { convolutions = [2, 3] }"
             )
+
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """The rows and columns of the map that enters the first block.
+
+        Raises:
+            InputError: the images are too small.
+        """
+        if self.whitening and min(image_size) < 2:
+            raise InputError(
+                f"whitening needs images of at least 2x2, got {image_size}; leave whitening out"
+            )
+        return image_size[0] - self.whitening, image_size[1] - self.whitening
 
     def to_json(self) -> str:
         """The record as JSON, as it is stored and exported; `from_json` reads it."""
@@ -361,7 +373,7 @@ def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
     if "family" not in params:
         raise InputError('family is missing; set it to "ann" or "cnn"')
     family = _FAMILY.check("family", params["family"])
-    _refuse_misplaced(params, family)
+    refuse_misplaced(params, family, FAMILIES, TrainingConfig)
     training = read(TrainingConfig, params)
     refuse_idle(training, params)
     network = read(FAMILIES[family], params)
@@ -372,29 +384,3 @@ def parse(params: Mapping[str, Any]) -> tuple[NetworkConfig, TrainingConfig]:
             f"got resize={training.resize:g}; leave resize out, or set that head"
         )
     return network, training
-
-
-def _refuse_misplaced(params: Mapping[str, Any], family: str) -> None:
-    """Raise `InputError` for a name that no record of this family has."""
-    names = {name: _names(kind) for name, kind in FAMILIES.items()}
-    known = {"family": False} | names[family] | _names(TrainingConfig)
-    for name in params:
-        base, index = split_index(name)
-        if name in known or (index is not None and known.get(base)):
-            continue  # an index is checked against the number of layers later
-        for other, theirs in names.items():
-            if name in theirs or (index is not None and theirs.get(base)):
-                raise InputError(
-                    f"{name} does not apply to family {family!r}; leave it out, or in a space add "
-                    f'when = {{ family = "{other}" }}'
-                )
-        anywhere = base in known or any(base in theirs for theirs in names.values())
-        hint = f"did you mean {base!r}?" if anywhere else suggest(base, known)
-        listed = f"the known ones are {', '.join(known)}"
-        raise InputError(f"unknown parameter {name!r}; {hint or listed}")
-
-
-def _names(kind: type) -> dict[str, bool]:
-    """The flat names of a record, counts included; True for a parameter per layer."""
-    counts = {one.count.name: False for one in parameters(kind).values() if one.count is not None}
-    return counts | {name: one.count is not None for name, one in parameters(kind).items()}

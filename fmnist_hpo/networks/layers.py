@@ -51,16 +51,15 @@ class Whitening(nn.Conv2d):
     CIFAR-10 in 3.29 Seconds on a Single GPU". They are random before `fit`.
     """
 
-    CHANNELS = 8
+    bias: nn.Parameter
 
     def __init__(self) -> None:
-        super().__init__(1, self.CHANNELS, 2)
+        super().__init__(1, 8, 2)
         self.weight.requires_grad_(False)
 
     @torch.no_grad()
     def fit(self, images: Tensor) -> None:
         """Set the filters to those of images (n, 1, h, w), and the bias to 0."""
-        assert self.bias is not None
         patches = F.unfold(images.cpu().float(), 2).transpose(1, 2).reshape(-1, 4)
         moments, directions = torch.linalg.eigh((patches.T @ patches / len(patches)).double())
         filters = (directions / (moments + _EPSILON).sqrt()).T.reshape(4, 1, 2, 2)

@@ -14,7 +14,7 @@ from fmnist_hpo.data import Examples, Split
 from fmnist_hpo.networks.augmentation import augment, mixup, resize
 from fmnist_hpo.networks.config import CNNConfig, NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.layers import Whitening, measure_statistics
-from fmnist_hpo.networks.models import build, map_size
+from fmnist_hpo.networks.models import build
 from fmnist_hpo.networks.optimization import (
     RunningAverage,
     build_optimizer,
@@ -288,7 +288,7 @@ class Loop:
         if scale == 1 or not isinstance(self.network_config, CNNConfig):
             return self.image_size
         # Every block that halves a map of the full size has to find one that can be halved.
-        entering = min(map_size(self.network_config, self.image_size))
+        entering = min(self.network_config.map_size(self.image_size))
         halved = min(len(self.network_config.channels), int(math.log2(entering)))
         least = 2**halved + min(rows, columns) - entering
         return max(round(scale * rows), least), max(round(scale * columns), least)

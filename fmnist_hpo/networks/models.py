@@ -9,7 +9,7 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig
 from fmnist_hpo.networks.layers import Dropout, FlattenChannelsLast, Shortcut, Whitening
 
-__all__ = ["build", "count_flops", "count_parameters", "map_size"]
+__all__ = ["build", "count_flops", "count_parameters"]
 
 _ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": nn.ReLU,
@@ -66,16 +66,13 @@ def _ann(config: ANNConfig, image_size: tuple[int, int], classes: int) -> Iterat
 
 
 def _cnn(config: CNNConfig, image_size: tuple[int, int], classes: int) -> Iterator[nn.Module]:
-    height, width = map_size(config, image_size)
+    height, width = config.map_size(image_size)
     channels = 1
     if config.whitening:
-        if min(height, width) < 1:
-            raise InputError(
-                f"whitening needs images of at least 2x2, got {image_size}; leave whitening out"
-            )
-        yield Whitening()
+        whitening = Whitening()
+        yield whitening
         yield _ACTIVATIONS[config.activation]()
-        channels = Whitening.CHANNELS
+        channels = whitening.out_channels
     for block_channels, dropout in zip(config.channels, config.dropout, strict=True):
         pooled = min(height, width) >= 2
         yield from _block(config, channels, block_channels, pooled)
@@ -96,11 +93,6 @@ def _cnn(config: CNNConfig, image_size: tuple[int, int], classes: int) -> Iterat
             yield Dropout(config.dense_dropout)
         features = units
     yield nn.Linear(features, classes)
-
-
-def map_size(config: CNNConfig, image_size: tuple[int, int]) -> tuple[int, int]:
-    """The rows and columns of the map that enters the first block."""
-    return image_size[0] - config.whitening, image_size[1] - config.whitening
 
 
 def _block(config: CNNConfig, incoming: int, channels: int, pooled: bool) -> Iterator[nn.Module]:

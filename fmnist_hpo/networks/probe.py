@@ -11,7 +11,7 @@ from fmnist_hpo.data import Split, TrainingData
 from fmnist_hpo.networks import checkpoint
 from fmnist_hpo.networks.config import ANNConfig, CNNConfig, NetworkConfig, TrainingConfig
 from fmnist_hpo.networks.loop import EpochMetrics, Loop
-from fmnist_hpo.networks.models import build, count_flops, count_parameters, map_size
+from fmnist_hpo.networks.models import build, count_flops, count_parameters
 from fmnist_hpo.networks.preprocessing import EVALUATION_BATCH
 from fmnist_hpo.networks.process import keep_freed_memory, torch_defaults
 
@@ -102,7 +102,7 @@ def _convolutions(
     network: CNNConfig, image_size: tuple[int, int]
 ) -> Iterator[tuple[int, tuple[int, int], bool]]:
     """Block, size of the map, and whether pooling follows, for each convolution."""
-    height, width = map_size(network, image_size)
+    height, width = network.map_size(image_size)
     pooling = 0 if network.pool_after == "first" else network.convolutions - 1
     for block in range(len(network.channels)):
         pooled = min(height, width) >= 2

@@ -11,9 +11,9 @@ from fmnist_hpo.problem import FashionProblem
 from search.errors import ProblemError
 
 
-def write_data(directory: Path, labels: NDArray[np.int64]) -> str:
+def write_data(directory: Path, labels: NDArray[np.int64], size: tuple[int, int] = (8, 8)) -> str:
     """Write black images with these labels; the directory as `[data]` has it."""
-    for name, values in ((IMAGES, np.zeros((len(labels), 8, 8))), (LABELS, labels)):
+    for name, values in ((IMAGES, np.zeros((len(labels), *size))), (LABELS, labels)):
         head = bytes((0, 0, 8, values.ndim)) + np.array(values.shape, dtype=">u4").tobytes()
         (directory / name).write_bytes(head + values.astype(np.uint8).tobytes())
     return str(directory)
@@ -40,6 +40,16 @@ def test_the_fewest_images_that_can_be_split(tmp_path: Path) -> None:
     directory = write_data(tmp_path, np.arange(6) % 3)
     problem = FashionProblem({"dir": directory, "validation_fraction": 0.5})
     assert problem.describe_split() == "3 to train, 3 to validate"
+
+
+def test_images_too_small_to_be_whitened_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    problem = FashionProblem({"dir": write_data(tmp_path, np.arange(60) % 3, size=(1, 9))})
+    params = {"family": "cnn", "epochs": 2}
+    problem.check(params)
+    with pytest.raises(ProblemError, match=r"images of at least 2x2, got \(1, 9\); leave"):
+        problem.check(params | {"whitening": True})
+    with pytest.raises(ProblemError, match="at least 2x2"):
+        problem.refit_params(params, {"whitening": True})
 
 
 @pytest.mark.parametrize("wrong", [20, 1, 0.0, 1.0, -0.1, float("nan"), True, "0.2"])

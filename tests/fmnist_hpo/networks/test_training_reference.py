@@ -7,11 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_trainings import (
-    FREE_ANN,
-    curve,
-    part_of,
-)
+from small_trainings import FREE_ANN, curve, part_of
 from torch.nn import functional as F
 
 from fmnist_hpo.data import Split, TrainingData, load_training, split

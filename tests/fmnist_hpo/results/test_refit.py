@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from markupsafe import escape
-from slices import write_slice
+from slices import STUDY, write_slice
 
 import search
 from fmnist_hpo.bundle import Bundle
@@ -18,24 +18,9 @@ from fmnist_hpo.results.winner import export_trial
 from search.errors import ProblemError
 from search.study import Study
 
-SPEC = """
-problem = "fmnist_hpo.problem:FashionProblem"
-name = "slice"
-metric = "val_accuracy"
-direction = "maximize"
-[budget]
-trials = 2
-[data]
-dir = "data"
-[fixed]
-family = "ann"
-layers = 1
-hidden_units = 8
-epochs = 2
-optimizer = "schedule-free"
-[space]
-learning_rate = { float = [1e-3, 1e-2], log = true }
-"""
+SPEC = STUDY.replace("trials = 1", "trials = 2").replace(
+    "epochs = 1", 'epochs = 2\noptimizer = "schedule-free"'
+)
 LONGER = {"epochs": 3, "optimizer": "adamw", "schedule": "one-cycle"}
 REFIT = """
 [refit]

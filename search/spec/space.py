@@ -102,6 +102,12 @@ class Space:
 
         def take(name: str, distribution: BaseDistribution) -> Any:
             if name not in params:
+                near = nearest(name, [given for given in params if self.owner(given) is None])
+                if near:
+                    raise SpecError(
+                        f"{where}: {name} has no value, and {near}, which has one, is not in the "
+                        "space; give both the same name"
+                    )
                 raise SpecError(
                     f"{where}: {name} has no value; give one, {range_text(distribution)}"
                 )

@@ -187,6 +187,10 @@ def test_a_mistake_is_one_line(table: dict, message: str) -> None:
     ("params", "message"),
     [
         ({"family": "cnn", "rate": 0.01}, "blocks has no value; give one, from 1 to 2"),
+        (
+            {"family": "cnn", "block": 1, "rate": 0.01},
+            "blocks has no value, and block, which has one, is not in the space; give both",
+        ),
         ({"family": "cnn", "blocks": 3, "rate": 0.01}, "blocks = 3 lies outside the space"),
         ({"family": "cnn", "blocks": True, "rate": 0.01}, "blocks = True lies outside"),
         (

@@ -135,6 +135,8 @@ class ImageProblem(ABC):
         Raises:
             ProblemError: there are too few images.
         """
+        import numpy as np
+
         from fmnist_hpo import data
 
         try:
@@ -156,6 +158,14 @@ class ImageProblem(ABC):
                 f"need at least {LEAST_TRAIN} images to train and 1 to validate, got {train:,} and "
                 f"{validation:,} with data.validation_fraction = {self._fraction}; "
                 f"{'lower' if validation else 'raise'} it, or use more images"
+            )
+        labels = self.data.labels
+        missing = np.setdiff1d(labels[held_out.validation], labels[held_out.train])
+        if len(missing):
+            raise ProblemError(
+                "need an image of each class to train, got none of class "
+                f"{self.data.classes[missing[0]]!r} with data.validation_fraction = "
+                f"{self._fraction}; lower it, or use more images"
             )
         return (held_out,)
 

@@ -36,6 +36,18 @@ def test_a_split_without_images_to_validate_or_to_train_is_refused(
     assert "\n" not in message
 
 
+def test_a_split_that_trains_no_image_of_a_class_is_refused(tmp_path: Path) -> None:
+    labels = np.array([0] * 20 + [2] * 20 + [1])
+    problem = FashionProblem({"dir": write_data(tmp_path, labels), "validation_fraction": 0.5})
+    with pytest.raises(
+        ProblemError, match="got none of class '1' with data.validation_fraction = 0.5; l"
+    ):
+        problem.splits  # noqa: B018
+    # With less to validate the only image of that class trains.
+    problem = FashionProblem({"dir": problem.directory.as_posix(), "validation_fraction": 0.4})
+    assert problem.describe_split() == "25 to train, 16 to validate"
+
+
 def test_the_fewest_images_that_can_be_split(tmp_path: Path) -> None:
     directory = write_data(tmp_path, np.arange(6) % 3)
     problem = FashionProblem({"dir": directory, "validation_fraction": 0.5})

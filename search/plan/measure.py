@@ -5,6 +5,7 @@ input and prints one line of JSON when it is ready and one per point.
 """
 
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -26,13 +27,16 @@ from search.signals import describe_exit, terminated
 from search.spec import StudySpec, parse_spec
 from search.study.load_problem import labels_of, load_problem
 from search.supervisor.launchers.local import default_workers
-from search.text import printable, shorten
+from search.text import counted, printable, shorten
 from search.worker.contract import PARENT_VARIABLE
 
 __all__ = ["Probe", "Probes", "probe"]
 
+log = logging.getLogger(__name__)
+
 LINE_CHARACTERS = 500  # of what a failed process printed last
 PARENT_SECONDS = 0.5  # between two looks whether the plan is there
+TELL_SECONDS = 15.0  # between two lines that say how far the measurement is
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +129,7 @@ def _answers_of(one: _Process, problem: str, points: int) -> list[dict[str, Any]
     Raises:
         SearchError: the problem refused or failed, or ended the process.
     """
-    code = one.process.wait()
+    code = _wait(one, points)
     one.answers.seek(0)
     one.messages.seek(0)
     lines = [json.loads(line) for line in one.answers if line.endswith("\n")]
@@ -146,6 +150,17 @@ def _answers_of(one: _Process, problem: str, points: int) -> list[dict[str, Any]
         f"{describe_exit(code)} before it {when}: {last.removeprefix('error: ')}; correct its "
         "code, or start fewer with --workers if the memory is too small"
     )
+
+
+def _wait(one: _Process, points: int) -> int:
+    """Wait for the end of a process, and tell now and then how far it is; its exit code."""
+    while True:
+        try:
+            return one.process.wait(TELL_SECONDS)
+        except subprocess.TimeoutExpired:
+            # It writes at the offset of this file, which `pread` leaves as it is.
+            lines = os.pread(one.answers.fileno(), 1 << 20, 0).count(b"\n")
+            log.info("measured %d of %s", max(0, lines - 1), counted(points, "configuration"))
 
 
 def _combined(

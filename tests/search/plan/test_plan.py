@@ -21,6 +21,7 @@ import search
 from search.cli.app import main
 from search.cli.plan_text import _range, print_plan
 from search.errors import ProblemError, SearchError
+from search.plan import measure
 from search.plan.ask import cost_of, outline_of
 from search.plan.measure import Probe, Probes
 from search.plan.plan import Plan, Range, _forecast, first_points, make_plan
@@ -38,6 +39,18 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 def plan(problem: str = "toy:Probed", workers: int = 1, **options: object) -> Plan:
     spec = parse_spec(toy_spec(problem, **options), where="here")  # type: ignore[arg-type]
     return make_plan(spec, validate(spec), workers=workers, threads=1, gpus=())
+
+
+@pytest.mark.slow
+def test_how_far_the_measurement_is_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(measure, "TELL_SECONDS", 0.02)
+    with caplog.at_level("INFO", logger="search"):
+        plan(space="x = { choice = [0.0, 1.0] }", trials=6)
+    told = [text for text in caplog.messages if text.startswith("measured ")]
+    assert told[0] == "measured 0 of 2 configurations"
+    assert set(told) <= {f"measured {n} of 2 configurations" for n in range(3)}
 
 
 @pytest.mark.slow

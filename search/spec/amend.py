@@ -283,7 +283,7 @@ def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:
         lineage: f"the trial {trial.name!r}"
         for lineage, trial in enumerate(before.named)
         if (trial.name in known and trial.name not in kept)
-        or not _fits(new.space.check, trial.params, new.fixed, "")
+        or not _fits(new.space.complete, trial.params, new.fixed, "")
     }
     outside = {
         lineage: f"the trial that was added with {_values_of(params)}"
@@ -293,7 +293,7 @@ def _dropped(before: StudySpec, new: StudySpec) -> Mapping[int, str]:
     return dropped | outside
 
 
-def _fits(check: Callable[..., None], *arguments: Any) -> bool:
+def _fits(check: Callable[..., object], *arguments: Any) -> bool:
     try:
         check(*arguments)
     except SpecError:

@@ -177,7 +177,8 @@ def _tables() -> Iterator[Key]:
     yield Key(table="trials", name="name", type="string", required=True,
               text="The name of this trial, in tables and reports.")
     yield Key(table="trials", name="params", type="table", default={},
-              text="Its parameters: one complete point of the space.")
+              text="Its parameters: one complete point of the space; those of one value may be "
+              "left out.")
     yield Key(table="trials", name="repeat", type="integer", low=0, high=9999,
               text="Trials with the same number here have the same seed, so that they can be "
               "compared in pairs; else each trial has a seed of its own.")

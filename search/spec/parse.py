@@ -335,12 +335,12 @@ def _named(
         name, params = values["name"], values["params"]
         if name in named:
             raise SpecError(f"{here}: the name {name!r} is taken; give each trial its own")
-        space.check(_scalars(params, here), fixed, f"{here} ({name})")
+        params = space.complete(_scalars(params, here), fixed, f"{here} ({name})")
         if values["reshuffle"] and values["repeat"] is None:
             raise SpecError(f"{here}: reshuffle needs a repeat, got none; add repeat = 0")
         for other in named.values():
             _check_types(params, other, space, here)
-        named[name] = NamedTrial(**values)
+        named[name] = NamedTrial(**values | {"params": params})
     return tuple(named.values())
 
 

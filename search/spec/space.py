@@ -94,10 +94,15 @@ class Space:
                 chosen[name] = known[name] = choose(name, parameter.distribution)
         return chosen
 
-    def check(self, params: Mapping[str, Any], fixed: Mapping[str, Any], where: str) -> None:
-        """Raise `SpecError` unless these parameters are one complete point of the space.
+    def complete(
+        self, params: Mapping[str, Any], fixed: Mapping[str, Any], where: str
+    ) -> dict[str, Any]:
+        """These parameters, and those that apply and have one value only.
 
         Names that the space does not declare are let through: the problem judges them.
+
+        Raises:
+            SpecError: they are no point of the space.
         """
 
         def take(name: str, distribution: BaseDistribution) -> Any:
@@ -108,6 +113,8 @@ class Space:
                         f"{where}: {name} has no value, and {near}, which has one, is not in the "
                         "space; give both the same name"
                     )
+                if distribution.single():
+                    return _values(distribution)[0]
                 raise SpecError(
                     f"{where}: {name} has no value; give one, {range_text(distribution)}"
                 )
@@ -127,6 +134,7 @@ class Space:
                 raise SpecError(
                     f"{where}: {name} does not apply here; {_condition(parameter)}; remove it"
                 )
+        return {**params, **used}
 
     def defaults(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
         """The point where each parameter has its default; None where no parameter has one.

@@ -52,7 +52,7 @@ def test_sampling_with_optuna_stays_within_the_space() -> None:
     for _ in range(100):
         trial = study.ask()
         params = declared.walk(lambda name, d, t=trial: t._suggest(name, d), {})
-        declared.check(params, {}, "sampled")
+        assert declared.complete(params, {}, "sampled") == params
         assert params == trial.params
 
 
@@ -67,7 +67,7 @@ def test_probes_touch_every_end_and_every_choice() -> None:
     }.items():
         assert {point[name] for point in points if name in point} == ends
     for point in points:
-        space().check(point, {}, "probe")
+        assert space().complete(point, {}, "probe") == point
 
 
 def test_probes_reach_what_depends_on_a_parent_that_depends_on_the_same() -> None:
@@ -98,7 +98,7 @@ def test_a_grid_has_every_point_once_and_respects_conditions() -> None:
     assert len(points) == 7 * 3
     assert len({tuple(sorted(point.items())) for point in points}) == len(points)
     for point in points:
-        space(table).check(point, {}, "grid")
+        assert space(table).complete(point, {}, "grid") == point
 
 
 @pytest.mark.parametrize(("low", "high", "step"), [(0.1, 0.3, 0.1), (0.1, 0.7, 0.1), (0, 0.9, 0.3)])
@@ -205,7 +205,25 @@ def test_a_mistake_is_one_line(table: dict, message: str) -> None:
 )
 def test_a_named_trial_must_be_a_point_of_the_space(params: dict, message: str) -> None:
     with pytest.raises(SpecError, match=message):
-        space().check(params, {}, "trial")
+        space().complete(params, {}, "trial")
+
+
+def test_a_named_trial_may_leave_out_what_has_one_value() -> None:
+    one = space({
+        "family": {"choice": ["ann", "cnn"]},
+        "head": {"choice": ["average"], "when": {"family": "cnn"}},
+        "blocks": {"int": [2, 2], "when": {"family": "cnn"}},
+        "channels": {"int": [8, 16], "for_each": "blocks"},
+        "rate": {"float": [0.5, 0.5]},
+        "gelu": {"choice": [True], "when": {"family": "ann"}},
+    })  # fmt: skip
+    given = {"family": "cnn", "channels_0": 8, "channels_1": 16}
+    whole = given | {"head": "average", "blocks": 2, "rate": 0.5}
+    assert one.complete(given, {}, "trial") == one.complete(whole, {}, "trial") == whole
+    with pytest.raises(SpecError, match="trial: channels_1 has no value"):
+        one.complete({"family": "cnn", "channels_0": 8}, {}, "trial")
+    with pytest.raises(SpecError, match="head has no value, and heads, which has one, is not"):
+        one.complete(given | {"heads": "average"}, {}, "trial")
 
 
 @pytest.mark.parametrize(

@@ -216,7 +216,7 @@ def test_every_decision_is_one_that_can_be_carried_out(
         return
     if decision.lineage is None:
         assert may_begin and decision.until == grid(7)[0]
-        space.check(decision.params, {}, "decision")
+        assert space.complete(decision.params, {}, "decision") == decision.params
     else:
         on = open_ones[decision.lineage]
         assert decision.params == {} and decision.until > max(on.values, default=0)

@@ -64,7 +64,7 @@ def test_samples_lie_in_the_space_and_encode_in_the_unit_cube(given: Space, seed
     encoding = Encoding(given, {})
     drawn = encoding.sample(np.random.default_rng(seed), 5)
     for params in drawn:
-        given.check(params, {}, "sample")
+        assert given.complete(params, {}, "sample") == params
     x = encoding.encode(drawn)
     assert x.shape == (5, encoding.size) == (5, len(encoding.groups))
     assert np.all((x >= 0.0) & (x <= 1.0))

@@ -1,12 +1,14 @@
 """A study beside random search in real time: is its choice as good after a share of the time?
 
     python benchmarks/real_time.py ann --trials 60 --share 0.1 --seeds 3
+    python benchmarks/real_time.py ann --trials 60 --share 0.1 --seeds 3 --named
     python benchmarks/real_time.py cnn --trials 30 --share 0.2 --seeds 1
 
 For each seed two studies run, one after the other, with two workers of one thread each. The control
 draws its trials at random and trains each to its last step. The search is the study as its file
-says, with a share of the control's time as its budget. Neither has the file's named trials, so both
-begin from nothing.
+says, with a share of the control's time as its budget. With --named it begins with the trials that
+the file names, as its users do; else both begin from nothing. Studies that are in --folder already
+are taken as they are.
 
 Then both choices are trained anew with other seeds, on the same split: the best of sixty noisy
 values owes a part of it to luck. A time is that with a worker at work, so the start of the
@@ -85,13 +87,15 @@ class Bench:
 
     def run(self, args: argparse.Namespace, seed: int) -> Run:
         """The control, the search, and both choices again."""
+        arm = "named" if args.named else "search"
         drawn = {"name": "random"}
         control = self._study(
             f"control-{seed}", seed, sampler=drawn, budget={"trials": args.trials}
         )
         seconds = control.status().elapsed_seconds
         budget = self._file["budget"] | {"hours": args.share * seconds / 3600}
-        found = self._study(f"search-{seed}", seed, budget=budget)
+        begun = {"trials": self._file["trials"]} if args.named else {}
+        found = self._study(f"{arm}-{seed}", seed, budget=budget, **begun)
         status = found.status()
         best, chosen = control.best, found.best
         params = [study.params(trial) for study, trial in ((control, best), (found, chosen))]
@@ -101,7 +105,11 @@ class Bench:
             for arm, given in zip(("control", "search"), params, strict=True)
         ]
         again = self._study(
-            f"again-{seed}", 1000 + seed, sampler=drawn, budget={"trials": len(named)}, trials=named
+            f"again-{arm}-{seed}",
+            1000 + seed,
+            sampler=drawn,
+            budget={"trials": len(named)},
+            trials=named,
         )
         values = [trial.value for trial in again.trials]
         assert all(value is not None for value in values), values
@@ -177,6 +185,8 @@ def main() -> int:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--again", type=int, default=4, help="seeds to train each choice with")
+    parser.add_argument("--named", action="store_true", help="begin with the file's named trials")
+    parser.add_argument("--folder", type=Path, help="to keep the studies in (default: they go)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the runs there, too")
     args = parser.parse_args()
     path = Path(args.study) if args.study.endswith(".toml") else STUDIES / f"{args.study}.toml"
@@ -191,7 +201,9 @@ def main() -> int:
     )
     runs: list[Run] = []
     with tempfile.TemporaryDirectory() as name:
-        bench = Bench(path, f"sqlite:///{name}/studies.db", Path(name))
+        folder = (args.folder or Path(name)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        bench = Bench(path, f"sqlite:///{folder}/studies.db", folder)
         for seed in range(args.first_seed, args.first_seed + args.seeds):
             run = bench.run(args, seed)
             runs.append(run)

@@ -34,7 +34,7 @@ def test_both_begin_from_nothing_and_both_choices_are_trained_again(
     file.write_text(toy_spec("toy:Pausing", trials=50, extra=EXTRA, budget="hours = 1.0"))
     storage = f"sqlite:///{tmp_path}/studies.db"
     bench = real_time.Bench(file, storage, tmp_path)
-    run = bench.run(argparse.Namespace(trials=8, share=0.5, again=2), seed=5)
+    run = bench.run(argparse.Namespace(trials=8, share=0.5, again=2, named=False), seed=5)
 
     control = search.open("control-5", storage=storage)
     assert control.spec.seed == 5
@@ -51,7 +51,7 @@ def test_both_begin_from_nothing_and_both_choices_are_trained_again(
         assert {len(trial.intermediate_values) for trial in study.trials} <= {1, 2, 3}
     for study, values in ((control, run.control_again), (found, run.search_again)):
         x, seen = study.best.params["x"], study.best.value
-        again = search.open("again-5", storage=storage)
+        again = search.open("again-search-5", storage=storage)
         expected = [
             whole_curve(again.spec.trial_seed(trial.user_attrs["lineage"]), x, 3)[-1]
             for trial in again.trials
@@ -59,3 +59,7 @@ def test_both_begin_from_nothing_and_both_choices_are_trained_again(
         ]
         assert sorted(values) == sorted(expected)
         assert len({*values, seen}) == 3
+
+    bench.run(argparse.Namespace(trials=8, share=0.5, again=1, named=True), seed=5)
+    assert search.open("named-5", storage=storage).trials[0].user_attrs["name"] == "by-hand"
+    assert len(search.open("control-5", storage=storage).trials) == 8  # it did not run again

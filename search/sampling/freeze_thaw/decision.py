@@ -9,7 +9,7 @@ are two rules. The second decides more often, the more noise the model finds in 
   configurations hardly ever continue, even where they are better.
 - The best of one draw of all values: Thompson, "On the likelihood that one unknown probability
   exceeds another in view of the evidence of two samples", 1933. Several good curves then continue
-  side by side.
+  side by side. Where the budget has room for a few trials only, it decides less often.
 
 Neither rule considers what can no longer be completed with what is left of the budget. Where
 nothing can, the search is over, if it has a complete lineage. If it has none, both rules consider
@@ -42,6 +42,7 @@ Flags = npt.NDArray[np.bool_]
 START = 10  # lineages that begin at random before the model decides
 RANDOM = 0.05  # share of the decisions after them that are made at random
 COST = 0.5  # the power of a step's seconds that an improvement is divided by
+AMPLE = 30.0  # trials that the budget has room for: with less, fewer decisions are draws
 CANDIDATES = 200  # new configurations that a decision considers
 ENDLESS = Left()
 
@@ -99,7 +100,8 @@ def decide(
         chosen, figures = _at_random(rng, candidates, np.flatnonzero(within))
         return candidates.decision(chosen, **figures)
     model = Model(encoding, curves, direction)
-    chosen, figures = _by_model(rng, model, candidates, within)
+    often = min(1.0, candidates.room(left) / AMPLE)
+    chosen, figures = _by_model(rng, model, candidates, within, often)
     completing = _completing(model, curves, candidates, chosen, left)
     return completing or candidates.decision(chosen, **figures)
 
@@ -154,6 +156,12 @@ class _Candidates:
         fit: Flags = (missing <= left.steps) & (missing * self.seconds <= left.seconds)
         return fit
 
+    def room(self, left: Left) -> float:
+        """How many usual trials could run from their first step to their last with what is left."""
+        steps = float(np.median([steps[-1] for steps in self.steps]))
+        seconds = steps * float(np.median(self.seconds))
+        return min(left.steps / steps, left.seconds / seconds if seconds else np.inf)
+
     def decision(self, chosen: int, **figures: Any) -> Decision:
         """Begin one or continue it, to its next pause where the figures name no other step."""
         begins = chosen >= len(self.paused)
@@ -182,11 +190,13 @@ def _by_model(
     model: Model,
     candidates: _Candidates,
     within: Flags,
+    often: float,
 ) -> tuple[int, dict[str, Any]]:
     """Continue a paused curve, or begin a new configuration, by one of the two rules.
 
     Args:
         within: which of the candidates may be chosen, (m,).
+        often: the share of the draws that are made of those that the noise asks for.
 
     Returns:
         As above.
@@ -194,7 +204,7 @@ def _by_model(
     lasts = np.array([steps[-1] for steps in candidates.steps])
     mean, deviation = model.predict(candidates.x, lasts, candidates.rows)
     threshold = model.finals()[0].max()
-    if rng.random() < model.doubt:
+    if rng.random() < often * model.doubt:
         scores = model.draw(candidates.x, lasts, candidates.rows, rng)
     else:
         scores = log_expected_improvement(mean - threshold, deviation)

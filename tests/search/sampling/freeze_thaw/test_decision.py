@@ -73,11 +73,18 @@ def test_what_noise_hides_is_followed_on_several_curves() -> None:
         replace(c, values={s: v + 0.3 * dice.standard_normal() for s, v in c.values.items()})
         for c in smooth
     ]
-    chosen = [
-        {d.lineage for seed in range(20) if (d := next_of(curves, seed=seed, may_begin=False))}
-        for curves in (smooth, noisy)
-    ]
-    assert len(chosen[0]) < len(chosen[1])
+
+    def chosen(curves: Sequence[Curve], left: Left = ENDLESS) -> list[int | None]:
+        decisions = (next_of(curves, seed=n, may_begin=False, left=left) for n in range(20))
+        return [one.lineage for one in decisions if one]
+
+    assert len({*chosen(smooth)}) < len({*chosen(noisy)})
+    assert chosen(noisy, Left(steps=40 * LAST)) == chosen(noisy)
+    # With room for two trials the best goes on, but for what is decided at random.
+    timed = [replace(c, seconds_per_step=2.0) for c in noisy]
+    for few in (chosen(noisy, Left(steps=2 * LAST)), chosen(timed, Left(seconds=4.0 * LAST))):
+        assert len({*few}) < len({*chosen(noisy)})
+        assert few.count(max(few, key=few.count)) >= 15
     doubts = [Model(Encoding(SPACE, {}), curves, "maximize").doubt for curves in (smooth, noisy)]
     assert doubts[0] < 0.05 and doubts[1] > 0.3
 

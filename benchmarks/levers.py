@@ -105,6 +105,7 @@ def main() -> int:
     import torch
 
     from fmnist_hpo import data
+    from fmnist_hpo.bundle.kinds import mirrored
     from fmnist_hpo.networks import training
     from fmnist_hpo.networks.config import parse
     from fmnist_hpo.networks.models import build
@@ -118,12 +119,12 @@ def main() -> int:
     validation = np.ascontiguousarray(images.images[split.validation])
     labels = images.labels[split.validation]
 
-    def mirrored(params: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> float:
+    def with_mirror_image(params: dict[str, Any], weights: Mapping[str, torch.Tensor]) -> float:
         network_config, how = parse(params)
         network = build(network_config).to(memory_format=torch.channels_last).eval()
         network.load_state_dict(weights)
         preprocessing = Preprocessing.of(how, *normalization(how.normalization, images, split))
-        both = (validation, np.ascontiguousarray(validation[:, :, ::-1]))
+        both = (validation, mirrored(validation))
         logits = sum(compute_logits(network, preprocessing, each) for each in both)
         return 100 * float((np.argmax(logits, 1) == labels).mean())
 
@@ -136,7 +137,7 @@ def main() -> int:
             result = training.train(*parse(params), images, split, seed=seed)
             ends = [epochs] if "schedule" in recipe else horizons
             found += [100 * (result.history[end - 1].val_accuracy or 0.0) for end in ends]
-        return [*found, mirrored(params, result.weights)]
+        return [*found, with_mirror_image(params, result.weights)]
 
     heads = [*map(str, horizons), "mirrored"]
     print(f"{'epochs':28}", *(f"{head:>14}" for head in heads), "CPU s an epoch")

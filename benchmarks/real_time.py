@@ -10,10 +10,10 @@ says, with a share of the control's time as its budget. With --named it begins w
 the file names, as its users do; else both begin from nothing. Studies that are in --folder already
 are taken as they are.
 
-Then both choices are trained anew with other seeds, on the same split: the best of sixty noisy
-values owes a part of it to luck. A time is that with a worker at work, so the start of the
-processes counts. `arrived` is when the search completed a trial as good as the control's best
-value; nan where it never did. The test images are not read.
+Then both choices are trained again with other seeds, on the same split, as the best of sixty noisy
+values was partly luck. Seconds are those with a worker at work, the start of its process included.
+`arrived` is when the search completed a trial as good as the control's best value, counted from its
+first trial; nan where it never did. The test images are not read.
 """
 
 import argparse
@@ -24,12 +24,12 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial, TrialState
 
 import search
 from search.spec.overrides import overridden
@@ -64,7 +64,7 @@ class Run:
 
     @property
     def better(self) -> float:
-        """By how much the search's choice is better with other seeds, and its standard error."""
+        """By how much the search's choice is better with other seeds."""
         return statistics.mean(self.search_again) - statistics.mean(self.control_again)
 
     @property
@@ -87,49 +87,37 @@ class Bench:
 
     def run(self, args: argparse.Namespace, seed: int) -> Run:
         """The control, the search, and both choices again."""
-        arm = "named" if args.named else "search"
-        drawn = {"name": "random"}
-        control = self._study(
-            f"control-{seed}", seed, sampler=drawn, budget={"trials": args.trials}
-        )
+        at_random = {"name": "random"}
+        budget = {"trials": args.trials}
+        control = self._study(f"control-{seed}", seed, sampler=at_random, budget=budget)
         seconds = control.status().elapsed_seconds
         budget = self._file["budget"] | {"hours": args.share * seconds / 3600}
         begun = {"trials": self._file["trials"]} if args.named else {}
-        found = self._study(f"{arm}-{seed}", seed, budget=budget, **begun)
-        status = found.status()
-        best, chosen = control.best, found.best
-        params = [study.params(trial) for study, trial in ((control, best), (found, chosen))]
-        named = [
-            {"name": f"{arm}-{number}", "params": self._searched(given)}
+        kind = "named" if args.named else "search"
+        found = self._study(f"{kind}-{seed}", seed, budget=budget, **begun)
+        both = {"control": control.best, "search": found.best}
+        trials = [
+            {"name": f"{arm}-{number}", "params": trial.params}
             for number in range(args.again)
-            for arm, given in zip(("control", "search"), params, strict=True)
+            for arm, trial in both.items()
         ]
+        budget = {"trials": len(trials)}
         again = self._study(
-            f"again-{arm}-{seed}",
-            1000 + seed,
-            sampler=drawn,
-            budget={"trials": len(named)},
-            trials=named,
+            f"again-{kind}-{seed}", 1000 + seed, sampler=at_random, budget=budget, trials=trials
         )
-        values = [trial.value for trial in again.trials]
-        assert all(value is not None for value in values), values
+        status, target = found.status(), _value(control.best)
         return Run(
             seed=seed,
             control_seconds=seconds,
-            control_best=float(best.value or 0),
+            control_best=target,
             search_seconds=status.elapsed_seconds,
-            search_best=float(chosen.value or 0),
-            arrived=_arrived(found, float(best.value or 0)),
+            search_best=_value(found.best),
+            arrived=_arrived(found, target),
             completed=status.complete,
             begun=status.begun,
             control_again=_of_arm(again, "control"),
             search_again=_of_arm(again, "search"),
         )
-
-    def _searched(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            name: value for name, value in params.items() if name not in self._file.get("fixed", {})
-        }
 
     def _study(self, name: str, seed: int, **tables: Any) -> Study:
         """The study of that name, run to its end.
@@ -158,20 +146,20 @@ def _arrived(study: Study, target: float) -> float:
     ends = [
         (trial.datetime_complete - began).total_seconds()
         for trial in study.trials
-        if trial.state is optuna.trial.TrialState.COMPLETE
-        and trial.datetime_complete
-        and trial.value is not None
-        and trial.value >= target
+        if trial.state is TrialState.COMPLETE and trial.datetime_complete
+        if _value(trial) >= target
     ]
     return min(ends, default=float("nan"))
 
 
 def _of_arm(study: Study, arm: str) -> list[float]:
-    return [
-        float(trial.value)
-        for trial in study.trials
-        if trial.value is not None and trial.user_attrs["name"].startswith(arm)
-    ]
+    return [_value(trial) for trial in study.trials if trial.user_attrs["name"].startswith(arm)]
+
+
+def _value(trial: FrozenTrial) -> float:
+    """Of a complete trial."""
+    assert trial.value is not None
+    return float(trial.value)
 
 
 def main() -> int:

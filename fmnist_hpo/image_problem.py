@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ImageProblem"]
 
-LEAST_TRAIN = 2  # images: batch normalisation needs two
 _SETTINGS = ("dir", "validation_fraction", "split_seed", "tune_on")
 
 
@@ -135,8 +134,6 @@ class ImageProblem(ABC):
         Raises:
             ProblemError: there are too few images.
         """
-        import numpy as np
-
         from fmnist_hpo import data
 
         try:
@@ -152,20 +149,10 @@ class ImageProblem(ABC):
             )
         except InputError as error:
             raise ProblemError(str(error)) from error
-        train, validation = len(held_out.train), len(held_out.validation)
-        if train < LEAST_TRAIN or not validation:
+        if not len(held_out.validation):
             raise ProblemError(
-                f"need at least {LEAST_TRAIN} images to train and 1 to validate, got {train:,} and "
-                f"{validation:,} with data.validation_fraction = {self._fraction}; "
-                f"{'lower' if validation else 'raise'} it, or use more images"
-            )
-        labels = self.data.labels
-        missing = np.setdiff1d(labels[held_out.validation], labels[held_out.train])
-        if len(missing):
-            raise ProblemError(
-                "need an image of each class to train, got none of class "
-                f"{self.data.classes[missing[0]]!r} with data.validation_fraction = "
-                f"{self._fraction}; lower it, or use more images"
+                f"need an image to validate, got none of {len(self.tuned_on):,} with "
+                f"data.validation_fraction = {self._fraction}; raise it, or use more images"
             )
         return (held_out,)
 

@@ -95,7 +95,8 @@ def split(
         within: ascending indices of the images to split; None for all.
 
     Raises:
-        InputError: the fraction is not in [0, 1), or the seed is negative.
+        InputError: the fraction is not in [0, 1), the seed is negative, or all images of a class
+            would validate.
     """
     if not 0 <= validation_fraction < 1:
         raise InputError(
@@ -109,7 +110,13 @@ def split(
     for label in range(len(data.classes)):
         members = chosen[data.labels[chosen] == label]
         shuffled = members[np.argsort(keys[members], kind="stable")]
-        validates[shuffled[: int(validation_fraction * len(members) + 0.5)]] = True
+        held_out = int(validation_fraction * len(members) + 0.5)
+        if 0 < held_out == len(members):
+            raise InputError(
+                f"need an image of each class to train, got none of class {data.classes[label]!r} "
+                f"with validation_fraction = {validation_fraction}; lower it, or use more images"
+            )
+        validates[shuffled[:held_out]] = True
     return _hashed(data, chosen[~validates[chosen]], chosen[validates[chosen]])
 
 

@@ -137,10 +137,12 @@ class Space:
         return {**params, **used}
 
     def defaults(self, fixed: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The point where each parameter has its default; None where no parameter has one.
+        """The point where each parameter has its default, or its only value.
+
+        None where no parameter has a default.
 
         Raises:
-            SpecError: a parameter without a default applies at this point.
+            SpecError: a parameter of many values without a default applies at this point.
         """
         if all(parameter.default is None for parameter in self.parameters):
             return None
@@ -148,12 +150,14 @@ class Space:
         def take(name: str, distribution: BaseDistribution) -> Any:
             owner = self.owner(name)
             assert owner is not None
-            if owner.default is None:
-                raise SpecError(
-                    f"space.{owner.name} has no default and applies where the others have theirs; "
-                    f"add default = ..., {range_text(distribution)}, or remove the other defaults"
-                )
-            return owner.default
+            if owner.default is not None:
+                return owner.default
+            if distribution.single():
+                return _values(distribution)[0]
+            raise SpecError(
+                f"space.{owner.name} has no default and applies where the others have theirs; "
+                f"add default = ..., {range_text(distribution)}, or remove the other defaults"
+            )
 
         return self.walk(take, fixed)
 

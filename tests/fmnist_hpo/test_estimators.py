@@ -281,6 +281,7 @@ def test_in_every_search(train: Arrays, held_out: Arrays, tmp_path: Path) -> Non
         ({"patience": "3"}, "patience must be a whole number, got '3'"),
         ({"patience": 3, "validation_fraction": "0.1"}, "validation_fraction must be a number"),
         ({"patience": 3, "validation_fraction": 0.0}, "at least one sample to validate"),
+        ({"patience": 3, "validation_fraction": 0.9999}, "need an image of each class to train"),
         ({"optimizer": "sgd", "learning_rate": 1000.0, "epochs": 5}, "a smaller learning_rate"),
     ],
 )

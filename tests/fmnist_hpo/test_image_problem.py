@@ -20,28 +20,26 @@ def write_data(directory: Path, labels: NDArray[np.int64], size: tuple[int, int]
 
 
 @pytest.mark.parametrize(
-    ("fraction", "counts", "remedy"),
-    [(0.2, "6 and 0", "raise it"), (0.9, "0 and 6", "lower it")],
+    ("fraction", "said"),
+    [
+        (0.2, "an image to validate, got none of 6 with data.validation_fraction = 0.2; raise it"),
+        (0.9, "to train, got none of class '0' with validation_fraction = 0.9; lower it"),
+    ],
 )
 def test_a_split_without_images_to_validate_or_to_train_is_refused(
-    tmp_path: Path, fraction: float, counts: str, remedy: str
+    tmp_path: Path, fraction: float, said: str
 ) -> None:
     directory = write_data(tmp_path, np.arange(6) % 3)
     problem = FashionProblem({"dir": directory, "validation_fraction": fraction})
-    with pytest.raises(ProblemError) as caught:
+    with pytest.raises(ProblemError, match=said) as caught:
         problem.splits  # noqa: B018
-    message = str(caught.value)
-    assert f"got {counts} with data.validation_fraction = {fraction}" in message
-    assert remedy in message
-    assert "\n" not in message
+    assert "\n" not in str(caught.value)
 
 
 def test_a_split_that_trains_no_image_of_a_class_is_refused(tmp_path: Path) -> None:
     labels = np.array([0] * 20 + [2] * 20 + [1])
     problem = FashionProblem({"dir": write_data(tmp_path, labels), "validation_fraction": 0.5})
-    with pytest.raises(
-        ProblemError, match="got none of class '1' with data.validation_fraction = 0.5; l"
-    ):
+    with pytest.raises(ProblemError, match=r"got none of class '1' with validation_fraction = 0.5"):
         problem.splits  # noqa: B018
     # With less to validate the only image of that class trains.
     problem = FashionProblem({"dir": problem.directory.as_posix(), "validation_fraction": 0.4})

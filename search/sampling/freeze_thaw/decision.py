@@ -42,7 +42,7 @@ Flags = npt.NDArray[np.bool_]
 START = 10  # lineages that begin at random before the model decides
 RANDOM = 0.05  # share of the decisions after them that are made at random
 COST = 0.5  # the power of a step's seconds that an improvement is divided by
-AMPLE = 30.0  # trials that the budget has room for: with less, fewer decisions are draws
+AMPLE = 30.0  # with room in the budget for fewer whole trials, fewer decisions are draws
 CANDIDATES = 200  # new configurations that a decision considers
 ENDLESS = Left()
 
@@ -100,8 +100,9 @@ def decide(
         chosen, figures = _at_random(rng, candidates, np.flatnonzero(within))
         return candidates.decision(chosen, **figures)
     model = Model(encoding, curves, direction)
-    often = min(1.0, candidates.room(left) / AMPLE)
-    chosen, figures = _by_model(rng, model, candidates, within, often)
+    workers = 1 + sum(curve.state == "running" for curve in curves)
+    drawn = model.doubt * min(1.0, candidates.room(left, workers) / AMPLE)
+    chosen, figures = _by_model(rng, model, candidates, within, drawn)
     completing = _completing(model, curves, candidates, chosen, left)
     return completing or candidates.decision(chosen, **figures)
 
@@ -156,11 +157,11 @@ class _Candidates:
         fit: Flags = (missing <= left.steps) & (missing * self.seconds <= left.seconds)
         return fit
 
-    def room(self, left: Left) -> float:
-        """How many usual trials could run from their first step to their last with what is left."""
+    def room(self, left: Left, workers: int) -> float:
+        """How many whole trials of median length and speed fit in what is left for all workers."""
         steps = float(np.median([steps[-1] for steps in self.steps]))
         seconds = steps * float(np.median(self.seconds))
-        return min(left.steps / steps, left.seconds / seconds if seconds else np.inf)
+        return min(left.steps / steps, workers * left.seconds / seconds if seconds else np.inf)
 
     def decision(self, chosen: int, **figures: Any) -> Decision:
         """Begin one or continue it, to its next pause where the figures name no other step."""
@@ -190,13 +191,13 @@ def _by_model(
     model: Model,
     candidates: _Candidates,
     within: Flags,
-    often: float,
+    drawn: float,
 ) -> tuple[int, dict[str, Any]]:
     """Continue a paused curve, or begin a new configuration, by one of the two rules.
 
     Args:
         within: which of the candidates may be chosen, (m,).
-        often: the share of the draws that are made of those that the noise asks for.
+        drawn: the share of the decisions that follow a draw.
 
     Returns:
         As above.
@@ -204,7 +205,7 @@ def _by_model(
     lasts = np.array([steps[-1] for steps in candidates.steps])
     mean, deviation = model.predict(candidates.x, lasts, candidates.rows)
     threshold = model.finals()[0].max()
-    if rng.random() < often * model.doubt:
+    if rng.random() < drawn:
         scores = model.draw(candidates.x, lasts, candidates.rows, rng)
     else:
         scores = log_expected_improvement(mean - threshold, deviation)

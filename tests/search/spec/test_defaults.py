@@ -18,6 +18,7 @@ optimizer = { choice = ["adam", "sgd"], default = "adam" }
 momentum = { float = [0.0, 0.9], when = { optimizer = "sgd" } }
 layers = { int = [1, 3], default = 2 }
 units = { int = [8, 64], for_each = "layers", default = 16 }
+activation = { choice = ["gelu"] }
 """
 NAMED = '[[trials]]\nname = "mine"\nparams = { x = 0.5 }'
 
@@ -26,7 +27,8 @@ def test_the_first_trial_is_the_defaults(make_study):
     study = make_study(trials=2, space=SPACE)
     work(study, name="w", stop=threading.Event())
     first, other = study.trials
-    point = {"x": 1.0, "optimizer": "adam", "layers": 2, "units_0": 16, "units_1": 16}
+    point = {"x": 1.0, "optimizer": "adam", "layers": 2, "units_0": 16, "units_1": 16,
+             "activation": "gelu"}  # fmt: skip
     assert first.params == point
     assert first.user_attrs["name"] == "defaults"
     assert "name" not in other.user_attrs

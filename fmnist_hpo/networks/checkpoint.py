@@ -18,7 +18,12 @@ from torch import Tensor
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.networks.config import TrainingConfig, from_json
 from fmnist_hpo.networks.loop import EpochMetrics, Loop
-from fmnist_hpo.networks.optimization import begin_from_evaluation, progress, set_progress
+from fmnist_hpo.networks.optimization import (
+    begin_from_evaluation,
+    progress,
+    set_progress,
+    trained_parameters,
+)
 from fmnist_hpo.networks.process import torch_defaults
 
 __all__ = ["begin_from", "history", "restore", "save", "weights"]
@@ -128,7 +133,7 @@ def _is_of(loop: Loop, key: str) -> bool:
 
 
 def _restore_optimizer(loop: Loop, stored: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-    parameters = list(loop.network.parameters())
+    parameters = trained_parameters(loop.network)
     moments: dict[int, dict[str, Tensor]] = {}
     for key, tensor in stored.items():
         index, name = key.split(".", 1)

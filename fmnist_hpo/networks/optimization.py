@@ -21,6 +21,7 @@ __all__ = [
     "learning_rate",
     "progress",
     "set_progress",
+    "trained_parameters",
 ]
 
 # One-cycle (Smith 2018): shares of all steps and of the peak rate.
@@ -38,7 +39,7 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
     "The Road Less Scheduled". The latter steps with other weights than the network is evaluated
     with, see `evaluation_weights`. The learning rate is set before each step, see `learning_rate`.
     """
-    parameters, decay = _trained(network), config.weight_decay
+    parameters, decay = trained_parameters(network), config.weight_decay
     if config.optimizer == "schedule-free":
         # On a CPU one tensor after the other stays in the cache, and is a third faster.
         on_gpu = parameters[0].is_cuda
@@ -55,7 +56,8 @@ def build_optimizer(network: nn.Module, config: TrainingConfig) -> torch.optim.O
     return kind(parameters, weight_decay=decay, fused=True)
 
 
-def _trained(network: nn.Module) -> list[nn.Parameter]:
+def trained_parameters(network: nn.Module) -> list[nn.Parameter]:
+    """Those that an optimiser steps, in the order in which its state counts them."""
     return [parameter for parameter in network.parameters() if parameter.requires_grad]
 
 
@@ -90,7 +92,7 @@ class MuonAndAdamW(_Eager):
     """
 
     def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
-        everything = _trained(network)
+        everything = trained_parameters(network)
         super().__init__(everything, {"lr": 1e-3})
         *hidden, _ = (p for p in everything if p.ndim > 1)
         self._matrices = [(p, nn.Parameter(_as_matrix(p.detach()))) for p in hidden]

@@ -55,6 +55,18 @@ def test_resumed_after_any_batch(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd", "muon"])
+@pytest.mark.parametrize("frozen", [{"whitening": True}, {"batch_norm_scale": False}], ids=str)
+def test_parameters_that_do_not_learn_shift_no_moments(
+    frozen: dict[str, Any], optimizer: str, small: tuple[TrainingData, Split]
+) -> None:
+    params = CNN | frozen | {"optimizer": optimizer, "convolutions": 2, "batch_norm": True}
+    whole = training.train(*parse(params), *small, seed=5)
+    checkpoint = interrupted(params, small, BATCHES + 5)
+    assert_same(whole, training.train(*parse(params), *small, seed=5, resume=checkpoint))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("params", [ANN, FREE], ids=["ann", "cnn-schedule-free"])
 @pytest.mark.parametrize("batches", [1, 3, 4, BATCHES, BATCHES + 2, 3 * BATCHES])
 def test_steps_of_a_quarter_epoch_resume_after_any_batch(

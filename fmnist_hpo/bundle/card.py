@@ -18,7 +18,7 @@ from fmnist_hpo.metrics import Metrics
 __all__ = ["selection_remark", "write_card"]
 
 FILES = {
-    "model.onnx": "the network from grey values to calibrated logits, for ONNX Runtime and others",
+    "model.onnx": "the network from grey values to logits, for ONNX Runtime and others",
     "model.skops": "the fitted scikit-learn pipeline, without pickle",
     "model.safetensors": "the weights by torch's names; `config.json` describes their network",
     "members/": "weights and description of each member",
@@ -256,8 +256,10 @@ def _mirror(readout: Readout) -> str:
 def _calibration(config: Config, metrics: ModelMetrics) -> str:
     """The calibration error before and after the temperature; nothing without probabilities."""
     readout, found = config.readout, config.readout.evidence
-    if not config.has_probabilities or found is None:
+    if not config.has_probabilities:
         return ""
+    if found is None:
+        return "## Calibration\n\nNot calibrated: no validation images were at hand for that."
     where = "validation part, before the refit" if found.before_refit else "validation part"
     rows = [(where, found.raw_calibration_error, found.calibration_error)]
     if metrics.test is not None:
@@ -341,7 +343,7 @@ import numpy, onnxruntime
 session = onnxruntime.InferenceSession("model.onnx")
 images = numpy.zeros((1, 1, {rows}, {columns}), "float32")  # {takes}
 logits = session.run(["logits"], {{"images": images}})[0]  # (n, {len(config.classes)})
-# the softmax of the logits is calibrated
+# the softmax of the logits gives probabilities; see Calibration
 ```"""
 
 

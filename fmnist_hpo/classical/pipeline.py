@@ -124,6 +124,10 @@ def fit(
 def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArray[np.float64]:
     """Log-probabilities of each class, or decision values of a model without probabilities.
 
+    The shares of neighbours or trees that name a class count with one vote more, which all classes
+    share (Laplace 1814, the rule of succession): without it a class that none of them names would
+    be impossible.
+
     A class that is missing from the model's training data gets a value below those of all others:
     of an image, whatever the other images are.
 
@@ -137,7 +141,10 @@ def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArra
     with threadpool_limits(threads()):
         least = np.finfo(np.float64).eps
         if hasattr(model, "predict_proba"):
-            found = np.log(np.maximum(model.predict_proba(features), least))
+            shares, votes = model.predict_proba(features), _votes(model)
+            if votes is not None:
+                shares = (votes * shares + 1 / shares.shape[1]) / (votes + 1)
+            found = np.log(np.maximum(shares, least))
             missing = np.log(least) - 1
         else:
             found = model.decision_function(features)
@@ -150,6 +157,14 @@ def logits(model: BaseEstimator, features: NDArray[Any], classes: int) -> NDArra
     outputs[:] = missing
     outputs[:, model.classes_] = found
     return outputs
+
+
+def _votes(model: BaseEstimator) -> int | None:
+    """How many votes a model's probabilities are shares of; None where they are no shares."""
+    last = model[-1] if isinstance(model, Pipeline) else model
+    if isinstance(last, KNeighborsClassifier):
+        return int(last.n_neighbors)
+    return int(last.n_estimators) if isinstance(last, RandomForestClassifier) else None
 
 
 def image_features(kind: str, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -16,6 +16,8 @@ def readout(bundle: Bundle) -> str:
     rule = bundle.config.readout
     found = rule.evidence
     words = [f"temperature {rule.temperature:g}"]
+    if found is None and bundle.config.has_probabilities:
+        words[0] += " (not calibrated, for want of validation images)"
     if found is not None and found.calibration_error is not None:
         before, after = found.raw_calibration_error or 0.0, found.calibration_error
         words[0] += f" (calibration error {100 * before:.2f} % before, {100 * after:.2f} % after)"

@@ -17,7 +17,7 @@ from fmnist_hpo.metrics import measure
 from fmnist_hpo.results.measurement import attach_recorded
 from fmnist_hpo.results.places import image_problem
 from fmnist_hpo.results.trial_model import (
-    forget_training,
+    forget_trainings,
     kept_model,
     problem_of_trial,
     refitted_model,
@@ -174,7 +174,7 @@ def export_ensemble(
     )
     if refit:
         for one in members.values():
-            forget_training(study, one.trial, refit=True)
+            forget_trainings(study, one.trial)
     return attach_recorded(study, bundle)
 
 

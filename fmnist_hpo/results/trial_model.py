@@ -18,7 +18,14 @@ if TYPE_CHECKING:
     from fmnist_hpo.bundle.export import Model
     from fmnist_hpo.data import Split
 
-__all__ = ["forget_training", "kept_model", "problem_of_trial", "refitted_model", "trained_model"]
+__all__ = [
+    "forget_trainings",
+    "kept_model",
+    "keeps_model",
+    "problem_of_trial",
+    "refitted_model",
+    "trained_model",
+]
 
 Say = Callable[[str], None]
 
@@ -118,9 +125,10 @@ def refitted_model(
     return _train(study, problem, trial, REFITTED, params, problem.everything, say)
 
 
-def forget_training(study: Study, trial: "FrozenTrial", *, refit: bool) -> None:
-    """Delete the checkpoint of a training for a bundle, which is written now."""
-    study.checkpoints.scoped(REFITTED if refit else RETRAINED).delete(_lineage(trial))
+def forget_trainings(study: Study, trial: "FrozenTrial") -> None:
+    """Delete the checkpoints of trainings for a trial's bundle, which is written now."""
+    for kind in (RETRAINED, REFITTED):
+        study.checkpoints.scoped(kind).delete(_lineage(trial))
 
 
 def _train(

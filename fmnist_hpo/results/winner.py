@@ -12,8 +12,8 @@ from fmnist_hpo.errors import InputError
 from fmnist_hpo.image_problem import ImageProblem
 from fmnist_hpo.results.measurement import attach_recorded
 from fmnist_hpo.results.trial_model import (
-    forget_training,
-    kept_model,
+    forget_trainings,
+    keeps_model,
     problem_of_trial,
     refitted_model,
     trained_model,
@@ -53,7 +53,8 @@ def export_trial(
         refit: train the configuration again, on all training images together. A cross-validated
             trial is always refitted: none of its folds' models is the trial's.
         flip: whether the logits are averaged over an image and its mirror image; "auto" decides
-            that on the validation part, for a refit with the trial's own weights.
+            that on the validation part. For a refit the trial's own weights decide it, and the
+            temperature.
         train: train the trial again if its checkpoint is not kept.
         say: is given a line now and then while it trains.
 
@@ -75,7 +76,9 @@ def export_trial(
     refit = refit or problem.folds is not None
     readout = None
     if refit:
-        readout = _readout_before_refit(study, problem, trial, directory, flip)
+        readout = _readout_before_refit(
+            study, problem, trial, directory, flip=flip, train=train, say=say
+        )
         model, kept = refitted_model(study, problem, trial, say=say), False
     else:
         model, kept = trained_model(study, problem, trial, train=train, say=say)
@@ -95,23 +98,29 @@ def export_trial(
             refit=refit,
         ),
     )
-    if not kept:
-        forget_training(study, trial, refit=refit)
+    forget_trainings(study, trial)
     return attach_recorded(study, bundle)
 
 
 def _readout_before_refit(
-    study: Study, problem: ImageProblem, trial: "FrozenTrial", directory: Path, flip: "Flip"
+    study: Study,
+    problem: ImageProblem,
+    trial: "FrozenTrial",
+    directory: Path,
+    *,
+    flip: "Flip",
+    train: bool,
+    say: Callable[[str], None],
 ) -> Readout:
-    """Decide the readout of a refit with the trial's own weights, where they are kept."""
+    """Decide the readout of a refit with the trial's own weights, where a problem keeps them."""
     from fmnist_hpo.bundle.calibration import choose_readout
     from fmnist_hpo.bundle.export import draft
 
-    model = kept_model(study, problem, trial)
-    if model is None:
+    if not keeps_model(problem):
         if flip == "auto":
             raise undecided()
         return Readout(flip=flip == "yes")
+    model, _ = trained_model(study, problem, trial, train=train, say=say)
     (split,) = problem.splits
     images, labels = problem.data.images, problem.data.labels
     readout, _, _ = choose_readout(

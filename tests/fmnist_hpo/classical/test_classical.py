@@ -17,6 +17,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import LinearSVC
 
 from fmnist_hpo.bundle import Bundle, to_json
+from fmnist_hpo.bundle.calibration import fit_temperature
 from fmnist_hpo.classical import bundle as classical_bundle
 from fmnist_hpo.classical import pipeline as classical
 from fmnist_hpo.classical.config import parse
@@ -24,6 +25,7 @@ from fmnist_hpo.classical.feature_cache import FeatureCache
 from fmnist_hpo.classical_problem import ClassicalProblem
 from fmnist_hpo.data import TrainingData, folds, load_training
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.metrics import measure
 from search.errors import ProblemError
 
 SMALL = {
@@ -206,6 +208,36 @@ def test_an_images_values_do_not_hang_on_the_others(model: Any) -> None:
     alone = np.concatenate([classical.logits(model, one[None], classes=4) for one in asked])
     np.testing.assert_allclose(together, alone)
     assert (together[:, 1:].min(axis=1) > together[:, 0]).all()
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"model": "knn", "n_neighbors": 5},
+        {"model": "knn", "n_neighbors": 10, "weights": "distance"},
+        {"model": "random_forest", "n_estimators": 20},
+    ],
+    ids=lambda params: params["model"],
+)
+def test_a_temperature_calibrates_shares_of_votes_too(
+    params: dict[str, object], data: TrainingData, cache: FeatureCache
+) -> None:
+    """A class that no neighbour names would have a logit of -36 and decide on the temperature."""
+    split = every_fold(data)[0]
+    pipeline = classical.fit(parse(params), data, split, seed=1, cache=cache)
+    features = classical.image_features("pixels", data.images[split.validation])
+    labels = data.labels[split.validation]
+    shares, values = pipeline.predict_proba(features), classical.logits(pipeline, features, 10)
+    assert np.array_equal(values.argmax(axis=1), shares.argmax(axis=1))
+    np.testing.assert_allclose(np.exp(values).sum(axis=1), 1)
+    fitted, other = np.arange(len(labels)) % 2 == 0, np.arange(len(labels)) % 2 == 1
+    temperature = fit_temperature(values[fitted], labels[fitted])
+    assert 0.3 < temperature < 3
+    raw, after = (
+        measure(values[other], labels[other], data.classes, temperature=t).loss
+        for t in (1.0, temperature)
+    )
+    assert after < 1.1 * raw < 2
 
 
 @pytest.mark.parametrize(

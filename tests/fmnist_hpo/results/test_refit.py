@@ -90,6 +90,25 @@ def test_it_is_trained_with_other_parameters_than_the_trial() -> None:
     assert together.provenance.overrides == LONGER
 
 
+def test_without_the_trials_weights_it_is_refused_or_these_are_trained_again(
+    out: Callable[..., str],
+) -> None:
+    """They decide the temperature, and the measurement that is made once is bound to that."""
+    study = worked(SPEC + REFIT)
+    own = export_trial(study, None, Path("own"), refit=False)
+    whole = export_trial(study, None, Path("all"), refit=True).config.readout
+    assert whole.temperature == own.config.readout.temperature
+    said = out("export", "slice", "--checkpoints", "elsewhere", code=2)
+    assert "/elsewhere; name the place with --checkpoints" in said
+    study.checkpoints.delete_all()
+    assert "--retrain" in out("export", "slice", code=2)
+    again, said = Path("runs/slice/bundle"), out("run", "slice")
+    assert f"training trial {study.best.number} on its 240 images" in said
+    assert "(measured once; trained on 300 images" in said
+    assert Bundle.open(again).config.readout == whole
+    assert not list(Path("runs/slice/checkpoints").rglob("*.checkpoint"))
+
+
 def test_the_table_asks_for_the_refit_unless_the_user_does_not(out: Callable[..., str]) -> None:
     study = worked(SPEC + REFIT)
     said = out("run", "slice", "--no-refit")

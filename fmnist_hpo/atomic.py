@@ -22,7 +22,8 @@ PRIVATE, PUBLIC = 0o600, 0o644
 def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
     """Yield a new file that replaces `target` in one step at the end of the block.
 
-    Until then it lies beside `target` as .NAME.RANDOM. It is removed when the block fails.
+    Until then it lies beside `target` as .NAME.RANDOM. It is removed when the block fails. A device
+    or a pipe is not replaced but written to.
 
     Args:
         public: whether others than its owner may read it.
@@ -30,6 +31,10 @@ def write_whole(target: Path, *, public: bool) -> Iterator[BinaryIO]:
     Raises:
         OSError: the disk is full, the place is not writable, ...; `target` is as it was.
     """
+    if target.exists() and not target.is_file():
+        with target.open("wb") as file:
+            yield file
+        return
     target = target.resolve()  # where it is a link, what that leads to is replaced
     descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     try:

@@ -59,8 +59,11 @@ class ImageProblem(ABC):
                 f"each of its {folds} folds in turn; leave it out"
             )
         directory = settings.get("dir")
-        if directory is not None and not isinstance(directory, str):
-            raise ProblemError(f"data.dir must be a path in quotes, got {directory!r}")
+        if directory is not None and not (isinstance(directory, str) and directory):
+            raise ProblemError(
+                f"data.dir must be a path in quotes, got {directory!r}; name a folder, or leave it "
+                "out"
+            )
         self._directory = None if directory is None else _expanded(directory)
         self._fraction = settings.get("validation_fraction", 0.2)
         if not isinstance(self._fraction, float) or not 0 < self._fraction < 1:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "forget_trainings",
-    "kept_model",
     "keeps_model",
+    "kept_model",
     "problem_of_trial",
     "refitted_model",
     "trained_model",

@@ -61,9 +61,9 @@ class StudySearchCV(ScheduledSearchCV):
 
     sampler : str or dict, default="random"
         "random" evaluates the candidates that RandomizedSearchCV draws for the same
-        `random_state`. "tpe", "gp", "cma-es" and "qmc" propose each candidate knowing the earlier
-        results; "grid" takes the points of lists in their order. A dict gives options, as in
-        ``{"name": "tpe", "n_startup_trials": 20}``. A finite space of at most `n_iter` points is
+        `random_state`. "tpe", "gp", "cma-es", "nsga-ii" and "qmc" propose each candidate knowing
+        the earlier results; "grid" takes the points of lists in their order. A dict gives options,
+        as in ``{"name": "tpe", "n_startup_trials": 20}``. A finite space of at most `n_iter` points is
         visited once per point, whatever the sampler.
 
     pruner : str or dict, default=None

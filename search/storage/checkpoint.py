@@ -104,7 +104,7 @@ class CheckpointStore:
             found = self._attempts(lineage)
         except Exception as error:
             log.warning(
-                "the checkpoint of lineage %d could not be read (%s); its trial starts over",
+                "the checkpoint of lineage %d could not be read (%s); that training starts over",
                 lineage,
                 self._line(error),
             )
@@ -132,6 +132,22 @@ class CheckpointStore:
                 self.address,
             )
         return None
+
+    def check_writable(self) -> None:
+        """Refuse a place in which no checkpoint can be written.
+
+        Raises:
+            StorageError: why it cannot.
+        """
+        key = f"{self._uid}/probe"
+        try:
+            self._files.write(key, b"")
+            self._files.remove(key)
+        except Exception as error:
+            raise StorageError(
+                f"checkpoints cannot be written to {self.address} ({self._line(error)}); make that "
+                "place usable, or name another with --checkpoints"
+            ) from error
 
     def delete(self, lineage: int, *, attempt: int | None = None) -> None:
         """Delete the checkpoints of a lineage.

@@ -1,5 +1,6 @@
 """A file is written whole or not at all, and nothing is left beside it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,21 @@ def test_what_fails_or_is_interrupted_leaves_the_old_file(tmp_path: Path) -> Non
         raise KeyboardInterrupt
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_device_or_a_pipe_takes_what_is_written_and_stays(tmp_path: Path) -> None:
+    pipe = tmp_path / "a"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with write_whole(pipe, public=True) as file:
+        file.write(b"new")
+    assert os.read(reader, 10) == b"new"
+    os.close(reader)
+    assert pipe.is_fifo()
+    with write_whole(Path("/dev/null"), public=True) as file:
+        file.write(b"new")
+    assert Path("/dev/null").is_char_device()
+    assert list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_folder_in_the_way_leaves_nothing(tmp_path: Path) -> None:

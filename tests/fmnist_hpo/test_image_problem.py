@@ -68,6 +68,12 @@ def test_what_is_no_fraction_is_refused(wrong: object) -> None:
         FashionProblem({"validation_fraction": wrong})
 
 
+@pytest.mark.parametrize("wrong", ["", 3, True])
+def test_what_is_no_folder_is_refused(wrong: object) -> None:
+    with pytest.raises(ProblemError, match=r"data.dir must be a path in quotes, got .*; name a"):
+        FashionProblem({"dir": wrong})
+
+
 def test_a_reshuffled_problem_has_another_split_of_the_same_images(tmp_path: Path) -> None:
     directory = write_data(tmp_path, np.arange(60) % 3)
     settings = {"dir": directory, "tune_on": 30, "split_seed": 7}

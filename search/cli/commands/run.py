@@ -156,6 +156,8 @@ def _search(
             follow = f"{app.prog} status {study.name} --watch{storage_option(args.storage)}"
             print(f"submitted; `{follow}` follows it")
             return 0
+        if args.on == LOCAL:
+            study.checkpoints.check_writable()
         try:
             status = run(study, launcher, workers=workers, progress=progress, asked=asked)
         except Interrupted as stopped:

@@ -73,6 +73,23 @@ def test_a_finished_study_names_the_commands_that_show_and_repeat_failed_trials(
     assert "--retry-failed" not in out
 
 
+def test_a_place_in_which_no_checkpoint_can_be_written_is_refused_before_the_search(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    (tmp_path / "broken_for_a_while.py").write_text(PROBLEM)
+    (tmp_path / "mended.toml").write_text(SPEC)
+    (tmp_path / "runs" / "mended").mkdir(parents=True)
+    (tmp_path / "runs" / "mended" / "checkpoints").touch()
+    assert app.main(["run", "mended.toml", "--storage", "sqlite:///s.db"]) == 2
+    line = capsys.readouterr().err
+    assert "checkpoints cannot be written to " in line and line.count("\n") == 1
+    study = open_study("mended", open_storage("sqlite:///s.db"))
+    assert study.status().begun == 0
+    study.storage.close()
+
+
 @pytest.mark.slow
 @pytest.mark.process
 def test_a_halt_on_the_last_trials_is_repeated_by_the_same_command(tmp_path, monkeypatch, capsys):

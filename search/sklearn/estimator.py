@@ -63,8 +63,8 @@ class StudySearchCV(ScheduledSearchCV):
         "random" evaluates the candidates that RandomizedSearchCV draws for the same
         `random_state`. "tpe", "gp", "cma-es", "nsga-ii" and "qmc" propose each candidate knowing
         the earlier results; "grid" takes the points of lists in their order. A dict gives options,
-        as in ``{"name": "tpe", "n_startup_trials": 20}``. A finite space of at most `n_iter` points is
-        visited once per point, whatever the sampler.
+        as in ``{"name": "tpe", "n_startup_trials": 20}``. A finite space of at most `n_iter` points
+        is visited once per point, whatever the sampler.
 
     pruner : str or dict, default=None
         "median", "percentile", "successive-halving", "hyperband", "patience" or "threshold": the

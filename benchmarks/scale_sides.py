@@ -77,7 +77,7 @@ class Ours:
 
         study = self._study
         claims = self._claims.setdefault(name, Claims(study, name))
-        study.ledger.halted()
+        study.ledger.standing()
         study.refresh()
         claim = claims.next(threading.Event())
         if claim is None:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from search.errors import SpecError
+from search.ledger.changes import lock_study
 from search.ledger.ledger import Ledger
 from search.spec import StudySpec
 from search.spec.amend import Changes, Draft, amended, changed_tables, changes_search, lines_of
@@ -124,12 +125,12 @@ def amend(
 
     Raises:
         SpecError: a named trial that has not begun would be dropped.
+        StorageError: the study was deleted.
     """
     token = uuid.uuid4().hex  # recognises this write when its answer was lost
 
     def work(session: orm.Session) -> Amendment:
-        # Of two that amend at once, one waits here.
-        session.execute(sa.select(_S.uid).where(_S.uid == ledger.uid).with_for_update())
+        lock_study(session, ledger.scope)  # of two that amend at once, one waits here
         earlier = _stored(session, ledger)
         before = spec_since(frozen, earlier)
         draft = draft_of(before, len(earlier))

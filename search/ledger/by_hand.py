@@ -16,7 +16,7 @@ from search.ledger import statements
 from search.ledger.changes import close, lock_running, lock_study, row_of, trial_of, update
 from search.ledger.ledger import Ledger
 from search.storage import schema
-from search.storage.optuna_tables import trials
+from search.storage.optuna_tables import trial_user_attrs, trials
 from search.storage.trial_rows import finish_trial
 
 __all__ = ["Stopped", "hold", "let_go_on", "retry_failed", "stop_trial"]
@@ -25,6 +25,7 @@ _H = schema.attempt.c
 _L = schema.lineage.c
 _S = schema.study.c
 _T = trials.c
+_U = trial_user_attrs.c
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,9 @@ def hold(ledger: Ledger) -> bool:
 
     Returns:
         False where it was paused before.
+
+    Raises:
+        StorageError: the study was deleted.
     """
     return _set_held(ledger, ledger.scope.now, _S.held_since.is_(None))
 
@@ -105,6 +109,7 @@ def _set_held(ledger: Ledger, since: Any, where: sa.ColumnElement[bool]) -> bool
 
     def work(session: orm.Session) -> bool:
         nonlocal changed
+        lock_study(session, ledger.scope)
         result: Any = session.execute(
             schema.study.update().where(_S.uid == ledger.uid, where).values(held_since=since)
         )
@@ -121,18 +126,27 @@ def retry_failed(ledger: Ledger) -> int:
     retries as at first; the failed trials stay as they are.
 
     Returns:
-        How many lineages.
+        How many lineages. One whose trial another program failed is none of them.
+
+    Raises:
+        StorageError: the study was deleted.
     """
+    most = 0  # also where an answer was lost, and the repetition finds none
 
     def work(session: orm.Session) -> int:
+        nonlocal most
+        ours = sa.select(_U.trial_id).where(_U.key == attributes.REASON)
         failed = sa.select(_T.number).where(
-            _T.study_id == ledger.study_id, _T.state == TrialState.FAIL
+            _T.study_id == ledger.study_id,
+            _T.state == TrialState.FAIL,
+            _T.trial_id.in_(ours),
         )
         done = [_L.uid == ledger.uid, _L.done == 1, _L.trial.in_(failed)]
         lock_study(session, ledger.scope)  # first, as `resume` does
         freed = update(session, done, done=0, ended=None, lost_attempts=0)
         if freed:
             statements.forget_early_end(session, ledger.scope)
-        return freed
+        most = max(most, freed)
+        return most
 
     return ledger.storage.write(work)

@@ -7,6 +7,7 @@ import sqlalchemy as sa
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import orm
 
+from search.errors import StorageError
 from search.ledger.records import How, Lease
 from search.ledger.scope import Scope
 from search.storage import schema
@@ -22,6 +23,7 @@ __all__ = [
     "lease_row",
     "lock_running",
     "lock_study",
+    "lock_uid",
     "row_of",
     "trial_of",
     "update",
@@ -131,8 +133,18 @@ def close(session: orm.Session, scope: Scope, lineage: int, attempt: int, how: s
 
 
 def lock_study(session: orm.Session, scope: Scope) -> None:
-    """Wait for who changes what the study is, and let nobody until the transaction ends."""
-    session.execute(sa.select(_S.uid).where(_S.uid == scope.uid).with_for_update())
+    """Wait for who changes what the study is, and let nobody until the transaction ends.
+
+    Raises:
+        StorageError: the study is there no longer.
+    """
+    lock_uid(session, scope.uid)
+
+
+def lock_uid(session: orm.Session, uid: str) -> None:
+    """See `lock_study`."""
+    if session.scalar(sa.select(_S.uid).where(_S.uid == uid).with_for_update()) is None:
+        raise StorageError("the study was deleted meanwhile; create it again")
 
 
 def trial_of(session: orm.Session, scope: Scope, number: int | None) -> FrozenTrial | None:

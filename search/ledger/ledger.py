@@ -34,7 +34,7 @@ database was.
 """
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from optuna.study import StudyDirection
@@ -323,8 +323,12 @@ class Ledger:
         )
 
     def forgive(self, worker: str) -> int:
-        """Let no loss of a worker count, as its engine ended it; returns how many lineages gain."""
+        """Let no loss of a worker count, as its engine ended it; returns how many there were."""
         return self.storage.write(lambda session: lost.forgive(session, self.scope, worker))
+
+    def lost_workers(self, names: Collection[str]) -> set[str]:
+        """Those of the workers whose last attempt was lost."""
+        return self.storage.read(lambda session: lost.lost_workers(session, self.scope, names))
 
     def _report_lost(self, freed: Mapping[int, int | None]) -> int:
         """After the commit: report lineages that ended as lost. Returns the lost attempts."""
@@ -336,10 +340,6 @@ class Ledger:
     def halt(self, cause: str) -> None:
         """Let no further trial start. The first cause is kept."""
         self.storage.write(lambda session: statements.halt(session, self.scope, cause))
-
-    def halted(self) -> str | None:
-        """The error for which no trial may start; None without any."""
-        return self.standing().halted
 
     def standing(self) -> Standing:
         """Whether trials may begin: halted, paused by hand, or ended by a stop rule."""

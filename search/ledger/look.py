@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from search import attributes
-from search.ledger.records import Attempt, Counts, Row, RuleEnd, Standing
+from search.attributes import Reason
+from search.ledger.records import Attempt, Counts, How, Row, RuleEnd, Standing
 from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.optuna_tables import trial_steps, trial_user_attrs, trials
@@ -177,7 +178,7 @@ def attempts(session: orm.Session, scope: Scope) -> list[Attempt]:
             worker=row.worker,
             began=datetime.fromtimestamp(row.began, UTC),
             ended=None if row.ended is None else datetime.fromtimestamp(row.ended, UTC),
-            how=row.how,
+            how=Reason.LOST.value if row.how == How.LOST_UNCOUNTED else row.how,
         )
         for row in session.execute(
             sa.select(schema.attempt).where(_H.uid == scope.uid).order_by(_H.lineage, _H.attempt)
@@ -188,7 +189,8 @@ def attempts(session: orm.Session, scope: Scope) -> list[Attempt]:
 def recent_errors(session: orm.Session, scope: Scope, count: int) -> list[str | None]:
     """Type and place of the errors of the lineages that ended last, newest first.
 
-    The text of an error stands for its place where an older version stored none.
+    None for a lineage that ended otherwise, as by divergence. The text of an error stands for its
+    place where an older version stored none.
     """
     last = (
         sa.select(_L.trial, _L.ended, _L.lineage)
@@ -206,8 +208,10 @@ def recent_errors(session: orm.Session, scope: Scope, count: int) -> list[str | 
             .scalar_subquery()
         )
 
+    place = sa.func.coalesce(attr(attributes.ERROR_AT), attr(attributes.ERROR))
+    by_error = attr(attributes.REASON) == json.dumps(Reason.ERROR.value)
     found = session.scalars(
-        sa.select(sa.func.coalesce(attr(attributes.ERROR_AT), attr(attributes.ERROR)))
+        sa.select(sa.case((by_error, place)))
         .select_from(last)
         .order_by(last.c.ended.desc(), last.c.lineage.desc())
     )

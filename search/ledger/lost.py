@@ -1,5 +1,6 @@
 """Frees the lineages of workers that are dead or were cut off, and fails their trials as lost."""
 
+from collections.abc import Collection
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from search.ledger.scope import Scope
 from search.storage import schema
 from search.storage.trial_rows import finish_trial
 
-__all__ = ["forgive", "lose_worker", "reap"]
+__all__ = ["forgive", "lose_worker", "lost_workers", "reap"]
 
 _L = schema.lineage.c
 _H = schema.attempt.c
@@ -48,15 +49,38 @@ def lose_worker(
 
 
 def forgive(session: orm.Session, scope: Scope, worker: str) -> int:
-    """Take the losses of a worker from those that count; returns how many unfinished rows had any.
+    """Take the losses of a worker from those that count, each once; returns how many there were.
 
     A row that has ended as lost stays so.
     """
-    lost = sa.select(_H.lineage).where(
-        _H.uid == scope.uid, _H.worker == worker, _H.how == Reason.LOST.value
+    lost = [_H.uid == scope.uid, _H.worker == worker, _H.how == Reason.LOST.value]
+    unfinished = [scope.mine, _L.done == 0, _L.lineage.in_(sa.select(_H.lineage).where(*lost))]
+    rows = session.scalars(
+        sa.select(_L.lineage).where(*unfinished).order_by(_L.lineage).with_for_update()
+    ).all()
+    forgiven = 0
+    for lineage in rows:
+        result: Any = session.execute(
+            schema.attempt.update()
+            .where(*lost, _H.lineage == lineage)
+            .values(how=How.LOST_UNCOUNTED.value)
+        )
+        count = int(result.rowcount)
+        fewer = sa.case((_L.lost_attempts > count, _L.lost_attempts - count), else_=0)
+        update(session, row_of(scope, lineage), lost_attempts=fewer)
+        forgiven += count
+    return forgiven
+
+
+def lost_workers(session: orm.Session, scope: Scope, names: Collection[str]) -> set[str]:
+    """Those of the workers whose last attempt was lost."""
+    rows = session.execute(
+        sa.select(_H.worker, _H.how)
+        .where(_H.uid == scope.uid, _H.worker.in_(names))
+        .order_by(_H.began, _H.attempt)
     )
-    which = [scope.mine, _L.done == 0, _L.lost_attempts > 0, _L.lineage.in_(lost)]
-    return update(session, which, lost_attempts=_L.lost_attempts - 1)
+    last = {row.worker: row.how for row in rows}
+    return {name for name, how in last.items() if how in (Reason.LOST.value, How.LOST_UNCOUNTED)}
 
 
 def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) -> int | None:
@@ -73,7 +97,8 @@ def _lose(session: orm.Session, scope: Scope, row: sa.Row[Any], *, blame: bool) 
         return None
     lost = {attributes.REASON: Reason.LOST.value}
     finish_trial(session, trial_id, TrialState.FAIL, value=None, user_attrs=lost, steps={})
-    close(session, scope, row.lineage, row.attempt, Reason.LOST.value)
+    how = Reason.LOST.value if blame else How.LOST_UNCOUNTED.value
+    close(session, scope, row.lineage, row.attempt, how)
     lost_attempts = row.lost_attempts + blame
     over = lost_attempts > scope.limits.max_retries
     if over:

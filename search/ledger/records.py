@@ -197,6 +197,7 @@ class How(StrEnum):
     FAIL = "fail"
     PAUSED = "paused"
     ELSEWHERE = "elsewhere"  # another program ended the trial
+    LOST_UNCOUNTED = "lost-uncounted"  # lost, but its engine ended the worker; read as "lost"
 
 
 @dataclass(frozen=True, kw_only=True)

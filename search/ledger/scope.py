@@ -111,10 +111,13 @@ class Scope:
 
         All workers share this row, and who writes it keeps the others waiting until the commit. So
         it is written only where the last contact is older than a fifth of a heartbeat, or lies in
-        the future because the clock was put back.
+        the future because the clock was put back. A longer gap than two heartbeats counts as two if
+        a lease goes back before it, else as none: nobody was at work.
         """
         beat = self.limits.timing.heartbeat_seconds
         longest = 2 * beat
+        before = sa.and_(_L.worker.is_not(None), _L.since <= _S.seen + beat / 5)
+        at_work = sa.exists().where(self.mine, before).correlate(schema.study)
         gap = self.now - sa.func.coalesce(_S.seen, self.now)
         broken = sa.or_(_S.awake.is_(None), gap > longest, gap < -longest)
         due = sa.or_(_S.seen.is_(None), _S.seen < self.now - beat / 5, _S.seen > self.now)
@@ -125,7 +128,7 @@ class Scope:
                 elapsed=_S.elapsed
                 + sa.case(
                     (sa.or_(gap < 0, _S.held_since.is_not(None)), 0.0),
-                    (gap > longest, longest),
+                    (gap > longest, sa.case((at_work, longest), else_=0.0)),
                     else_=gap,
                 ),
                 awake=sa.case((broken, self.now), else_=_S.awake),

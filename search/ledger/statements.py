@@ -205,18 +205,25 @@ def halt(session: orm.Session, scope: Scope, cause: str) -> None:
 
 
 def resume(session: orm.Session, scope: Scope) -> int:
-    """End a halt and free the lineages whose trial ended in the error that is its cause."""
+    """End a halt and free the lineages whose trial ended in the error that is its cause.
+
+    What diverged or ran out of memory with the same words is not repeated.
+    """
     study = schema.study
     cause = session.scalar(sa.select(_S.halted).where(_S.uid == scope.uid).with_for_update())
     if cause is None:
         return 0
     session.execute(study.update().where(_S.uid == scope.uid).values(halted=None))
     forget_early_end(session, scope)
+    by_error = sa.select(_U.trial_id).where(
+        _U.key == attributes.REASON, _U.value_json == json.dumps(attributes.Reason.ERROR.value)
+    )
     failed = (
         sa.select(_T.number)
         .join(trial_user_attrs, _U.trial_id == _T.trial_id)
         .where(
             _T.study_id == scope.study_id,
+            _T.trial_id.in_(by_error),
             # An older version stored no place of an error; there the text was the cause.
             _U.key.in_((attributes.ERROR_AT, attributes.ERROR)),
             _U.value_json == json.dumps(cause),

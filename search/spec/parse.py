@@ -44,7 +44,7 @@ __all__ = ["DEFAULTS", "parse_spec", "read_spec", "read_workers"]
 
 DEFAULT_FOLDS = 5
 DEFAULTS = "defaults"  # name of the trial at the defaults of the space
-MOST_BYTES = 1 << 20  # of a study file
+MOST_BYTES = 1 << 20  # of a study file that a person writes
 MOST_GRID_POINTS = 1_000_000
 #: A dotted key of more parts than `MOST_DEPTH`, for which tomllib takes quadratic time.
 _DEEP_KEY = re.compile(
@@ -205,8 +205,6 @@ def _load(text: str, where: str) -> dict[str, Any]:
     """The document, or `SpecError` for whatever the parser of TOML raises."""
     if not is_unicode(text):
         raise SpecError(f"{where}: it holds half of a surrogate pair; save it as UTF-8 text")
-    if len(text) > MOST_BYTES:
-        raise SpecError(f"{where}: a study file has at most {MOST_BYTES:,} bytes, got more")
     if _DEEP_KEY.search(text):
         raise SpecError(f"{where}: a key has at most {MOST_DEPTH} parts, got more; shorten it")
     try:

@@ -8,12 +8,12 @@ import sqlalchemy as sa
 from sqlalchemy import orm
 
 from search import attributes
-from search.errors import SearchError, StorageError
+from search.errors import SearchError, StorageError, StudyNotFound
 from search.ledger import Ledger
 from search.storage import Storage, schema
 from search.storage.checkpoint import CheckpointStore
 from search.storage.study_rows import delete_study as delete_rows
-from search.storage.study_rows import study_id_of
+from search.storage.study_rows import study_id_of, study_names
 from search.study.confirmation.find import confirmations
 
 __all__ = ["Deleted", "Deletion", "delete_study"]
@@ -53,6 +53,7 @@ class Deletion:
 
         Raises:
             SearchError: workers began meanwhile.
+        StudyNotFound: somebody else deleted it meanwhile.
             StorageError: a file could not be deleted; the rows are gone.
         """
         return [self._delete(ledger, name) for name, ledger in self._ledgers.items()]
@@ -61,7 +62,11 @@ class Deletion:
         from search.dashboard.artifact_files import artifact_files
 
         optuna = self._storage.optuna
-        trials = optuna.get_all_trials(ledger.study_id, deepcopy=False)
+        try:
+            trials = optuna.get_all_trials(ledger.study_id, deepcopy=False)
+        except KeyError:  # somebody else was first
+            storage = self._storage
+            raise StudyNotFound(name, storage.url, storage.read(study_names)) from None
         files = artifact_files(optuna.get_study_system_attrs(ledger.study_id), trials)
         place = ledger.attrs.get(attributes.CHECKPOINTS)  # StudySearchCV's study may have none
         delete_study(ledger, name)
@@ -82,13 +87,20 @@ def _unlink(files: list[Path]) -> None:
 
 def _refuse_while_alive(ledger: Ledger, name: str, session: orm.Session) -> None:
     # Locked: nobody leases one of the others before the rows are gone.
+    now = ledger.scope.now
     found = session.execute(
-        sa.select(_L.worker, (_L.until - ledger.scope.now).label("left"))
+        sa.select(_L.worker, (_L.until - now).label("left"), (_L.heartbeat - now).label("ahead"))
         .where(ledger.scope.mine)
         .order_by(_L.lineage)
         .with_for_update()
     ).all()
-    alive = {row.worker: row.left for row in found if row.worker is not None and row.left > 0}
+    # A proof of life from the future is none: the clock was put back.
+    recently = 2 * ledger.limits.timing.heartbeat_seconds
+    alive = {
+        row.worker: row.left
+        for row in found
+        if row.worker is not None and row.left > 0 and row.ahead <= recently
+    }
     if alive:
         raise SearchError(
             f"a study is deleted while nobody works on it, got {name!r} with {len(alive)} at work "

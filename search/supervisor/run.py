@@ -13,7 +13,7 @@ from search.aims.confirmed import sentences
 from search.errors import SearchError, StorageError, StudyHalted
 from search.signals import stopping
 from search.study import Study
-from search.study.status import Busy, Status
+from search.study.status import Status
 from search.study.views.events import events
 from search.supervisor.launchers import Exit, Launcher
 from search.supervisor.watchers import Watcher, watching
@@ -126,7 +126,7 @@ class _Tending:
         self._noted: tuple[int, int, bool] | None = None  # what the note was written for
         self._over_since: float | None = None
         self._deaths = 0
-        self._running: Sequence[Busy] = ()  # at the look before
+        self._at_work: set[str] = set()  # workers at the look before
         self._steps: dict[int, int] = {}  # lineage -> the furthest step seen
         self._ended = 0
         self._excused: set[str] = set()  # ended by their engine; a loss of theirs does not count
@@ -150,11 +150,9 @@ class _Tending:
     def _look(self) -> Status | None:
         """One look; the study's status once it is over and no worker is left."""
         study = self._study
-        reaped = study.ledger.reap()
+        study.ledger.reap()
         status = study.status()
-        if reaped:
-            self._end_silent(status)
-        self._running = status.running
+        self._end_lost(status)
         self._show(status)
         if status.halted is not None:
             raise _halted(study, status)
@@ -187,10 +185,14 @@ class _Tending:
             self._noted = stands
             annotate(self._study)
 
-    def _end_silent(self, status: Status) -> None:
-        """End workers that lost their lease for want of heartbeats although they live: stuck."""
-        silent = {busy.worker for busy in self._running if busy.silent}
-        for name in silent - {busy.worker for busy in status.running}:
+    def _end_lost(self, status: Status) -> None:
+        """End workers that lost their lease for want of heartbeats although they live: stuck.
+
+        Whoever comes first takes the lease from them: this process, or a worker that claims.
+        """
+        at_work = {busy.worker for busy in status.running}
+        gone, self._at_work = self._at_work - at_work, at_work
+        for name in self._study.ledger.lost_workers(gone) if gone else ():
             self._launcher.end(name)
 
     def _forgive(self, status: Status) -> None:

@@ -169,15 +169,17 @@ def _attempt(
 
 def _taken(study: Study, claim: Claim) -> bool:
     """Say why a trial is no longer this worker's; whether somebody stopped it for good."""
-    number = claim.trial.number
+    number, lineage = claim.trial.number, claim.lease.lineage
     study.storage.optuna.forget(claim.trial._trial_id)
     reason = None
     with suppress(SearchError):  # the study was deleted: the next claim says so
         reason = study.trial(number).user_attrs.get(attributes.REASON)
+        rows = study.ledger.rows(begun=True)
+        if any(row.lineage == lineage and row.done for row in rows):
+            # This worker may have saved one since the others were deleted.
+            study.checkpoints.delete(lineage, attempt=claim.lease.attempt)
     if reason == Reason.BY_HAND.value:
         log.info("trial %d was stopped by hand", number)
-        # This worker may have saved one since the other was deleted.
-        study.checkpoints.delete(claim.lease.lineage, attempt=claim.lease.attempt)
         return True
     log.warning("trial %d: lease lost (reassigned or ended elsewhere); result dropped", number)
     return False

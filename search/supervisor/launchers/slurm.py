@@ -159,14 +159,15 @@ class SlurmLauncher:
             if not self._silent:  # else a poll submits them once the controller answers again
                 self._top_up()
             return
-        self._started = True
         self._tasks = self._polled = look(self.job)
         self._jobs = {array_of(task_id) for task_id in self._tasks}
         there = sum(task.state not in GONE for task in self._tasks.values())
+        self._started = not there  # a start that fails ends no worker of an earlier command
         if there:
             log.info("%d workers of an earlier command are there", there)
         if count > there:
             self._submit(count - there)
+        self._started = True
 
     def _submit(self, count: int) -> None:
         self._write_environment()

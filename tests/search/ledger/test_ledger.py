@@ -199,7 +199,7 @@ def test_what_is_looked_at_changes_nothing(storage: Storage, ledger: Ledger) -> 
     must(ledger.claim("w"))
     before = everything()
     opened = Ledger.open(storage, "s")
-    for look in ("counts", "rows", "running", "attempts", "elapsed", "halted", "recent_errors"):
+    for look in ("counts", "rows", "running", "attempts", "elapsed", "standing", "recent_errors"):
         getattr(opened, look)()
     assert everything() == before
 

@@ -15,6 +15,7 @@ from ledger_clock import (
     states,
     trial_of,
 )
+from lost_answer import lost_in_commit
 
 from search.ledger import Counts, Fenced, Ledger
 from search.ledger.attempt import Fresh
@@ -209,3 +210,46 @@ def test_the_dead_are_reaped_and_the_living_are_not_when_the_clock_is_set(
     assert not ledger.heartbeat(dead.lease)
     assert ledger.counts().lost_attempts == 1
     assert ledger.elapsed() == pytest.approx(30 * TIMING.heartbeat_seconds, abs=15)
+
+
+def test_time_in_which_nobody_works_costs_nothing(ledger: Ledger, clock: HandClock) -> None:
+    for _ in range(4):
+        assert ledger.reap() == 0  # as a command does that is stopped at once
+        clock.seconds += 86_400
+    ledger.reap()
+    assert ledger.elapsed() == 0
+    claim = must(ledger.claim("w"))
+    clock.seconds += 86_400  # it was suspended, or the database was away
+    assert ledger.heartbeat(claim.lease)
+    assert ledger.elapsed() == 2 * TIMING.heartbeat_seconds
+    ledger.release(claim)
+    clock.seconds += 86_400
+    must(ledger.claim("w"))
+    assert ledger.elapsed() == 2 * TIMING.heartbeat_seconds
+
+
+def test_each_loss_is_forgiven_once_though_an_answer_is_lost(
+    storage: Storage, ledger: Ledger
+) -> None:
+    for worker, blame in (("a", True), ("b", True), ("c", False)):
+        assert must(ledger.claim(worker)).lease.lineage == 0
+        assert ledger.release_worker(worker, blame=blame) == 1
+    assert ledger.counts().lost_attempts == 2
+    with lost_in_commit(storage):
+        ledger.forgive("a")
+    assert ledger.counts().lost_attempts == 1
+    assert (ledger.forgive("a"), ledger.forgive("c"), ledger.forgive("x")) == (0, 0, 0)
+    assert ledger.counts().lost_attempts == 1
+    assert ledger.forgive("b") == 1
+    assert ledger.counts().lost_attempts == 0
+    assert [attempt.how for attempt in ledger.attempts()] == ["lost"] * 3
+
+
+def test_a_worker_is_lost_whose_last_attempt_was(ledger: Ledger) -> None:
+    for worker in "abc":
+        must(ledger.claim(worker))
+    ledger.release_worker("a")
+    ledger.release_worker("b", blame=False)
+    assert ledger.lost_workers({"a", "b", "c", "x"}) == {"a", "b"}
+    must(ledger.claim("a"))  # it was not dead
+    assert ledger.lost_workers({"a", "b"}) == {"b"}

@@ -4,6 +4,7 @@ import sqlalchemy as sa
 from ledger_clock import (
     COMPLETE,
     FAIL,
+    PRUNED,
     must,
 )
 
@@ -23,10 +24,10 @@ def test_halt_and_resume_repeat_the_trials_that_failed_for_it(
     assert ledger.recent_errors(3) == ["TypeError: x"] * 2 + ["OSError: disk"]
     ledger.halt("TypeError: x")
     ledger.halt("another")
-    assert ledger.halted() == "TypeError: x"
+    assert ledger.standing().halted == "TypeError: x"
     assert ledger.claim("w") is None
     assert ledger.resume() == 2
-    assert ledger.halted() is None
+    assert ledger.standing().halted is None
     assert ledger.resume() == 0
     claims = [must(ledger.claim("w")) for _ in range(2)]
     assert [c.lease.lineage for c in claims] == [1, 2]
@@ -37,6 +38,22 @@ def test_halt_and_resume_repeat_the_trials_that_failed_for_it(
     assert ledger.counts().done == 3
     assert ledger.recent_errors(2) == [None, None]
     assert len(storage.optuna.get_all_trials(ledger.study_id)) == 5
+
+
+def test_what_diverged_with_the_same_words_neither_halts_a_study_nor_is_repeated(
+    storage: Storage, ledger: Ledger
+) -> None:
+    claims = [must(ledger.claim(w)) for w in "abc"]
+    same = {"error": "the loss is nan"}
+    ledger.end(claims[0], FAIL, reason=Reason.ERROR, attrs=same)
+    for claim in claims[1:]:
+        ledger.end(claim, PRUNED, 0.1, reason=Reason.DIVERGED, attrs=same)
+    assert ledger.recent_errors(3) == [None, None, "the loss is nan"]
+    ledger.halt("the loss is nan")
+    assert ledger.resume() == 1
+    assert must(ledger.claim("w")).lease.lineage == 0
+    assert ledger.claim("w") is None
+    assert len(storage.optuna.get_all_trials(ledger.study_id)) == 4
 
 
 def test_a_halted_study_starts_nothing(ledger: Ledger) -> None:

@@ -152,7 +152,7 @@ def test_the_copy_goes_on(pair: tuple[Storage, Storage], filled: Ledger) -> None
     source, target = pair
     copy_study("s", source, target)
     copied = Ledger.open(target, "s")
-    assert copied.halted() == "e"
+    assert copied.standing().halted == "e"
     assert copied.resume() == 2  # both had "e" as their error
     while (claim := copied.claim("w")) is not None:
         copied.end(claim, TrialState.COMPLETE, 1.0)

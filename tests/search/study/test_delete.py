@@ -6,17 +6,20 @@ import threading
 import optuna
 import pytest
 import sqlalchemy as sa
+from ledger_clock import HandClock
 from lost_answer import lost_in_commit
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from search.cli import app
 from search.dashboard import Artifacts, Pictures
-from search.errors import SearchError
+from search.errors import SearchError, StorageError, StudyNotFound
+from search.ledger import Ledger
+from search.ledger.by_hand import hold, retry_failed
 from search.ledger.measurements import record
 from search.storage import schema
 from search.storage.optuna_tables import models
 from search.study import open_study, study_names
-from search.study.delete import delete_study
+from search.study.delete import Deletion, delete_study
 from search.worker.worker import work
 
 TABLES = [
@@ -135,3 +138,33 @@ def test_a_study_of_another_program_is_refused(sqlite_url, make_study, capsys):
     optuna.create_study(storage=study.storage.optuna, study_name="other")
     assert app.main(["delete", "other", "--yes", "--storage", sqlite_url]) == 2
     assert "was made by another program" in capsys.readouterr().err
+
+
+def test_a_study_that_was_deleted_meanwhile_takes_nothing(make_study, storage_url, tmp_path):
+    study = make_study(trials=3, storage=storage_url)
+    second = Deletion(study.storage, "toy")
+    assert Deletion(study.storage, "toy").carry_out()[0].name == "toy"
+    with pytest.raises(StudyNotFound):
+        second.carry_out()
+    for late in (
+        lambda: study.extend(trials=2),
+        lambda: study.add({"x": 0.5}),
+        lambda: retry_failed(study.ledger),
+        lambda: hold(study.ledger),
+        lambda: record(study.storage, study.uid, "toy", {}, again=False),
+    ):
+        with pytest.raises(StorageError, match="was deleted meanwhile; create it again"):
+            late()
+    left = rows(study)
+    assert not any(left[table.name] for table in schema.metadata.sorted_tables if "uid" in table.c)
+
+
+def test_a_lease_from_the_future_does_not_keep_a_study(make_study, storage_url):
+    study = make_study(trials=3, storage=storage_url)
+    clock = HandClock()
+    ledger = Ledger.open(study.storage, "toy", clock=clock)
+    assert ledger.claim("dead")
+    with pytest.raises(SearchError, match="1 at work"):
+        delete_study(ledger, "toy")
+    clock.seconds -= 86_400  # the clock was put back
+    delete_study(ledger, "toy")

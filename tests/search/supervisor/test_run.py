@@ -197,8 +197,9 @@ def test_a_trial_may_end_after_the_hours_are_over(make_study, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("put_back_seconds", [0, 3600])
+@pytest.mark.parametrize("by_another", [False, True])
 def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(
-    make_study, storage_url, put_back_seconds
+    make_study, storage_url, put_back_seconds, by_another
 ):
     study = make_study(
         trials=1, storage=storage_url, extra="[workers]\nheartbeat_seconds = 0.1\nmax_retries = 9"
@@ -219,8 +220,11 @@ def test_a_worker_that_lives_but_lost_its_lease_in_silence_is_ended(
     thread_ends.daemon = True
     thread_ends.start()
     monitored = Quiet()
+    another, own = search.open("toy", storage=storage_url), study.ledger.reap
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(supervisor, "LEAVE_SECONDS", 0.0)
+        if by_another:  # a worker takes the lease with its claim
+            patched.setattr(study.ledger, "reap", lambda: (another.ledger.reap(), own())[1])
         status = supervisor.run(study, launcher, workers=1, progress=monitored)
     thread_ends.cancel()
     assert launcher.ended[0] == "stuck"

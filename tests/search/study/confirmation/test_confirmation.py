@@ -314,3 +314,18 @@ def test_pausing_a_study_pauses_its_confirmation(confirmed, url):
     confirmed.amend(confirmed_spec(trials=9, confirm="[confirm]\ntop = 2\n"))
     made = confirming_study(confirmed)
     assert made.status().held_since is not None  # as its study is
+
+
+@pytest.mark.slow
+def test_a_confirmation_may_be_longer_than_what_a_person_writes(make_study):
+    space = "\n".join(f"{'x' * 60}{n} = {{ float = [0.0, 1.0] }}" for n in range(20))
+    study = make_study(
+        "toy:Noisy",
+        trials=8,
+        space=f"x = {{ float = [0.0, 1.0] }}\n{space}",
+        extra='[sampler]\nname = "random"\n[confirm]\ntop = 8\nseeds = 100\nsplits = "same"\n',
+    )
+    work(study, name="w", stop=threading.Event())
+    confirming = confirming_study(study)
+    assert len(confirming.spec.text) > 2**20
+    assert open_study(confirming.name, study.storage).spec.trials == 800

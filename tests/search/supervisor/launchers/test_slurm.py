@@ -24,6 +24,8 @@ class Controller:
         self.looks = 0
         self.answers: Iterator[bool] = itertools.repeat(True)
         self.takes = True  # also what it does not answer
+        self.refuses = False
+        self.cancelled = 0  # calls of scancel
 
     def look(self, job: str) -> dict[str, Task]:
         assert job
@@ -31,8 +33,14 @@ class Controller:
         return dict(self.tasks)
 
     def ask(self, *argv: str, stdin: str | None = None) -> str:
+        if argv[0] == "scancel":
+            self.cancelled += 1
+            self.tasks.clear()
+            return ""
         assert argv[0] == "sbatch"
         assert stdin is not None
+        if self.refuses:
+            raise SearchError("sbatch failed: invalid partition specified")
         answered = next(self.answers)
         job = len(self.tasks) + 1
         if answered or self.takes:
@@ -83,6 +91,29 @@ def test_what_came_through_without_an_answer_is_not_submitted_again(
     for _ in range(3):
         launcher.poll()
     assert len(controller.tasks) == 5
+
+
+@pytest.mark.parametrize("there", [0, 1])
+def test_a_start_that_fails_ends_no_worker_of_an_earlier_command(
+    controller: Controller, tmp_path: Path, there: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    controller.tasks = {f"7_{n}": RUNS for n in range(there)}
+    controller.refuses = True
+    refused = make_launcher("slurm", tmp_path)
+    with pytest.raises(SearchError, match="invalid partition"):
+        refused.start(2)
+    refused.stop()
+    assert controller.cancelled == (not there)
+
+    def deaf(job: str) -> dict[str, Task]:
+        raise Unanswered(f"squeue --name {job} failed: Unable to contact slurm controller")
+
+    monkeypatch.setattr(slurm, "look", deaf)
+    unanswered = make_launcher("slurm", tmp_path)
+    with pytest.raises(Unanswered):
+        unanswered.start(2)
+    unanswered.stop()
+    assert controller.cancelled == (not there)
 
 
 def test_no_worker_counts_as_dead_while_the_controller_is_away(

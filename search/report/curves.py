@@ -47,9 +47,10 @@ def curve_pairs(trials: Sequence[FrozenTrial], metric: str) -> list[Pair]:
 
 
 def fit_of(trial: FrozenTrial, metric: str) -> tuple[float, float] | None:
-    """The metric on training and on validation data at a trial's end; None where not recorded.
+    """The metric on training and on validation data, where the trial has its value from.
 
-    Of a cross-validated trial the means over its folds.
+    That is the last step, or with patience the best one; of a cross-validated trial the means over
+    its folds. None where it is not recorded.
     """
     for pair in curve_pairs([trial], metric):
         train, validation = curve(trial, pair.train), curve(trial, pair.validation)
@@ -58,5 +59,8 @@ def fit_of(trial: FrozenTrial, metric: str) -> tuple[float, float] | None:
         if pair.validation == FOLD_SCORE:
             return fmean(train.values()), fmean(validation.values())
         if pair.validation == metric:
-            return train[max(train)], validation[max(validation)]
+            own, last = trial.values or (), max(validation)
+            steps = [last, *(step for step in validation if validation[step] in own)]
+            step = next((step for step in steps if validation[step] in own), last)
+            return (train[step], validation[step]) if step in train else None
     return None

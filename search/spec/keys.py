@@ -160,7 +160,7 @@ def _tables() -> Iterator[Key]:
     yield Key(table="confirm", name="splits", type="string", default="reshuffled",
               choices=("reshuffled", "same"),
               text="Whether each time is also on another split of the data.")
-    yield Key(table="workers", name="heartbeat_seconds", type="number", default=5.0, above=0,
+    yield Key(table="workers", name="heartbeat_seconds", type="number", default=5.0, low=0.1,
               high=MOST_HEARTBEAT_SECONDS,
               text="Seconds between two heartbeats of a running trial.")
     yield Key(table="workers", name="max_retries", type="integer", default=3, low=0,

@@ -85,6 +85,17 @@ def test_a_cross_validated_model_is_judged_by_the_means_of_its_folds(model):
     assert found.training_seconds == 7.0
 
 
+def test_with_patience_training_and_validation_are_those_of_the_best_step(model):
+    from optuna.trial import TrialState
+
+    stopped = trial(1, TrialState.COMPLETE, [0.7, 0.8, 0.75])
+    stopped.value = 0.8
+    stopped.user_attrs["curves"] = {
+        "step": [1, 2, 3], "val_accuracy": [0.7, 0.8, 0.75], "train_accuracy": [0.7, 0.85, 0.95],
+    }  # fmt: skip
+    assert dataclasses.replace(model, trial=stopped).fit == (0.85, 0.8)
+
+
 def test_the_hardest_class_is_one_that_has_images(model):
     found = Evaluation(metrics=metrics([[5, 0, 1], [0, 0, 0], [2, 0, 6]]), hashes={})
     measured = Measured(evaluation=found, count=1)

@@ -82,12 +82,18 @@ def read_spec(path: Path, overrides: Sequence[Override] = ()) -> StudySpec:
     return parse_spec(text, where=str(path))
 
 
-def parse_spec(text: str, *, where: str) -> StudySpec:
-    """Validate the text of a study file; `where` names it in messages.
+def parse_spec(text: str, *, where: str, generated: bool = False) -> StudySpec:
+    """Validate the text of a study file.
+
+    Args:
+        where: names it in messages.
+        generated: whether no person wrote it, so that it may have any length.
 
     Raises:
         SpecError: names the key, the rule, the value received and what to do.
     """
+    if len(text) > MOST_BYTES and not generated:
+        raise SpecError(f"{where}: a study file has at most {MOST_BYTES:,} bytes, got more")
     table = _load(text, where)
     top = keys_of(TOP)
     check_table(table, TOP, top, where)

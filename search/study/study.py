@@ -58,7 +58,7 @@ class Study:
                 f"study {name!r} in {storage.url} was made by StudySearchCV and has no study file; "
                 "go on with it by calling fit, browse it with `dashboard`, or name another study"
             )
-        spec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}")
+        spec = parse_spec(attrs[attributes.SPEC], where=f"study {name!r}", generated=True)
         self._chosen = Chosen.of(spec, attrs.get(attributes.SAMPLER))
         frozen = with_prior(spec.with_sampler(self._chosen.name), attrs)
         self.specs = Specs(frozen, lambda after: amendments(self.ledger, after=after))

@@ -46,7 +46,8 @@ def confirming_study(study: Study) -> Study | None:
         return open_study(name, study.storage, checkpoints=study.checkpoints.address)
     _ = study.problem  # refuses other data before anything is created
     text = _text(study, mark, _free_name(study.name, {one.name for one in marks}))
-    spec = parse_spec(text, where=f"the confirmation of study {study.name!r}")
+    where = f"the confirmation of study {study.name!r}"
+    spec = parse_spec(text, where=where, generated=True)
     made = create_study(spec, study.storage, checkpoints=study.checkpoints.address, confirms=wanted)
     if made.ledger.attrs.get(attributes.CONFIRMS) != wanted:
         raise SearchError(f"study {study.name!r} was changed meanwhile; run the command again")

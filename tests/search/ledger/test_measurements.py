@@ -7,12 +7,14 @@ import pytest
 from lost_answer import lost_in_commit
 
 from search.ledger.measurements import Sealed, measurements, record
-from search.storage import Storage, open_storage
+from search.storage import Storage, open_storage, schema
 
 
 @pytest.fixture
 def storage(storage_url: str) -> Iterator[Storage]:
     opened = open_storage(storage_url)
+    study = schema.study.insert().values(uid="u", elapsed=0.0)
+    opened.write(lambda session: session.execute(study))
     yield opened
     opened.close()
 

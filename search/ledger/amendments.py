@@ -130,7 +130,7 @@ def amend(
     token = uuid.uuid4().hex  # recognises this write when its answer was lost
 
     def work(session: orm.Session) -> Amendment:
-        lock_study(session, ledger.scope)  # of two that amend at once, one waits here
+        lock_study(session, ledger.uid)  # of two that amend at once, one waits here
         earlier = _stored(session, ledger)
         before = spec_since(frozen, earlier)
         draft = draft_of(before, len(earlier))

@@ -109,7 +109,7 @@ def _set_held(ledger: Ledger, since: Any, where: sa.ColumnElement[bool]) -> bool
 
     def work(session: orm.Session) -> bool:
         nonlocal changed
-        lock_study(session, ledger.scope)
+        lock_study(session, ledger.uid)
         result: Any = session.execute(
             schema.study.update().where(_S.uid == ledger.uid, where).values(held_since=since)
         )
@@ -142,7 +142,7 @@ def retry_failed(ledger: Ledger) -> int:
             _T.trial_id.in_(ours),
         )
         done = [_L.uid == ledger.uid, _L.done == 1, _L.trial.in_(failed)]
-        lock_study(session, ledger.scope)  # first, as `resume` does
+        lock_study(session, ledger.uid)  # first, as `resume` does
         freed = update(session, done, done=0, ended=None, lost_attempts=0)
         if freed:
             statements.forget_early_end(session, ledger.scope)

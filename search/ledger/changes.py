@@ -23,7 +23,6 @@ __all__ = [
     "lease_row",
     "lock_running",
     "lock_study",
-    "lock_uid",
     "row_of",
     "trial_of",
     "update",
@@ -132,17 +131,12 @@ def close(session: orm.Session, scope: Scope, lineage: int, attempt: int, how: s
     )
 
 
-def lock_study(session: orm.Session, scope: Scope) -> None:
+def lock_study(session: orm.Session, uid: str) -> None:
     """Wait for who changes what the study is, and let nobody until the transaction ends.
 
     Raises:
         StorageError: the study is there no longer.
     """
-    lock_uid(session, scope.uid)
-
-
-def lock_uid(session: orm.Session, uid: str) -> None:
-    """See `lock_study`."""
     if session.scalar(sa.select(_S.uid).where(_S.uid == uid).with_for_update()) is None:
         raise StorageError("the study was deleted meanwhile; create it again")
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc, orm
 
 from search.errors import SearchError
-from search.ledger.changes import lock_uid
+from search.ledger.changes import lock_study
 from search.storage import Storage, schema
 
 __all__ = ["Sealed", "SealedMeasurement", "measurements", "record", "refuse_unless_first"]
@@ -87,7 +87,7 @@ def record(
     table = schema.evaluation
 
     def work(session: orm.Session) -> int | None:
-        lock_uid(session, uid)
+        lock_study(session, uid)
         last = session.scalar(sa.select(sa.func.max(table.c.n)).where(table.c.uid == uid)) or 0
         if last and not again:  # another process was first, since the check above
             return None

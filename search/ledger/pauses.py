@@ -153,7 +153,7 @@ def end_paused(
     rows = session.execute(
         sa.select(schema.lineage).where(*here).order_by(_L.lineage).with_for_update()
     ).all()
-    lock_study(session, scope)
+    lock_study(session, scope.uid)
     goes_on = by_rule and look.standing(session, scope).ended_by is None
     if goes_on or look.amendment(session, scope) != amendment:
         return []

@@ -69,18 +69,20 @@ class Scope:
         )
 
     @cached_property
+    def ahead(self) -> sa.ColumnElement[bool]:
+        """A proof of life from the future: the clock was put back since, and none came after."""
+        return _L.heartbeat > self.now + 2 * self.limits.timing.heartbeat_seconds
+
+    @cached_property
     def overdue(self) -> sa.Select[Any]:
         """The rows whose lease ran out while the database could be reached."""
         timing = self.limits.timing
-        recently = 2 * timing.heartbeat_seconds
         reached = sa.exists().where(
             _S.uid == self.uid,
             _S.awake <= self.now - timing.grace_seconds,
-            _S.seen >= self.now - recently,
+            _S.seen >= self.now - 2 * timing.heartbeat_seconds,
         )
-        # A proof of life from the future: the clock was put back since, and none came after.
-        ahead = _L.heartbeat > self.now + recently
-        return self.leased(sa.or_(_L.until < self.now, ahead), reached, skip_locked=True)
+        return self.leased(sa.or_(_L.until < self.now, self.ahead), reached, skip_locked=True)
 
     @cached_property
     def barred(self) -> sa.ColumnElement[bool]:
@@ -111,8 +113,8 @@ class Scope:
 
         All workers share this row, and who writes it keeps the others waiting until the commit. So
         it is written only where the last contact is older than a fifth of a heartbeat, or lies in
-        the future because the clock was put back. A longer gap than two heartbeats counts as two if
-        a lease goes back before it, else as none: nobody was at work.
+        the future because the clock was put back. A gap of more than two heartbeats counts as two
+        if somebody has held a lease since before it, else as nothing.
         """
         beat = self.limits.timing.heartbeat_seconds
         longest = 2 * beat

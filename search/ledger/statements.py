@@ -245,7 +245,7 @@ def end_by(
         What is recorded, which may be what another process found before; None where the study was
         amended since.
     """
-    lock_study(session, scope)
+    lock_study(session, scope.uid)
     if look.amendment(session, scope) == amendment:
         _end_by(session, scope, rule, trial, text)
     return look.standing(session, scope).ended_by
@@ -268,7 +268,7 @@ def end_early(
         amendment: the number of the last one then.
         decision: how many decisions had been carried out.
     """
-    lock_study(session, scope)
+    lock_study(session, scope.uid)
     seen = look.amendment(session, scope), look.decisions(session, scope)
     if seen == (amendment, decision) and not look.under_way(session, scope):
         _end_by(session, scope, rule, trial, text)
@@ -284,7 +284,7 @@ def _end_by(session: orm.Session, scope: Scope, rule: str, trial: int | None, te
 
 def forget_early_end(session: orm.Session, scope: Scope) -> None:
     """Let a study go on that ended early: more can be completed now."""
-    lock_study(session, scope)
+    lock_study(session, scope.uid)
     end = look.standing(session, scope).ended_by
     if end is not None and end.rule in EARLY:
         session.execute(schema.study.update().where(_S.uid == scope.uid).values(ended_by=None))

@@ -53,7 +53,7 @@ class Deletion:
 
         Raises:
             SearchError: workers began meanwhile.
-        StudyNotFound: somebody else deleted it meanwhile.
+            StudyNotFound: somebody else deleted it meanwhile.
             StorageError: a file could not be deleted; the rows are gone.
         """
         return [self._delete(ledger, name) for name, ledger in self._ledgers.items()]
@@ -87,19 +87,17 @@ def _unlink(files: list[Path]) -> None:
 
 def _refuse_while_alive(ledger: Ledger, name: str, session: orm.Session) -> None:
     # Locked: nobody leases one of the others before the rows are gone.
-    now = ledger.scope.now
+    scope = ledger.scope
     found = session.execute(
-        sa.select(_L.worker, (_L.until - now).label("left"), (_L.heartbeat - now).label("ahead"))
-        .where(ledger.scope.mine)
+        sa.select(_L.worker, (_L.until - scope.now).label("left"), scope.ahead.label("ahead"))
+        .where(scope.mine)
         .order_by(_L.lineage)
         .with_for_update()
     ).all()
-    # A proof of life from the future is none: the clock was put back.
-    recently = 2 * ledger.limits.timing.heartbeat_seconds
     alive = {
         row.worker: row.left
         for row in found
-        if row.worker is not None and row.left > 0 and row.ahead <= recently
+        if row.worker is not None and row.left > 0 and not row.ahead
     }
     if alive:
         raise SearchError(

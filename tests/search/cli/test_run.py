@@ -47,21 +47,25 @@ params = { x = 0.75 }
 """
 
 
-@pytest.mark.slow
-@pytest.mark.process
-def test_a_finished_study_names_the_commands_that_show_and_repeat_failed_trials(
-    tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def broken(tmp_path, monkeypatch):
+    """The study `mended` in the current folder, whose problem is broken while the file is there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     (tmp_path / "broken_for_a_while.py").write_text(PROBLEM)
     (tmp_path / "mended.toml").write_text(SPEC)
     (tmp_path / "broken").touch()
+    return tmp_path / "broken"
+
+
+@pytest.mark.slow
+@pytest.mark.process
+def test_a_finished_study_names_the_commands_that_show_and_repeat_failed_trials(broken, capsys):
     storage = ["--storage", "sqlite:///a b.db"]
     assert app.main(["run", "mended.toml", "--workers", "1", *storage]) == 0
     out = capsys.readouterr().out
     assert "1 complete, 0 pruned, 1 failed (1 error)" in out
-    (tmp_path / "broken").unlink()
+    broken.unlink()
     show, repeat = (shlex.split(part) for part in out.split("`") if part.startswith("python -m"))
     assert app.main(show[3:]) == 0
     assert "RuntimeError: no value at 0.75" in capsys.readouterr().out
@@ -74,12 +78,8 @@ def test_a_finished_study_names_the_commands_that_show_and_repeat_failed_trials(
 
 
 def test_a_place_in_which_no_checkpoint_can_be_written_is_refused_before_the_search(
-    tmp_path, monkeypatch, capsys
+    broken, tmp_path, capsys
 ):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    (tmp_path / "broken_for_a_while.py").write_text(PROBLEM)
-    (tmp_path / "mended.toml").write_text(SPEC)
     (tmp_path / "runs" / "mended").mkdir(parents=True)
     (tmp_path / "runs" / "mended" / "checkpoints").touch()
     assert app.main(["run", "mended.toml", "--storage", "sqlite:///s.db"]) == 2
@@ -92,21 +92,18 @@ def test_a_place_in_which_no_checkpoint_can_be_written_is_refused_before_the_sea
 
 @pytest.mark.slow
 @pytest.mark.process
-def test_a_halt_on_the_last_trials_is_repeated_by_the_same_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
+def test_a_halt_on_the_last_trials_is_repeated_by_the_same_command(broken, tmp_path, capsys):
     (tmp_path / "broken_for_a_while.py").write_text(
         PROBLEM.replace("no value at {run.params['x']}", "no value")
     )
     named = "".join(f'[[trials]]\nname = "{n}"\nparams = {{ x = 0.{n}5 }}\n' for n in (2, 6, 7, 8))
     spec = SPEC[: SPEC.index("[[trials]]")].replace("trials = 2", "trials = 4") + named
     (tmp_path / "mended.toml").write_text(spec)
-    (tmp_path / "broken").touch()
     run = ["run", "mended.toml", "--workers", "1", "--storage", "sqlite:///s.db"]
     for _ in range(2):  # it is halted again while the error is there
         assert app.main(run) == 2
         assert "was halted" in capsys.readouterr().err
-    (tmp_path / "broken").unlink()
+    broken.unlink()
     assert app.main(run) == 0
     assert "4 of 4 trials ended" in capsys.readouterr().out
     study = open_study("mended", open_storage("sqlite:///s.db"))

@@ -14,6 +14,7 @@ __all__ = [
     "clock",
     "counted",
     "describe_error",
+    "ending",
     "figure",
     "finite",
     "install_extra",
@@ -66,6 +67,11 @@ def verdict(trial: FrozenTrial) -> str:
         last = max(trial.intermediate_values)
         return f"pruned at step {last} with {figure(trial.intermediate_values[last])}"
     return trial.state.name.lower()
+
+
+def ending(trial: FrozenTrial) -> str:
+    """How a trial ended, in a word: the reason, if it has one, else its state."""
+    return str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
 
 
 def broken(trial: FrozenTrial) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from search import attributes
 from search.dashboard.private import stored_note, study_id_of
 from search.outcome import best_of, front_of
+from search.text import ending
 
 __all__ = ["annotate"]
 
@@ -61,11 +61,7 @@ def _summary(
     resting: Mapping[int, str],
 ) -> str:
     words = Counter(
-        str(
-            resting.get(trial.number)
-            or trial.user_attrs.get(attributes.REASON, trial.state.name.lower())
-        )
-        for trial in study.get_trials(deepcopy=False)
+        resting.get(trial.number) or ending(trial) for trial in study.get_trials(deepcopy=False)
     )
     ordered = dict.fromkeys([*(state.name.lower() for state in TrialState), *sorted(words)])
     states = ", ".join(f"{words[word]} {word}" for word in ordered if words[word])

@@ -18,6 +18,7 @@ from search.outcome import is_feasible
 from search.report.curves import curve
 from search.storage.sampler_view import as_searched
 from search.study import rows
+from search.text import ending
 
 __all__ = [
     "AuditedTrial",
@@ -93,7 +94,7 @@ def endings(
 ) -> Endings:
     """Count how the lineages of a study ended, by reason where there is one."""
     ended = last_attempts(trials, waiting)
-    words = Counter(map(_ending, ended))
+    words = Counter(map(ending, ended))
     reasons = Counter(attempt.how for attempt in attempts)
     return Endings(
         by_word=dict(words),
@@ -102,10 +103,6 @@ def endings(
         control=sum(map(is_control, ended)),
         audited=sum(attributes.AUDIT in trial.user_attrs for trial in ended),
     )
-
-
-def _ending(trial: FrozenTrial) -> str:
-    return str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
 
 
 def training_seconds(trial: FrozenTrial, worked: Mapping[int, float] = {}) -> float:

@@ -4,11 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from optuna.trial import FrozenTrial, TrialState
 
-from search import attributes
 from search.outcome import is_feasible
 from search.report import facts
 from search.report.axes import Metric
-from search.text import broken, clock, show_params
+from search.text import broken, clock, ending, show_params
 
 __all__ = ["TRIAL_HEAD", "trial_rows"]
 
@@ -53,7 +52,7 @@ def trial_rows(
 
 
 def _ended(trial: FrozenTrial) -> str:
-    word = str(trial.user_attrs.get(attributes.REASON, trial.state.name.lower()))
+    word = ending(trial)
     if trial.state is TrialState.COMPLETE:
         word += broken(trial)
     return f"{word} (control)" if facts.is_control(trial) else word

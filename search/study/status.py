@@ -173,6 +173,16 @@ class Status:
         return max(0, self.ended - self.complete - self.pruned)
 
     @property
+    def repeatable(self) -> int:
+        """Lineages that `run --retry-failed` repeats: all that failed, but for those whose trial
+        another program failed."""
+        ours = self.failed - sum(
+            trial.state == TrialState.FAIL and attributes.REASON not in trial.user_attrs
+            for trial in self.finished
+        )
+        return max(0, ours)
+
+    @property
     def lost(self) -> int:
         """Trials whose worker died."""
         return self.reasons.get(Reason.LOST.value, 0)
@@ -225,7 +235,7 @@ class Status:
     def remedy(self) -> str:
         """What to do for another trial to choose from."""
         extend = f"`extend {self.name}"
-        if self.halted is not None or (self.done and self.failed):
+        if self.halted is not None or (self.done and self.repeatable):
             return f"repeat the failed ones with `run {self.name} --retry-failed`"
         if self.done:
             return f"all its trials have ended: add some with {extend} --trials +10`"

@@ -35,6 +35,7 @@ from search.study.pausing import Outlook
 from search.study.rows import columns, records, worked_seconds
 from search.study.specs import Specs
 from search.study.status import Status, Tally, busy_of, numbered
+from search.text import ending
 
 if TYPE_CHECKING:
     import pandas
@@ -243,10 +244,9 @@ class Study:
 
     @property
     def confirmation(self) -> Confirmation | None:
-        """What came of training the present best trials again (`[confirm]`).
+        """What came of training the present best trials again (`[confirm]`); None before it began.
 
-        None where that has not begun. What was confirmed before an amendment, or with other
-        candidates, counts no more.
+        What was confirmed before an amendment, or with other candidates, counts no more.
         """
         if self.spec.confirm is None:
             return None
@@ -303,13 +303,13 @@ class Study:
         Returns:
             False where it was paused before.
         """
-        others = confirming_ledgers(self.storage, self.uid)  # the repeats of its best trials
-        return any([hold(ledger) for ledger in (self.ledger, *others)])
+        ledgers = (self.ledger, *confirming_ledgers(self.storage, self.uid))
+        return any([hold(ledger) for ledger in ledgers])
 
     def resume(self) -> bool:
         """End the pause: workers go on with the released trials; False where there was none."""
-        others = confirming_ledgers(self.storage, self.uid)
-        return any([let_go_on(ledger) for ledger in (self.ledger, *others)])
+        ledgers = (self.ledger, *confirming_ledgers(self.storage, self.uid))
+        return any([let_go_on(ledger) for ledger in ledgers])
 
     def stop(self, number: int) -> Stopped:
         """End a running or paused trial for good; it counts, PRUNED at its last report.
@@ -321,11 +321,12 @@ class Study:
         """
         self.trial(number)  # a database takes no number of any size
         if (stopped := stop_trial(self.ledger, number)) is None:
-            trial = self.trial(number)
-            how = trial.user_attrs.get(attributes.REASON, trial.state.name.lower())
+            how = ending(self.trial(number))
+            again = any(row.trial == number and not row.done for row in self.ledger.rows())
             raise SearchError(
                 f"only a trial that runs or is paused can be stopped, got trial {number} of study "
-                f"{self.name!r}, which has ended ({how}); see `status {self.name}`"
+                f"{self.name!r}, which has ended ({how}); "
+                + ("stop the one that repeats it" if again else f"see `status {self.name}`")
             )
         self.checkpoints.delete(stopped.lineage, attempt=stopped.attempt)
         return stopped
@@ -352,8 +353,7 @@ class Study:
         self.refresh()
         counts, standing = self.ledger.counts(), self.ledger.standing()
         trials = self.trials
-        tally = self._tally
-        tally.add(trials)
+        tally = self._tally.add(trials)
         return Status(
             name=self.name,
             metric=self.spec.metric,

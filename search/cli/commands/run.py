@@ -165,7 +165,7 @@ def _search(
             return 130
         print(_summary(status), flush=True)
     if status.failed:
-        print(_failed_hint(study, of or study, app, args.storage), flush=True)
+        print(_failed_hint(status, study, of or study, app, args.storage), flush=True)
     return None
 
 
@@ -238,12 +238,12 @@ def _print_head(
         print(f"{label:<10} {text}", flush=True)
 
 
-def _failed_hint(study: Study, of: Study, app: Application, storage: str) -> str:
+def _failed_hint(status: Status, study: Study, of: Study, app: Application, storage: str) -> str:
     option = storage_option(storage)
-    return (
-        f"`{app.prog} trials {study.name}{option}` shows why trials failed, "
-        f"`{app.prog} run {of.name} --retry-failed{option}` repeats them"
-    )
+    why = f"`{app.prog} trials {study.name}{option}` shows why trials failed"
+    if not status.repeatable:
+        return why
+    return f"{why}, `{app.prog} run {of.name} --retry-failed{option}` repeats them"
 
 
 def _summary(status: Status) -> str:

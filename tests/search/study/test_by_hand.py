@@ -110,6 +110,19 @@ def test_a_released_and_a_paused_trial_are_stopped(make_study):
     assert [a.how for a in study.ledger.attempts()] == ["stopped", "paused"]
 
 
+def test_a_lost_trial_is_not_stopped_and_the_one_that_repeats_it_is(make_study):
+    study = make_study(trials=1)
+    study.ledger.claim("w")
+    study.ledger.release_worker("w")
+    with pytest.raises(
+        SearchError, match=r"ended \(lost\); stop the one that repeats it"
+    ):
+        study.stop(0)
+    study.ledger.claim("w")
+    assert study.stop(1).lineage == 0
+    assert study.status().done
+
+
 @pytest.mark.slow
 def test_a_paused_study_releases_its_trials_and_goes_on_with_them(gated):
     study, gate = gated

@@ -54,6 +54,7 @@ def made(number, state, value):
         ("hours = 1", {"ended": 6}, "all its trials have ended: add some with `extend toy"),
         ("", {"ended": 6, "pruned": 5}, "repeat the failed ones with `run toy --retry-failed`"),
         ("", {"halted": "ValueError"}, "repeat the failed ones with `run toy --retry-failed`"),
+        ("", {"ended": 6, "pruned": 5, "finished": [trial(0, STATES[3], [])]}, "add some with"),
         ("hours = 1", {}, "let it run on"),
     ],
 )  # fmt: skip

@@ -5,6 +5,7 @@ estimator have the names of the library that fits it. One that is not given keep
 default.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
@@ -70,6 +71,9 @@ MODELS: dict[str, dict[str, Rule]] = {
     },
 }
 MODEL = Choice(tuple(MODELS))
+#: The kernels of an SVM that a parameter of its belongs to; scikit-learn ignores it beside others.
+_KERNELS = {"gamma": ("rbf", "poly"), "degree": ("poly",)}
+_KERNEL = "rbf"  # scikit-learn's default
 #: The parameters of every model.
 SHARED: dict[str, Rule] = {
     "features": Choice(("pixels", "hog", "hog_and_pixels")),
@@ -97,8 +101,8 @@ def parse(params: Mapping[str, Any]) -> ClassicalConfig:
     """Convert the flat parameters of a study file or a trial to a record.
 
     Raises:
-        InputError: the model does not have a parameter of that name, a value breaks its rule, or
-            the model is XGBoost and the package is not installed.
+        InputError: the model does not have a parameter of that name, a value breaks its rule, the
+            kernel has no such parameter, or the model is XGBoost and the package is not installed.
     """
     if "model" not in params:
         raise InputError(f"model is missing; set it to one of {', '.join(MODELS)}")
@@ -114,7 +118,21 @@ def parse(params: Mapping[str, Any]) -> ClassicalConfig:
             known = ["model", *SHARED, *own]
             hint = suggest(name, known) or f"it takes {', '.join(known)}"
             raise InputError(f"model {model} takes no parameter {name!r}; {hint}")
-    return ClassicalConfig(model=model, params=_check(own, params), **_check(SHARED, params))
+    checked = _check(own, params)
+    if model == "svm":
+        _refuse_idle(checked)
+    return ClassicalConfig(model=model, params=checked, **_check(SHARED, params))
+
+
+def _refuse_idle(params: Mapping[str, Any]) -> None:
+    kernel = params.get("kernel", _KERNEL)
+    for name, kernels in _KERNELS.items():
+        if name in params and kernel not in kernels:
+            raise InputError(
+                f"{name} applies to kernel {' and '.join(map(json.dumps, kernels))} only, got "
+                f"kernel {json.dumps(kernel)}; leave it out, or in a space add "
+                f"when = {{ kernel = {json.dumps(kernels[0] if len(kernels) == 1 else kernels)} }}"
+            )
 
 
 def _check(rules: Mapping[str, Rule], params: Mapping[str, Any]) -> dict[str, Any]:

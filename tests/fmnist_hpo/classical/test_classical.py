@@ -247,6 +247,11 @@ def test_a_temperature_calibrates_shares_of_votes_too(
         ({"model": "svn"}, "did you mean 'svm'"),
         ({"model": "svm", "n_neighbors": 3}, "model svm takes no parameter 'n_neighbors'"),
         ({"model": "svm", "c": 3}, "takes no parameter 'c'"),
+        (
+            {"model": "svm", "kernel": "linear", "gamma": 0.1},
+            'gamma applies to kernel "rbf" and "poly"',
+        ),
+        ({"model": "svm", "degree": 2}, 'degree applies to kernel "poly" only, got kernel "rbf"'),
         ({"model": "svm", "C": 0}, "need 0 < C"),
         ({"model": "knn", "pca_components": 300}, "need 0 <= pca_components <= 256"),
         ({"model": "knn", "n_neighbors": 2.5}, "n_neighbors must be a whole number"),

@@ -114,9 +114,7 @@ def test_a_lost_trial_is_not_stopped_and_the_one_that_repeats_it_is(make_study):
     study = make_study(trials=1)
     study.ledger.claim("w")
     study.ledger.release_worker("w")
-    with pytest.raises(
-        SearchError, match=r"ended \(lost\); stop the one that repeats it"
-    ):
+    with pytest.raises(SearchError, match=r"ended \(lost\); stop the one that repeats it"):
         study.stop(0)
     study.ledger.claim("w")
     assert study.stop(1).lineage == 0

@@ -26,6 +26,7 @@ __all__ = [
     "shorten",
     "show_params",
     "show_trial",
+    "times",
     "verdict",
 ]
 
@@ -106,6 +107,11 @@ def on_one_line(value: Any) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 trial", "1,000 trials"."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def times(count: int) -> str:
+    """How often: "once", "3 times"."""
+    return "once" if count == 1 else f"{count} times"
 
 
 def clock(seconds: float | None) -> str:

@@ -18,6 +18,10 @@ from sqlalchemy import pool
 
 from search.logs import PACKAGES
 
+# Before numpy and torch are loaded, here and in what the tests start: two tests run at a time, and
+# on busy cores threads that wait for each other take more time than they spare.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 
 def pytest_configure() -> None:
     """A shell starts what it puts into the background (`pytest &`) with Ctrl-C ignored."""

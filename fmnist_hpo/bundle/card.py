@@ -171,10 +171,12 @@ def _test_remark(test: SealedMetrics | None) -> str:
     if test is None:
         return "**The test set has not been measured for this bundle.**"
     if test.evaluations == 1:
-        return (
-            "**The test set was measured once in this study**, after the configuration was chosen: "
-            "the test accuracy is an unbiased estimate."
-        )
+        first = "**The test set was measured once in this study**, after the configuration was "
+        if test.remark:
+            return (
+                f"{first}chosen. {test.remark} So the test accuracy may be optimistically biased."
+            )
+        return f"{first}chosen: the test accuracy is an unbiased estimate."
     return (
         f"**The test set was measured {test.evaluations} times in this study.** A choice among "
         "models by these figures makes them optimistically biased."

@@ -116,7 +116,7 @@ class SealedMetrics:
     evaluations: int  # how many measurements the study had had, this one included
     metrics: Metrics
     hashes: Mapping[str, str]  # test file -> SHA-256 of its decompressed content
-    remark: str = ""  # that the study was extended after an earlier measurement
+    remark: str = ""  # what could be known of the test set before
 
     def to_json(self) -> dict[str, Any]:
         """JSON values; `of` reads them back."""

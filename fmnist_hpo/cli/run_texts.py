@@ -20,7 +20,7 @@ from search.cli.tables import print_best_line, print_differences
 from search.problem import Problem
 from search.spec import StudySpec
 from search.study import Study
-from search.text import show_trial
+from search.text import show_trial, times
 from search.worker.reproduce import differences
 
 __all__ = ["check", "describe", "finish", "reproduced"]
@@ -87,7 +87,8 @@ def finish(study: Study, *, refit: bool, flip: Flip, storage: str, prog: str) ->
         print(f"            {prog} export {study.name} --trial N{option}")
         return 0
     best, path = study.best, places.bundle_path(study)
-    bundle, sealed = places.find_bundle(study), measurement.measurements(study) == 0
+    bundle = places.find_bundle(study)
+    sealed = measurement.measurements(study, bundle) == 0
     refits = refit or study.problem.folds is not None
     overrides = study.spec.refit if refits else None
     if bundle is None or (sealed and not _is_wanted(bundle, best.number, overrides, flip)):
@@ -138,20 +139,22 @@ def _is_wanted(bundle: Bundle, best: int, overrides: Mapping[str, Any] | None, f
 
 def _summary(study: Study, bundle: Bundle, storage: str, prog: str) -> None:
     best, measured = study.best, measurement.recorded(study, bundle)
-    number, count = bundle.provenance.trial, measurement.measurements(study)
-    times = "once" if count == 1 else f"{count} times"
+    number, count = bundle.provenance.trial, measurement.measurements(study, bundle)
+    often = times(count)
     print(f"\nbest trial  {best.number}: {show_trial(best, study.params(best))}")
     print(f"validation  {_validation(study, bundle)}")
     for label, line in zip(("confirmed", ""), winner.confirmed_lines(study), strict=False):
         print(f"{label:<11} {line.removeprefix(CONFIRMED)}")
     if not count:
         print(f"test        not measured: {measurement.unmeasurable(study)}")
+    elif measured is None and bundle.metrics.test is not None:
+        print(f"test        measured {often}, as the bundle says; the storage knows nothing of it")
     elif measured is None:
-        print(f"test        not measured of this bundle; another of the study was, {times}")
+        print(f"test        not measured of this bundle; another of the study was, {often}")
     else:
         made = bundle.provenance
         overridden = f" with {made.overridden}" if made.overrides else ""
-        how = f"measured {times}; trained on {made.trained_on:,} images{overridden}"
+        how = f"measured {often}; trained on {made.trained_on:,} images{overridden}"
         print(f"test        {with_interval(measured.evaluation.metrics)} ({how})")
         if measured.remark:
             print(f"            {measured.remark}")

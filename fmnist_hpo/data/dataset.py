@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fmnist_hpo.data.download import download
-from fmnist_hpo.data.files import FILES, IMAGES, LABELS
+from fmnist_hpo.data.files import FILES, IMAGES, LABELS, refuse_test_file
 from fmnist_hpo.data.idx import cache_directory, locate, open_idx
 from fmnist_hpo.errors import InputError
 
@@ -137,14 +137,16 @@ def load_training(directory: Path, *, known: bool = True) -> TrainingData:
             idx format is accepted, and its classes are named "0", "1", ...
 
     Raises:
-        InputError: a file is missing, truncated or altered, images and labels do not match, or the
-            images are larger than a bundle's model may take.
+        InputError: a file is missing, truncated, altered or one of Fashion-MNIST's test set, images
+            and labels do not match, or the images are larger than a bundle's model may take.
     """
     expected: Mapping[str, str] = FILES if known else {}
     images, images_hash = open_idx(locate(directory, IMAGES, known=known), expected.get(IMAGES))
     mapped_labels, labels_hash = open_idx(
         locate(directory, LABELS, known=known), expected.get(LABELS)
     )
+    for name, digest in ((IMAGES, images_hash), (LABELS, labels_hash)):
+        refuse_test_file(directory / name, digest, "give the data set's own training files")
     if images.ndim != 3 or mapped_labels.ndim != 1 or len(images) != len(mapped_labels):
         raise InputError(
             f"need images (n, rows, columns) and labels (n,) in {directory}, got "

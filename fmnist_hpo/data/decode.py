@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fmnist_hpo.data.files import refuse_test_file
 from fmnist_hpo.data.idx import open_idx
 from fmnist_hpo.errors import InputError
 
@@ -69,7 +70,8 @@ def _no_image(path: Path, found: str) -> InputError:
 
 
 def _decode_idx(path: Path) -> Decoded:
-    pixels, _ = open_idx(path, most_bytes=MOST_BYTES)
+    pixels, digest = open_idx(path, most_bytes=MOST_BYTES)
+    refuse_test_file(path, digest, "`evaluate` measures it")
     if pixels.ndim != 3:
         raise _no_image(path, f"an idx file of shape {pixels.shape}, labels perhaps")
     return _stretched(pixels, [])

@@ -1,13 +1,15 @@
 """Names and hashes of the four files of Fashion-MNIST.
 
-The test files are hashed here and opened by `bundle.evaluation` alone.
+The test files are hashed here and opened by `bundle.evaluation` alone. `refuse_test_file` keeps
+them out where a user names a file.
 """
 
 from pathlib import Path
 
 from fmnist_hpo.data.idx import content_hash, locate
+from fmnist_hpo.errors import InputError
 
-__all__ = ["FILES", "IMAGES", "LABELS", "verify"]
+__all__ = ["FILES", "IMAGES", "LABELS", "refuse_test_file", "verify"]
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 # SHA-256 of Fashion-MNIST's decompressed files
@@ -17,6 +19,23 @@ FILES = {
     "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
     "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
 }
+
+
+def refuse_test_file(path: Path, digest: str, instead: str) -> None:
+    """Refuse a file of Fashion-MNIST's test set, whatever its name.
+
+    Args:
+        digest: of the file, SHA-256 of the decompressed content.
+        instead: what to do.
+
+    Raises:
+        InputError: it is one.
+    """
+    if digest in (FILES[name] for name in FILES if name not in (IMAGES, LABELS)):
+        raise InputError(
+            f"the test set of Fashion-MNIST is sealed: only its one measurement reads it, and "
+            f"{path} is a file of it; {instead}"
+        )
 
 
 def verify(directory: Path) -> dict[str, str]:

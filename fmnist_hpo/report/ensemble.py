@@ -4,7 +4,7 @@ from fmnist_hpo.bundle.card import selection_remark
 from fmnist_hpo.bundle.ensemble import Selection
 from fmnist_hpo.results.comparison import Chosen, Row
 from search.report.page import Bullets, Paragraph, Section, Table
-from search.text import percent
+from search.text import percent, times
 
 __all__ = ["ensemble_section"]
 
@@ -19,12 +19,13 @@ def ensemble_section(row: Row, chosen: Chosen) -> list[Section]:
     if chosen.measured is not None:
         test = chosen.measured.evaluation.metrics
         low, high = test.accuracy_interval
-        times = "once" if chosen.measurements == 1 else f"{chosen.measurements} times"
         lines = [
             f"Test accuracy: {percent(test.accuracy)} (95 % interval {percent(low)} to "
-            f"{percent(high)}, {test.n:,} images); the study's test set was measured {times}, this "
-            "ensemble included."
+            f"{percent(high)}, {test.n:,} images); the study's test set was measured "
+            f"{times(chosen.measurements)}, this ensemble included."
         ]
+        if chosen.measured.remark:
+            lines.append(chosen.measured.remark)
     if row.latency_seconds is not None:
         lines.append(f"Latency of one image: {1000 * row.latency_seconds:.2f} ms.")
     return [

@@ -16,7 +16,7 @@ from search.report.page import Bullets, Drawing, Page, Paragraph, Part, Picture,
 from search.report.sections import make_sections
 from search.report.study_report import StudyReport
 from search.study import Study
-from search.text import clock, counted, figure, percent
+from search.text import clock, counted, figure, percent, times
 
 __all__ = ["make_page", "report_path", "write_report"]
 
@@ -128,10 +128,10 @@ def _accuracy_lines(model: Model) -> list[str]:
         instead = f", with {made.overridden} in place of the trial's" if made.overrides else ""
         lines.append(f"Refit: trained again on all {made.trained_on:,} training images{instead}.")
     lines += calibration_lines(model)
-    times = "once" if model.evaluations == 1 else f"{model.evaluations} times"
+    often = times(model.evaluations)
     if test is None:
         lines.append(
-            f"Test accuracy: not measured of this model; the study's test set was, {times}."
+            f"Test accuracy: not measured of this model; the study's test set was, {often}."
             if model.evaluations
             else "Test accuracy: the test set is still sealed."
         )
@@ -139,7 +139,7 @@ def _accuracy_lines(model: Model) -> list[str]:
     low, high = test.accuracy_interval
     lines.append(
         f"Test accuracy: {percent(test.accuracy)} (95 % interval {percent(low)} to "
-        f"{percent(high)}, {test.n:,} images), measured {times}."
+        f"{percent(high)}, {test.n:,} images), measured {often}."
         + (f" {model.measured.remark}" if model.measured and model.measured.remark else "")
     )
     worst = min((one for one in test.per_class if one.support), key=lambda one: one.f1)

@@ -45,6 +45,7 @@ class Row:
     test_low: float | None = None  # Wilson's 95 % interval
     test_high: float | None = None
     test_measurements: int = 0
+    test_remark: str = ""  # what could be known of the test set before
     train_seconds: float | None = None  # of the exported model
     search_seconds: float  # in which at least one worker was at work
     parameters: int | None = None
@@ -253,7 +254,12 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
 
 def _row(study: Study, one: Chosen) -> Row:
     bundle, measured = one.bundle, one.measured
-    trial = study.pareto[0] if bundle is None else study.trial(bundle.provenance.trial)
+    if bundle is not None:
+        trial = study.trial(bundle.provenance.trial)
+    elif measured is not None and measured.trial is not None:
+        trial = study.trial(measured.trial)
+    else:
+        trial = study.pareto[0]
     value, mirrored = value_of(trial), False
     if bundle is not None and (bundle.provenance.members or bundle.config.readout.flip):
         readout = bundle.config.readout
@@ -264,7 +270,7 @@ def _row(study: Study, one: Chosen) -> Row:
         metrics = measured.evaluation.metrics
         figures["test_accuracy"] = metrics.accuracy
         figures["test_low"], figures["test_high"] = metrics.accuracy_interval
-        figures["test_measurements"] = measured.count
+        figures["test_measurements"], figures["test_remark"] = measured.count, measured.remark
     if bundle is not None:
         figures["train_seconds"] = bundle.metrics.fit_seconds
         figures |= asdict(size_of(bundle)) | measure_speed(bundle)

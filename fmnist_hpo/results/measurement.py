@@ -1,18 +1,20 @@
 """The sealed measurements of a study: made, recorded in its storage, and written into bundles."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fmnist_hpo.bundle import Bundle
 from fmnist_hpo.bundle.fields import LONGEST
 from fmnist_hpo.bundle.kinds import model_hash
 from fmnist_hpo.errors import InputError
 from fmnist_hpo.results.places import bundle_path, ensemble_path, find_bundle, image_problem
+from search import attributes
 from search.ledger import measurements as evaluations
 from search.study import Study
-from search.text import shorten
+from search.text import counted, shorten, times
 
 if TYPE_CHECKING:
     from fmnist_hpo.bundle.evaluation import Evaluation
@@ -34,8 +36,9 @@ class Measured:
     """A measurement of the test set, and how many the study has had."""
 
     evaluation: "Evaluation"
+    trial: int | None  # whose model; None: that of an ensemble
     count: int  # of the study's measurements, whatever was measured
-    remark: str = ""  # that the study was extended after its first measurement, before this one
+    remark: str = ""  # what could be known of the test set beforehand, see `_remark`
 
 
 def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
@@ -55,6 +58,8 @@ def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
     if test is None:
         found = measured.evaluation
         return evaluation.attach(bundle, found, measured.count, remark=measured.remark)
+    if test.evaluations > measured.count:  # the storage was restored, or is a copy
+        return bundle
     if (test.evaluations, test.remark) == (measured.count, measured.remark):
         return bundle
     try:
@@ -67,12 +72,13 @@ def attach_recorded(study: Study, bundle: Bundle) -> Bundle:
 def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
     """Measure the test set, record that in the study's storage, and only then write it down.
 
-    The study's other bundle, where there is one, then says how many measurements there were. A
-    measurement that a bundle could not be given, as its disk was full, is given to it and returned.
+    The study's other bundles then say how many measurements there were. A measurement that a bundle
+    could not be given, as its disk was full, is given to it and returned.
 
     Raises:
         Sealed: it was measured before, and `again` was not asked for.
-        InputError: the test files are missing or altered.
+        InputError: the test files are missing or altered; or the bundle knows of measurements that
+            the storage does not, and `again` was not asked for.
     """
     from fmnist_hpo.bundle import evaluation
 
@@ -81,11 +87,13 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
             f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.url}; "
             "name its own storage with --storage, or export the study's trial again"
         )
-    if not again and bundle.metrics.test is None:
-        known = recorded(study, bundle)
+    was_measured = bundle.metrics.test is not None
+    bundle = attach_recorded(study, bundle)
+    if not again:
+        known = None if was_measured else recorded(study, bundle)
         if known is not None:  # the disk was full when it was to be written
-            evaluation.attach(bundle, known.evaluation, known.count, remark=known.remark)
             return known
+        _refuse_if_said(study, bundle)
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
     measured = evaluation.evaluate(bundle, image_problem(study).directory)
     payload = {
@@ -93,11 +101,14 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
         "members": dict(bundle.provenance.members),
         "refit": bundle.provenance.refit,
         "model": model_hash(bundle),
+        "bundle": str(bundle.path.resolve()),
+        "finished": len(study.status().finished),
+        "elsewhere": max(0, _said(bundle) - len(_found(study))),
         "evaluation": measured.to_json(),
     }
-    count = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
-    found = evaluations.measurements(study.storage, study.uid)
-    remark = _remark(study, found[:count])
+    number = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
+    found = _found(study)[:number]
+    count, remark = _count(found), _remark(study, found)
     try:
         evaluation.attach(bundle, measured, count, remark=remark)
     except InputError as error:  # the measurement counts all the same
@@ -107,14 +118,48 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
             error,
         )
     _recount_others(study, bundle)
-    return Measured(evaluation=measured, count=count, remark=remark)
+    return Measured(
+        evaluation=measured, trial=_trial(found[-1].payload), count=count, remark=remark
+    )
+
+
+def _found(study: Study) -> list[evaluations.SealedMeasurement]:
+    return evaluations.measurements(study.storage, study.uid)
+
+
+def _count(found: Sequence[evaluations.SealedMeasurement]) -> int:
+    """How many measurements these are, with those that a restored storage does not know."""
+    return len(found) + max((one.payload.get("elsewhere", 0) for one in found), default=0)
+
+
+def _trial(payload: Mapping[str, Any]) -> int | None:
+    return None if payload.get("members") else int(payload["trial"])
+
+
+def _said(bundle: Bundle) -> int:
+    """How often the study's test set was measured, as the bundle says."""
+    return 0 if bundle.metrics.test is None else bundle.metrics.test.evaluations
+
+
+def _refuse_if_said(study: Study, bundle: Bundle) -> None:
+    said, known = _said(bundle), measurements(study)
+    if said > known:
+        raise InputError(
+            f"bundle {bundle.path} says that the test set of study {study.name!r} was measured "
+            f"{times(said)}, and {study.storage.url} knows of {known}: it was restored, or is a "
+            "copy; name the storage that has them with --storage, or ask for a further measurement "
+            "with --again"
+        )
 
 
 def _recount_others(study: Study, measured: Bundle) -> None:
-    """Let the study's other bundles say how many measurements there were; log what cannot."""
-    for place in (bundle_path(study), ensemble_path(study)):
-        if place.resolve() == measured.path.resolve():
-            continue
+    """Let the study's other bundles say how many measurements there were; log what cannot.
+
+    They are where `run` and `export` write them, and where bundles were measured.
+    """
+    places = {bundle_path(study).resolve(), ensemble_path(study).resolve()}
+    places |= {Path(one.payload["bundle"]) for one in _found(study) if "bundle" in one.payload}
+    for place in sorted(places - {measured.path.resolve()}):
         try:
             if (other := find_bundle(study, place)) is not None:
                 attach_recorded(study, other)
@@ -138,9 +183,9 @@ def unmeasurable(study: Study) -> str | None:
     )
 
 
-def measurements(study: Study) -> int:
-    """How often the study's test set was measured."""
-    return len(evaluations.measurements(study.storage, study.uid))
+def measurements(study: Study, bundle: Bundle | None = None) -> int:
+    """How often the study's test set was measured, as its storage or a bundle of it knows."""
+    return max(_count(_found(study)), 0 if bundle is None else _said(bundle))
 
 
 def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
@@ -154,12 +199,12 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
     """
     from fmnist_hpo.bundle.evaluation import Evaluation
 
-    found = evaluations.measurements(study.storage, study.uid)
+    found = _found(study)
     for one in reversed(found):
         stored = Evaluation.from_json(one.payload["evaluation"])
+        trial = _trial(one.payload)
         if bundle is None:
-            single = not one.payload.get("members")
-            same = single and one.payload["trial"] in {trial.number for trial in study.pareto}
+            same = trial in {best.number for best in study.pareto}
         elif "model" in one.payload:
             same = one.payload["model"] == model_hash(bundle)
         else:  # recorded without the hash: it is of the bundle that holds it
@@ -167,19 +212,34 @@ def recorded(study: Study, bundle: Bundle | None) -> Measured | None:
             same = test is not None and test.metrics == stored.metrics
         if same:
             remark = _remark(study, found[: one.n])
-            return Measured(evaluation=stored, count=len(found), remark=remark)
+            return Measured(evaluation=stored, trial=trial, count=_count(found), remark=remark)
     return None
 
 
 def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str:
-    """What to say of the last of these, where the study was amended since the first."""
+    """What could be known of the test set before the last of these; "" where nothing could.
+
+    It was measured, and then the study went on or was amended; or an earlier study, from which
+    `[prior]` took trials over, had been measured.
+    """
     study.refresh()
-    first, last = found[0].at, found[-1].at
-    since = [str(one) for one in study.amendments if first < one.at < last]
-    if not since:
-        return ""
-    text = (
-        f"The study was amended after its test set had been measured, on {first:%Y-%m-%d %H:%M} "
-        f"UTC: {'; '.join(since)}."
-    )
-    return shorten(text, LONGEST)
+    first, last = found[0], found[-1]
+    on = f"on {first.at:%Y-%m-%d %H:%M} UTC"
+    sentences = [
+        f"It took trials over from study {one['study']!r}, whose test set had been measured "
+        f"{times(one['measurements'])}."
+        for one in study.ledger.attrs.get(attributes.PRIOR, {}).get("studies", ())
+        if one.get("measurements")
+    ]
+    since = [str(one) for one in study.amendments if first.at < one.at < last.at]
+    more = last.payload.get("finished", 0) - first.payload.get("finished", 0)
+    if since:
+        sentences.append(
+            f"The study was amended after its test set had been measured, {on}: {'; '.join(since)}."
+        )
+    elif more > 0:
+        sentences.append(
+            f"The study went on after its test set had been measured, {on}: "
+            f"{counted(more, 'trial')} ended since."
+        )
+    return shorten(" ".join(sentences), LONGEST)

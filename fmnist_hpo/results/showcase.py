@@ -8,6 +8,7 @@ from search.dashboard import Artifacts, Pictures
 from search.outcome import value_of
 from search.study import Study
 from search.supervisor.run import annotate
+from search.text import times
 
 __all__ = ["showcase"]
 
@@ -61,9 +62,11 @@ def _attach_bundle(study: Study, pictures: Pictures, bundle: Bundle) -> str:
     line = f"**Bundle:** `{bundle.path}` of trial {trial.number} ([model card]({card}))"
     if bundle.metrics.test is None:
         return line + ", test set not measured"
-    test = bundle.metrics.test.metrics
-    low, high = test.accuracy_interval
-    return (
-        line + f", test accuracy {100 * test.accuracy:.2f} % (95 % interval {100 * low:.2f} to "
-        f"{100 * high:.2f})"
+    sealed = bundle.metrics.test
+    low, high = sealed.metrics.accuracy_interval
+    said = (
+        f"{line}, test accuracy {100 * sealed.metrics.accuracy:.2f} % (95 % interval "
+        f"{100 * low:.2f} to {100 * high:.2f}; the study's test set was measured "
+        f"{times(sealed.evaluations)}) {sealed.remark}"
     )
+    return said.rstrip()

@@ -14,6 +14,7 @@ from sqlalchemy import exc, orm
 from search.errors import SearchError
 from search.ledger.changes import lock_study
 from search.storage import Storage, schema
+from search.text import times
 
 __all__ = ["Sealed", "SealedMeasurement", "measurements", "record", "refuse_unless_first"]
 
@@ -22,9 +23,8 @@ class Sealed(SearchError):
     """The one measurement was made before, and another was not asked for by name."""
 
     def __init__(self, study: str, first: "SealedMeasurement", count: int) -> None:
-        times = "once" if count == 1 else f"{count} times"
         super().__init__(
-            f"the test set of study {study!r} was measured {times}, first on "
+            f"the test set of study {study!r} was measured {times(count)}, first on "
             f"{first.at:%Y-%m-%d %H:%M} UTC; a further measurement makes its figure less honest: "
             "ask for it with --again"
         )

@@ -10,6 +10,7 @@ from sqlalchemy import orm
 from search import attributes
 from search.errors import SearchError, StorageError, StudyNotFound
 from search.ledger import Ledger
+from search.ledger.measurements import measurements
 from search.storage import Storage, schema
 from search.storage.checkpoint import CheckpointStore
 from search.storage.study_rows import delete_study as delete_rows
@@ -29,6 +30,7 @@ class Deleted:
     trials: int
     checkpoints: int
     artifacts: int
+    measurements: int  # sealed ones, whose record is gone
 
 
 class Deletion:
@@ -47,6 +49,7 @@ class Deletion:
         for one, ledger in self._ledgers.items():
             storage.read(partial(_refuse_while_alive, ledger, one))
         self.trials = len(storage.optuna.get_all_trials(study.study_id, deepcopy=False))
+        self.measurements = len(measurements(storage, study.uid))
 
     def carry_out(self) -> list[Deleted]:
         """Delete rows, checkpoints and artifacts of each study; the study itself comes last.
@@ -69,10 +72,17 @@ class Deletion:
             raise StudyNotFound(name, storage.url, storage.read(study_names)) from None
         files = artifact_files(optuna.get_study_system_attrs(ledger.study_id), trials)
         place = ledger.attrs.get(attributes.CHECKPOINTS)  # StudySearchCV's study may have none
+        measured = len(measurements(self._storage, ledger.uid))
         delete_study(ledger, name)
         checkpoints = 0 if place is None else CheckpointStore(place, ledger.uid).delete_all()
         _unlink(files)
-        return Deleted(name=name, trials=len(trials), checkpoints=checkpoints, artifacts=len(files))
+        return Deleted(
+            name=name,
+            trials=len(trials),
+            checkpoints=checkpoints,
+            artifacts=len(files),
+            measurements=measured,
+        )
 
 
 def _unlink(files: list[Path]) -> None:

@@ -16,6 +16,7 @@ from search import attributes
 from search.aims.earlier import learns
 from search.aims.foreknown import excesses, static_metrics
 from search.errors import SearchError, SpecError
+from search.ledger.measurements import measurements
 from search.outcome import front_of, is_feasible, losses
 from search.problem import Problem
 from search.spec import StudySpec
@@ -126,6 +127,7 @@ def _read(
             "spec": study.spec.hash,
             "read": f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             "trials": len(complete),
+            "measurements": len(measurements(opened, study.uid)),  # sealed ones
             "fitting": len(found),
             "hash": _digest([[t.number, t.params, t.values] for t in complete]),
         }

@@ -75,7 +75,6 @@ def test_a_page_runs_as_it_stands(page: Path, tmp_path: Path, postgres_url: str)
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "OMP_NUM_THREADS": "1",
     }
     # An address with a socket's directory has no host, so it goes in as a whole.
     url = sa.make_url(postgres_url).render_as_string(hide_password=False)

@@ -3,13 +3,11 @@
 import dataclasses
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 from fmnist_hpo.bundle import Bundle, Provenance
 from fmnist_hpo.bundle.calibration import Flip
@@ -20,24 +18,6 @@ from fmnist_hpo.networks.config import CNNConfig, TrainingConfig
 
 if TYPE_CHECKING:
     from fmnist_hpo.networks.training import TrainResult
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Torch with so many threads, whatever OMP_NUM_THREADS and the machine say."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Sums of another number of threads are rounded otherwise, and two cores are few for four."""
-    with threads(1):
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -98,8 +78,7 @@ def trained(fashion_dir: Path) -> Trained:
     whole = load_training(fashion_dir)
     data = dataclasses.replace(whole, images=whole.images[:5000], labels=whole.labels[:5000])
     part = split(data)
-    with threads(1):
-        result = train(network, training, data, part, seed=1)
+    result = train(network, training, data, part, seed=1)
     assert result.val_accuracy is not None
     provenance = Provenance(
         study="small",

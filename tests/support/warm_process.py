@@ -64,10 +64,10 @@ def _become(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    if (threads := environment.get("OMP_NUM_THREADS")) is not None:
-        import torch
+    import torch  # it read the variable when the server loaded it
 
-        torch.set_num_threads(int(threads))  # it read the variable when the server loaded it
+    every_core = len(os.sched_getaffinity(0))
+    torch.set_num_threads(int(environment.get("OMP_NUM_THREADS", every_core)))
     sys.path.insert(0, str(folder))
     sys.argv = [module, *argv]
     runpy.run_module(module, run_name="__main__", alter_sys=True)

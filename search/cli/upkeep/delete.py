@@ -29,18 +29,24 @@ def main(args: argparse.Namespace, app: Application) -> int:  # noqa: ARG001
     if not args.yes:
         confirming = ", ".join(deletion.confirming)
         also = f", and what confirms it ({confirming})" if confirming else ""
-        _confirm(name, f"{storage.url}, {counted(deletion.trials, 'trial')}{also}")
+        what = f"{counted(deletion.trials, 'trial')}{_record(deletion.measurements)}"
+        _confirm(name, f"{storage.url}, {what}{also}")
     for deleted in deletion.carry_out():
         print(
             f"study {deleted.name!r} was deleted: {counted(deleted.trials, 'trial')}, "
             f"{counted(deleted.checkpoints, 'checkpoint')}, "
-            f"{counted(deleted.artifacts, 'artifact')}"
+            f"{counted(deleted.artifacts, 'artifact')}{_record(deleted.measurements)}"
         )
         folder = Path("runs") / deleted.name
         kept = sorted(path.name for path in folder.glob("*") if path.name != "checkpoints")
         if kept:
             print(f"{folder} keeps {', '.join(kept)}")
     return 0
+
+
+def _record(measurements: int) -> str:
+    record = f", the record of {counted(measurements, 'measurement')} of its test set"
+    return record if measurements else ""
 
 
 def _confirm(name: str, what: str) -> None:

@@ -105,7 +105,6 @@ import resource, torch
 from fmnist_hpo.networks.process import keep_freed_memory
 from fmnist_hpo.networks.config import CNNConfig
 from fmnist_hpo.networks.models import build
-torch.set_num_threads(1)
 network = build(CNNConfig(channels=(32, 8))).to(memory_format=torch.channels_last)
 images = torch.zeros(256, 1, 28, 28)
 def faults(steps):

@@ -120,7 +120,6 @@ import dataclasses, pathlib, torch
 from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import parse
 from fmnist_hpo.data import load_training, split
-torch.set_num_threads({torch.get_num_threads()})
 data = load_training(pathlib.Path({str(fashion_dir)!r}))
 data = dataclasses.replace(data, images=data.images[:1000], labels=data.labels[:1000])
 resume = pathlib.Path("in").read_bytes()

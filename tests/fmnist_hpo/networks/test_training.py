@@ -304,7 +304,6 @@ imported = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 from fmnist_hpo.networks import training
 from fmnist_hpo.networks.config import parse
 from fmnist_hpo.data import load_training, split
-torch.set_num_threads(1)
 data = load_training(pathlib.Path({str(fashion_dir)!r}))
 part = split(data)
 params = dict(family="cnn", dense_dropout=0.5, batch_size=256, normalization="standard", epochs=1)

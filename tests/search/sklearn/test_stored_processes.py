@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def start(url: str, log: Path, seconds: float, *more: str) -> "subprocess.Popen[str]":
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     script = Path(__file__).parents[2] / "support" / "sklearn_search_process.py"
     return subprocess.Popen(
         [sys.executable, str(script), url, str(log), str(seconds), *more],

@@ -29,6 +29,8 @@ from fmnist_hpo.rules import Number
 
 __all__ = ["NetworkClassifier"]
 
+_SMALLER = "use a smaller learning_rate"
+_LOOKED_AT = 1_000  # training images, to see whether the trained network's outputs are finite
 _VALIDATION_FRACTION = Number(0.0, 1.0, open_high=True)
 #: Arguments of the constructor that are no hyperparameters, and their defaults.
 _OWN: dict[str, Any] = {"validation_fraction": 0.1, "random_state": None}
@@ -157,7 +159,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         images, _ = self._check(X, reset=False)
         mean, deviation = self._scale
         seen = Preprocessing(mean=mean, deviation=deviation, dtype=torch.float32)
-        return softmax(compute_logits(self._network, seen, images))
+        logits = compute_logits(self._network, seen, images)
+        if not np.isfinite(logits).all():
+            raise ValueError(f"need images whose outputs are finite, got others; {_SMALLER}")
+        return softmax(logits)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each image, an array of shape (n,)."""
@@ -180,7 +185,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             if isinstance(error, InputError):
                 raise ValueError(str(error)) from error
             if isinstance(error, training.Diverged):
-                raise ValueError(f"{error}; use a smaller learning_rate") from error
+                raise ValueError(f"{error}; {_SMALLER}") from error
             raise
 
     def _begin(self) -> None:
@@ -215,6 +220,10 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._passes += 1
         self._network_config = network
         self._build()
+        # The loss of an epoch is of before its last steps.
+        seen = Preprocessing.of(config, *self._scale)
+        if not np.isfinite(compute_logits(self._network, seen, examples.images[:_LOOKED_AT])).all():
+            raise training.Diverged("outputs of the trained network are not finite")
 
     @torch_defaults()
     def _build(self) -> None:

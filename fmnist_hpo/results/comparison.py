@@ -25,6 +25,7 @@ from fmnist_hpo.environment import threads
 from fmnist_hpo.results.measurement import Measured, measurements, recorded
 from fmnist_hpo.results.places import bundle_path, can_export, ensemble_path, find_bundle
 from fmnist_hpo.results.speed import measure_speed
+from search import attributes
 from search.outcome import value_of
 from search.study import Study
 from search.text import counted, figure, finite
@@ -174,6 +175,11 @@ def _gaps(study: Study, one: Chosen) -> Iterator[str]:
 def _notes(studies: Sequence[Study], rows: Sequence[Row]) -> Iterator[str]:
     """The front of each study with two metrics, and where accuracies cannot be compared."""
     for study in studies:
+        if attributes.CONFIRMS in study.ledger.attrs:
+            yield (
+                f"{study.name} repeats the best trials of another study; its best is the luckiest "
+                "repeat, and the means are in that study's report"
+            )
         if len(study.spec.aims) > 1:
             yield f"{study.name} has two metrics; its front of {_front(study)}"
     sets = _grouped((row.data, row.study) for row in rows)

@@ -18,8 +18,11 @@ __all__ = ["bundle_path", "can_export", "ensemble_path", "find_bundle", "image_p
 def can_export(study: Study) -> bool:
     """Whether the study's problem makes models of images, which can be exported and measured.
 
-    A problem that cannot be loaded here cannot be exported here either. No data are read.
+    A problem that cannot be loaded here cannot be exported here either. No data are read. The
+    models of a study that confirms another are that one's.
     """
+    if attributes.CONFIRMS in study.ledger.attrs:
+        return False
     try:
         return isinstance(load_problem(study.spec), ImageProblem)
     except ProblemError:

@@ -4,10 +4,10 @@ import hashlib
 import json
 import logging
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import zip_longest
+from itertools import chain, count, zip_longest
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -58,9 +58,15 @@ def read_prior(spec: StudySpec, storage: Storage | None, problem: Problem) -> di
         SearchError: an earlier study is not there, or has other metrics.
     """
     assert spec.prior is not None
-    ranked, sources = [], []
+    ranked: list[list[_Found]] = []
+    sources: list[dict[str, Any]] = []
     for earlier in spec.prior.studies:
         found, source = _read(earlier, spec, storage, problem)
+        if any(one["uid"] == source["uid"] for one in sources):
+            raise SpecError(
+                f"prior: study {earlier.name!r} is named twice in studies; name it once, or its "
+                "trials would count twice"
+            )
         ranked.append(found)
         sources.append(source)
     # The best of each study in turn: values of different studies are not compared.
@@ -70,10 +76,8 @@ def read_prior(spec: StudySpec, storage: Storage | None, problem: Problem) -> di
     for one in in_turn:
         if len(first) < spec.prior.trials and one.point not in points and _may_run(one):
             points.append(one.point)
-            name = f"{one.study}-{one.trial.number}"
             taken = {named.name for named in spec.named} | {each["name"] for each in first}
-            first.append({"name": f"prior-{name}" if name in taken else name,
-                          "params": dict(one.point)})  # fmt: skip
+            first.append({"name": _name(one, taken), "params": dict(one.point)})
     shown = [one for one in in_turn if one.excess is not None]
     random.Random(spec.seed).shuffle(shown)
     trials = [
@@ -97,6 +101,13 @@ def read_prior(spec: StudySpec, storage: Storage | None, problem: Problem) -> di
         )
     content = {"first": first, "trials": trials, "studies": sources}
     return {**content, "hash": _digest(content)}
+
+
+def _name(one: _Found, taken: Collection[str | None]) -> str:
+    """A name that no other trial has, from the study and the number of an earlier trial."""
+    name = f"{one.study}-{one.trial.number}"
+    names = chain([name, f"prior-{name}"], (f"prior-{name}-{n}" for n in count(2)))
+    return next(each for each in names if each not in taken)
 
 
 def _read(

@@ -291,6 +291,13 @@ def test_bad_parameters_are_one_line(train: Arrays, params: dict[str, Any], said
     assert "\n" not in str(caught.value)
 
 
+def test_a_network_that_overflows_in_its_last_step_is_refused(train: Arrays) -> None:
+    images, labels = (array[:400] for array in train)
+    wild = {"optimizer": "sgd", "learning_rate": 1000.0, "hidden_units": (32, 32, 32)}
+    with pytest.raises(ValueError, match="not finite; use a smaller learning_rate"):
+        clone(ANN).set_params(**wild, epochs=1, batch_size=133).fit(images, labels)  # four steps
+
+
 @BOTH
 def test_read_only_images_are_fitted_and_predicted_without_a_warning(
     estimator: Any, train: Arrays

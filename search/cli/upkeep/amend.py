@@ -51,7 +51,7 @@ def main(args: argparse.Namespace, app: Application) -> int:
         return 0
     print(f"study {study.name!r} was amended: it is amendment {made.number}; {_seen(study)}")
     remark = remark_on(study, app, args.storage)
-    if made.only_refit:
+    if made.only_refit or not (draft.searches or study.spec.confirm):
         remark = None
     elif not draft.searches:  # no trial of the search begins
         run = f"{app.prog} run {study.name}{storage_option(args.storage)}"

@@ -3,6 +3,7 @@
 from search.cli.application import Application
 from search.cli.hints import storage_option
 from search.study import Study, stop_rules
+from search.study.confirmation.find import confirming_ledgers
 
 __all__ = ["remark_on"]
 
@@ -27,7 +28,8 @@ def remark_on(study: Study, app: Application, storage: str) -> str | None:
         return f"its {study.spec.steps:,} steps are used up, so no trial begins; add --steps +N"
     if status.out_of_time:
         return f"its {study.spec.hours:g} hours are used up, so no trial begins; add --hours +H"
-    if not status.running:
+    confirming = any(one.running() for one in confirming_ledgers(study.storage, study.uid))
+    if not status.running and not confirming:
         option = storage_option(storage)
         remark = f"nobody is at work; `{app.prog} run {study.name}{option}` runs the new trials"
         if not status.pauses or not status.complete:

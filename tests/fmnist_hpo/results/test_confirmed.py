@@ -45,4 +45,9 @@ def test_the_confirmed_winner_is_exported(tmp_path: Path, out: Callable[..., str
     assert f"Confirmed: {told}" in page and "mean of the repeats" in page
     assert "not the best" not in page
     assert "holds the repeats that confirm another study" in out("export", "slice-confirm", code=2)
+    compared = out("compare", "slice", "slice-confirm")
+    assert "slice-confirm repeats the best trials of another study" in compared
+    assert "missing: slice-confirm" not in compared
+    (tmp_path / "less.toml").write_text(SPEC.replace("[confirm]\ntop = 3\nseeds = 2", ""))
+    assert "trains the best" not in out("amend", "slice", "less.toml", "--yes")
     study.storage.close()

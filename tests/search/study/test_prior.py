@@ -114,6 +114,7 @@ def test_a_sampler_that_cannot_learn_says_so(make_study, old, caplog):
         ('studies = ["old@"]', "behind @ stands the URL of a storage"),
         ("trials = 3", "studies is missing"),
         ('studies = ["old@URL"]\ntrials = 9', "need at most 6 .* got 9; lower it"),
+        ('studies = ["old@URL", "old@URL"]', "prior: study 'old' is named twice in studies"),
     ],
 )
 def test_what_cannot_be_taken_over_is_one_line(old, sqlite_url, tmp_path, table, message):
@@ -121,6 +122,21 @@ def test_what_cannot_be_taken_over_is_one_line(old, sqlite_url, tmp_path, table,
     with pytest.raises(SpecError, match=message) as caught:
         search.create(text, storage=sqlite_url)
     assert "secret" not in str(caught.value)
+
+
+def test_no_two_trials_have_the_same_name(make_study, tmp_path):
+    urls = [f"sqlite:///{tmp_path / f'{n}.db'}" for n in range(3)]
+    for seed, url in enumerate(urls):
+        text = toy_spec("toy:Improving", name="old", trials=4)
+        study = search.create(f"seed = {seed}\n{text}", storage=url)
+        run(study)
+        study.storage.close()
+    listed = ", ".join(f'"old@{url}"' for url in urls)
+    study = make_study(
+        "toy:Improving", trials=6, extra=f"[prior]\nstudies = [{listed}]\ntrials = 6\n"
+    )
+    names = [named.name for named in study.spec.named]
+    assert len(set(names)) == len(names) == 6
 
 
 def test_other_metrics_are_refused(old, sqlite_url):

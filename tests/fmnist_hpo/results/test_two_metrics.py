@@ -58,6 +58,14 @@ def test_a_front_on_real_images_is_optunas_and_a_trial_of_it_is_exported(
     assert f"its front of {len(front)}: trial {front[0].number}: val_accuracy" in (
         out("compare", "slice")
     )
+    # Another trial of the front is measured: the row is of that one, not of the best.
+    out("export", "slice", "--trial", str(smallest.number), "--out", "smallest")
+    Path(made["bundle"]).rename("away")
+    measured = json.loads(out("evaluate", "smallest", "--json"))
+    (row,) = json.loads(out("compare", "slice", "--json"))["rows"]
+    assert row["validation_accuracy"] == smallest.values[0]
+    assert row["test_accuracy"] == measured["accuracy"]
+    Path("away").rename(made["bundle"])
     out("report", "slice")
     page = (tmp_path / "runs" / "slice" / "report" / "report.html").read_text()
     assert "Front: " in page and "slice: the front" in page

@@ -43,7 +43,9 @@ def model(measured) -> Model:
         bundle=measured,
         row=row(parameters=5000, latency_seconds=0.002, train_seconds=7.0),
         measured=Measured(
-            evaluation=Evaluation.from_json(measured.metrics.test.to_json()), count=1
+            evaluation=Evaluation.from_json(measured.metrics.test.to_json()),
+            trial=best.number,
+            count=1,
         ),
         predictions=Predictions.from_bytes(measured.read(FILE)),
         evaluations=1,
@@ -98,7 +100,7 @@ def test_with_patience_training_and_validation_are_those_of_the_best_step(model)
 
 def test_the_hardest_class_is_one_that_has_images(model):
     found = Evaluation(metrics=metrics([[5, 0, 1], [0, 0, 0], [2, 0, 6]]), hashes={})
-    measured = Measured(evaluation=found, count=1)
+    measured = Measured(evaluation=found, trial=0, count=1)
     *_, hardest = _accuracy_lines(dataclasses.replace(model, measured=measured))
     assert hardest.startswith("Hardest: a (F1 76.9 %)")
 

@@ -55,8 +55,9 @@ def test_a_bundle_of_another_study_is_refused_without_the_password_of_the_storag
 def test_what_is_said_of_many_amendments_can_be_read_back() -> None:
     noon = datetime(2026, 11, 29, 12, tzinfo=UTC)
     amendment = MagicMock(at=noon, __str__=lambda self: "space.x " * 1000)
-    study = SimpleNamespace(refresh=lambda: None, amendments=[amendment] * 5)
-    found = [SimpleNamespace(at=noon + timedelta(hours=hours)) for hours in (-1, 1)]
+    ledger = SimpleNamespace(attrs={})
+    study = SimpleNamespace(refresh=lambda: None, amendments=[amendment] * 5, ledger=ledger)
+    found = [SimpleNamespace(at=noon + timedelta(hours=hours), payload={}) for hours in (-1, 1)]
     remark = measurement._remark(study, found)  # type: ignore[arg-type]
     assert remark.startswith("The study was amended after its test set had been measured, on 2026")
     assert Fields({"remark": remark}, "here").text("remark") == remark

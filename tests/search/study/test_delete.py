@@ -70,7 +70,10 @@ def test_nothing_of_it_is_left(two, storage_url, tmp_path, capsys):
     study.checkpoints.scoped("refit").save(0, b"refit", attempt=1, params={})
     assert app.main(["delete", "toy", "--yes", "--storage", storage_url]) == 0
     out = capsys.readouterr().out
-    assert "study 'toy' was deleted: 3 trials, 4 checkpoints, 2 artifacts\n" in out
+    assert (
+        "study 'toy' was deleted: 3 trials, 4 checkpoints, 2 artifacts, the record of "
+        "1 measurement of its test set\n"
+    ) in out
     assert rows(kept) == alone
     assert study_names(kept.storage) == ["kept"]
     assert [path.name for path in checkpoints.iterdir()] == [kept.uid]

@@ -1,7 +1,8 @@
 """The sealed measurements of a study: made, recorded in its storage, and written into bundles."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,13 +88,15 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
             f"bundle {bundle.path} is not of the study {study.name!r} in {study.storage.url}; "
             "name its own storage with --storage, or export the study's trial again"
         )
-    was_measured = bundle.metrics.test is not None
-    bundle = attach_recorded(study, bundle)
+    others = list(_others(study, bundle))
+    said = max(map(_said, (bundle, *others)))
     if not again:
-        known = None if was_measured else recorded(study, bundle)
+        unwritten = bundle.metrics.test is None
+        bundle = attach_recorded(study, bundle)
+        known = recorded(study, bundle) if unwritten else None
         if known is not None:  # the disk was full when it was to be written
             return known
-        _refuse_if_said(study, bundle)
+        _refuse_if_said(study, said)
     evaluations.refuse_unless_first(study.storage, study.uid, study.name, again=again)
     measured = evaluation.evaluate(bundle, image_problem(study).directory)
     payload = {
@@ -103,7 +106,7 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
         "model": model_hash(bundle),
         "bundle": str(bundle.path.resolve()),
         "finished": len(study.status().finished),
-        "elsewhere": max(0, _said(bundle) - len(_found(study))),
+        "elsewhere": max(0, said - len(_found(study))),
         "evaluation": measured.to_json(),
     }
     number = evaluations.record(study.storage, study.uid, study.name, payload, again=again)
@@ -117,7 +120,11 @@ def measure(study: Study, bundle: Bundle, *, again: bool) -> Measured:
             "command writes it there",
             error,
         )
-    _recount_others(study, bundle)
+    for other in others:
+        try:
+            attach_recorded(study, other)
+        except InputError as error:
+            log.warning("%s does not count this measurement: %s", other.path, error)
     return Measured(
         evaluation=measured, trial=_trial(found[-1].payload), count=count, remark=remark
     )
@@ -141,28 +148,27 @@ def _said(bundle: Bundle) -> int:
     return 0 if bundle.metrics.test is None else bundle.metrics.test.evaluations
 
 
-def _refuse_if_said(study: Study, bundle: Bundle) -> None:
-    said, known = _said(bundle), measurements(study)
+def _refuse_if_said(study: Study, said: int) -> None:
+    known = measurements(study)
     if said > known:
         raise InputError(
-            f"bundle {bundle.path} says that the test set of study {study.name!r} was measured "
-            f"{times(said)}, and {study.storage.url} knows of {known}: it was restored, or is a "
-            "copy; name the storage that has them with --storage, or ask for a further measurement "
-            "with --again"
+            f"the test set of study {study.name!r} was measured {times(said)}, as its bundles say, "
+            f"and {study.storage.url} knows of {known}: it was restored, or is a copy; name the "
+            "storage that has them with --storage, or ask for a further measurement with --again"
         )
 
 
-def _recount_others(study: Study, measured: Bundle) -> None:
-    """Let the study's other bundles say how many measurements there were; log what cannot.
+def _others(study: Study, bundle: Bundle) -> Iterator[Bundle]:
+    """The study's other bundles: where `run` and `export` write them, and where one was measured.
 
-    They are where `run` and `export` write them, and where bundles were measured.
+    One that is damaged is passed over with a warning.
     """
     places = {bundle_path(study).resolve(), ensemble_path(study).resolve()}
     places |= {Path(one.payload["bundle"]) for one in _found(study) if "bundle" in one.payload}
-    for place in sorted(places - {measured.path.resolve()}):
+    for place in sorted(places - {bundle.path.resolve()}):
         try:
             if (other := find_bundle(study, place)) is not None:
-                attach_recorded(study, other)
+                yield other
         except (InputError, OSError) as error:
             log.warning("%s does not count this measurement: %s", place, error)
 
@@ -232,7 +238,8 @@ def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str
         if one.get("measurements")
     ]
     since = [str(one) for one in study.amendments if first.at < one.at < last.at]
-    more = last.payload.get("finished", 0) - first.payload.get("finished", 0)
+    # Records of before have no such count.
+    more = last.payload.get("finished", 0) - first.payload.get("finished", math.inf)
     if since:
         sentences.append(
             f"The study was amended after its test set had been measured, {on}: {'; '.join(since)}."
@@ -240,6 +247,6 @@ def _remark(study: Study, found: Sequence[evaluations.SealedMeasurement]) -> str
     elif more > 0:
         sentences.append(
             f"The study went on after its test set had been measured, {on}: "
-            f"{counted(more, 'trial')} ended since."
+            f"{counted(int(more), 'trial')} ended since."
         )
     return shorten(" ".join(sentences), LONGEST)

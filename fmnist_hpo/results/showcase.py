@@ -67,6 +67,6 @@ def _attach_bundle(study: Study, pictures: Pictures, bundle: Bundle) -> str:
     said = (
         f"{line}, test accuracy {100 * sealed.metrics.accuracy:.2f} % (95 % interval "
         f"{100 * low:.2f} to {100 * high:.2f}; the study's test set was measured "
-        f"{times(sealed.evaluations)}) {sealed.remark}"
+        f"{times(sealed.evaluations)})"
     )
-    return said.rstrip()
+    return f"{said}. {sealed.remark}" if sealed.remark else said

@@ -174,8 +174,7 @@ class Status:
 
     @property
     def repeatable(self) -> int:
-        """Lineages that `run --retry-failed` repeats: all that failed, but for those whose trial
-        another program failed."""
+        """Failed lineages that `run --retry-failed` repeats: not those that another program failed."""
         ours = self.failed - sum(
             trial.state == TrialState.FAIL and attributes.REASON not in trial.user_attrs
             for trial in self.finished

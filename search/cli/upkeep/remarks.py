@@ -28,8 +28,9 @@ def remark_on(study: Study, app: Application, storage: str) -> str | None:
         return f"its {study.spec.steps:,} steps are used up, so no trial begins; add --steps +N"
     if status.out_of_time:
         return f"its {study.spec.hours:g} hours are used up, so no trial begins; add --hours +H"
-    confirming = any(one.running() for one in confirming_ledgers(study.storage, study.uid))
-    if not status.running and not confirming:
+    if not status.running and not any(
+        one.running() for one in confirming_ledgers(study.storage, study.uid)
+    ):
         option = storage_option(storage)
         remark = f"nobody is at work; `{app.prog} run {study.name}{option}` runs the new trials"
         if not status.pauses or not status.complete:

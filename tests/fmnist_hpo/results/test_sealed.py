@@ -51,8 +51,10 @@ def test_a_storage_that_was_restored_does_not_make_a_measurement_the_first(
     out("evaluate", str(path), "--again")
     assert "measured 2 times" in card(path)
     copy_database(backup, database)
-    said = "says that the test set of study 'slice' was measured 2 times, and "
+    said = "the test set of study 'slice' was measured 2 times, as its bundles say, and "
     assert said in out("evaluate", str(path), code=2)
+    out("export", "slice", "--out", "another")  # that was never measured
+    assert said in out("evaluate", "another", code=2)
     shown = out("run", "slice")
     assert "measured 2 times, as the bundle says; the storage knows nothing of it" in shown
     assert "measured 2 times" in card(path)

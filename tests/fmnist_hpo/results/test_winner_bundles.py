@@ -62,6 +62,12 @@ def test_what_is_said_of_many_amendments_can_be_read_back() -> None:
     assert remark.startswith("The study was amended after its test set had been measured, on 2026")
     assert Fields({"remark": remark}, "here").text("remark") == remark
 
+    study.amendments = []
+    found[-1].payload["finished"] = 3
+    assert measurement._remark(study, found) == ""  # type: ignore[arg-type]  # the first says none
+    found[0].payload["finished"] = 1
+    assert "2 trials ended since" in measurement._remark(study, found)  # type: ignore[arg-type]
+
 
 def test_verify_fetches_nothing(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

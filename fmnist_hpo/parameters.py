@@ -13,7 +13,7 @@ and documentation of a classifier (`constructor`), and for tables in the documen
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ __all__ = [
     "Count",
     "Parameter",
     "check_fields",
+    "idle",
     "parameter",
     "parameters",
     "per_layer",
@@ -182,11 +183,21 @@ def refuse_idle(record: Any, params: Mapping[str, Any]) -> None:
             other, wanted = known.when
             found = getattr(record, other)
             if found != wanted:
-                raise InputError(
-                    f"{name} applies to {other} {json.dumps(wanted)} only, got {other} "
-                    f"{json.dumps(found)}; leave it out, or in a space add "
-                    f"when = {{ {other} = {json.dumps(wanted)} }}"
-                )
+                raise idle(name, other, (wanted,), found)
+
+
+def idle(name: str, other: str, wanted: Sequence[Any], found: Any) -> InputError:
+    """The error for a parameter that has no effect beside the present value of another.
+
+    Args:
+        wanted: the values of the other one beside which it has an effect.
+    """
+    listed = " and ".join(map(json.dumps, wanted))
+    when = json.dumps(wanted[0] if len(wanted) == 1 else wanted)
+    return InputError(
+        f"{name} applies to {other} {listed} only, got {other} {json.dumps(found)}; leave it out, "
+        f"or in a space add when = {{ {other} = {when} }}"
+    )
 
 
 def refuse_misplaced(

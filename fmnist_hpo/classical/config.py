@@ -5,13 +5,13 @@ estimator have the names of the library that fits it. One that is not given keep
 default.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from typing import Any
 
 from fmnist_hpo.errors import InputError
+from fmnist_hpo.parameters import idle
 from fmnist_hpo.rules import Choice, Integer, Number, Rule, suggest
 
 __all__ = ["LARGEST_PCA", "MODEL", "MODELS", "SHARED", "ClassicalConfig", "parse"]
@@ -71,7 +71,7 @@ MODELS: dict[str, dict[str, Rule]] = {
     },
 }
 MODEL = Choice(tuple(MODELS))
-#: The kernels of an SVM that a parameter of its belongs to; scikit-learn ignores it beside others.
+#: The kernels beside which a parameter of an SVM has an effect.
 _KERNELS = {"gamma": ("rbf", "poly"), "degree": ("poly",)}
 _KERNEL = "rbf"  # scikit-learn's default
 #: The parameters of every model.
@@ -128,11 +128,7 @@ def _refuse_idle(params: Mapping[str, Any]) -> None:
     kernel = params.get("kernel", _KERNEL)
     for name, kernels in _KERNELS.items():
         if name in params and kernel not in kernels:
-            raise InputError(
-                f"{name} applies to kernel {' and '.join(map(json.dumps, kernels))} only, got "
-                f"kernel {json.dumps(kernel)}; leave it out, or in a space add "
-                f"when = {{ kernel = {json.dumps(kernels[0] if len(kernels) == 1 else kernels)} }}"
-            )
+            raise idle(name, "kernel", kernels, kernel)
 
 
 def _check(rules: Mapping[str, Rule], params: Mapping[str, Any]) -> dict[str, Any]:

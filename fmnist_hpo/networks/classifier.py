@@ -161,7 +161,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seen = Preprocessing(mean=mean, deviation=deviation, dtype=torch.float32)
         logits = compute_logits(self._network, seen, images)
         if not np.isfinite(logits).all():
-            raise ValueError(f"need images whose outputs are finite, got others; {_SMALLER}")
+            raise ValueError(f"outputs of the network are not finite for these images; {_SMALLER}")
         return softmax(logits)
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
@@ -201,6 +201,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         seed: int,
         start: bytes | None = None,
     ) -> None:
+        seen = Preprocessing.of(config, *self._scale)
         result = training.train(
             network,
             config,
@@ -208,7 +209,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             part,
             seed=seed,
             start=start,
-            preprocessing=Preprocessing.of(config, *self._scale),
+            preprocessing=seen,
         )
         per_epoch = config.reports_per_epoch
         kept = result.kept if per_epoch == 1 else result.kept / per_epoch
@@ -220,8 +221,7 @@ class NetworkClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._passes += 1
         self._network_config = network
         self._build()
-        # The loss of an epoch is of before its last steps.
-        seen = Preprocessing.of(config, *self._scale)
+        # The loss of the last epoch was taken before its last step.
         if not np.isfinite(compute_logits(self._network, seen, examples.images[:_LOOKED_AT])).all():
             raise training.Diverged("outputs of the trained network are not finite")
 

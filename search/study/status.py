@@ -174,7 +174,7 @@ class Status:
 
     @property
     def repeatable(self) -> int:
-        """Failed lineages that `run --retry-failed` repeats: not those that another program failed."""
+        """Failed lineages that `run --retry-failed` repeats: those that no other program failed."""
         ours = self.failed - sum(
             trial.state == TrialState.FAIL and attributes.REASON not in trial.user_attrs
             for trial in self.finished

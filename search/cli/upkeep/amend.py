@@ -50,10 +50,10 @@ def main(args: argparse.Namespace, app: Application) -> int:
         print_json(made.to_json())
         return 0
     print(f"study {study.name!r} was amended: it is amendment {made.number}; {_seen(study)}")
-    remark = remark_on(study, app, args.storage)
-    if made.only_refit or not (draft.searches or study.spec.confirm):
-        remark = None
-    elif not draft.searches:  # no trial of the search begins
+    remark = None
+    if draft.searches:
+        remark = remark_on(study, app, args.storage)
+    elif study.spec.confirm is not None and not made.only_refit:
         run = f"{app.prog} run {study.name}{storage_option(args.storage)}"
         remark = f"once its search is over, `{run}` trains the best trials again"
     if remark is not None:
